@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include <ferry/bytes.h>
+
+/*
+ * The numbers of the control stream. The first part is QEMU's public wire format, version 3; the
+ * second is Ferry's own, spoken only after both peers know each other. docs/protocol.md specifies both.
+ */
+#define FERRY_STREAM_MAGIC 0x5145564du /* "QEVM" */
+#define FERRY_STREAM_VERSION 3u
+
+typedef enum {
+	FERRY_SECTION_EOF = 0x00,
+	FERRY_SECTION_START = 0x01,
+	FERRY_SECTION_PART = 0x02,
+	FERRY_SECTION_END = 0x03,
+	FERRY_SECTION_FULL = 0x04,
+	FERRY_SECTION_SUBSECTION = 0x05,
+	FERRY_SECTION_VMDESC = 0x06,
+	FERRY_SECTION_CONFIGURATION = 0x07,
+	FERRY_SECTION_COMMAND = 0x08,
+	FERRY_SECTION_FOOTER = 0x7e,
+} FerrySectionType;
+
+typedef enum {
+	FERRY_COMMAND_OPEN_RETURN_PATH = 1,
+	FERRY_COMMAND_PING = 2,
+	FERRY_COMMAND_POSTCOPY_ADVISE = 3,
+	FERRY_COMMAND_POSTCOPY_LISTEN = 4,
+	FERRY_COMMAND_POSTCOPY_RUN = 5,
+	FERRY_COMMAND_POSTCOPY_RAM_DISCARD = 6,
+	FERRY_COMMAND_PACKAGED = 7,
+	FERRY_COMMAND_ENABLE_COLO = 8,
+	FERRY_COMMAND_POSTCOPY_RESUME = 9,
+	FERRY_COMMAND_RECV_BITMAP = 10,
+	FERRY_COMMAND_SWITCHOVER_START = 11,
+	FERRY_COMMAND_FERRY = 0x4652, /* one of Ferry's records */
+} FerryCommandNumber;
+
+/* Return path, destination to source: be16 type, be16 length, data. */
+typedef enum {
+	FERRY_RETURN_SHUT = 1,
+	FERRY_RETURN_PONG = 2,
+	FERRY_RETURN_REQ_PAGES_ID = 3,
+	FERRY_RETURN_REQ_PAGES = 4,
+	FERRY_RETURN_RECV_BITMAP = 5,
+	FERRY_RETURN_RESUME_ACK = 6,
+	FERRY_RETURN_SWITCHOVER_ACK = 7,
+	FERRY_RETURN_FERRY = 0x4652, /* one of Ferry's records */
+} FerryReturnType;
+#define FERRY_RETURN_DATA_MAX 512u
+
+/* The low bits of a word in a ram section's body. */
+#define FERRY_RAM_ZERO 0x02u
+#define FERRY_RAM_MEM_SIZE 0x04u
+#define FERRY_RAM_PAGE 0x08u
+#define FERRY_RAM_EOS 0x10u
+#define FERRY_RAM_CONTINUE 0x20u
+#define FERRY_RAM_XBZRLE 0x40u
+#define FERRY_RAM_HOOK 0x80u
+#define FERRY_RAM_COMPRESSED 0x100u
+#define FERRY_RAM_MULTIFD_FLUSH 0x200u
+#define FERRY_RAM_FLAGS 0xfffu
+
+/* PING's value by which a Ferry source asks "are you one?"; a Ferry answers with its complement. */
+#define FERRY_PING_HELLO 0x46455252u
+
+/*
+ * A record: be16 type, u8 version, u8 flags, be32 length, payload[length]. It is the data of
+ * FERRY_COMMAND_FERRY one way and of FERRY_RETURN_FERRY the other. A type that the receiver does not
+ * know is skipped if FERRY_RECORD_MAY_SKIP is set, else refused by its number.
+ */
+#define FERRY_RECORD_HEADER 8u
+#define FERRY_RECORD_VERSION 1u
+#define FERRY_RECORD_MAY_SKIP 0x01u
+
+typedef enum {
+	/* either way */
+	FERRY_RECORD_HELLO = 1,
+	FERRY_RECORD_ERROR = 2,             /* why I refuse, UTF-8; SHUT or close follows */
+	/* source to destination */
+	FERRY_RECORD_ROUND_BEGIN = 0x10,
+	FERRY_RECORD_ROUND_END = 0x11,
+	FERRY_RECORD_HANDOVER_PREPARE = 0x20,
+	FERRY_RECORD_HANDOVER_COMMIT = 0x21,
+	FERRY_RECORD_HANDOVER_DONE = 0x22,
+	FERRY_RECORD_HANDOVER_ABORT = 0x23,
+	FERRY_RECORD_HANDOVER_QUERY = 0x24,
+	/* destination to source */
+	FERRY_RECORD_ROUND_DONE = 0x80,
+	FERRY_RECORD_HANDOVER_READY = 0x90,
+	FERRY_RECORD_HANDOVER_RUNNING = 0x91,
+	FERRY_RECORD_HANDOVER_STATE = 0x92,
+	/* the carriers', 0x100 to 0x1ff */
+	FERRY_RECORD_PAGES = 0x100,         /* be32 block, be64 first, be64 pages; then the pages */
+	FERRY_RECORD_ZERO_PAGES = 0x101,    /* be32 block, be64 first, be64 pages */
+} FerryRecordType;
+#define FERRY_RECORD_IS_CARRIER(type) ((type) >= 0x100 && (type) <= 0x1ff)
+
+/* Largest run of one PAGES record, bytes; both sides check it. */
+#define FERRY_PAGES_RUN_MAX (16u << 20)
+
+static inline void ferry_put_record_header(GByteArray *out, guint16 type, guint8 flags, guint32 length)
+{
+	ferry_put_be16(out, type);
+	ferry_put_u8(out, FERRY_RECORD_VERSION);
+	ferry_put_u8(out, flags);
+	ferry_put_be32(out, length);
+}

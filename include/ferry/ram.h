@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include <glib.h>
+#include <ferry/error.h>
+
+/* The stream's page size, and the unit of every dirty bitmap and run. */
+#define FERRY_PAGE_SIZE 4096u
+#define FERRY_PAGE_SHIFT 12u
+
+/* One length byte in the stream's block list. */
+#define FERRY_RAM_NAME_MAX 255u
+
+/* One block of guest RAM. Read-only outside of ferry_ram_add(). */
+typedef struct {
+	char *name;            /* unique; 1 to FERRY_RAM_NAME_MAX bytes */
+	guint8 *host;          /* page-aligned mapping, borrowed from the embedder */
+	guint64 size;          /* bytes, a multiple of page_size */
+	guint64 page_size;     /* bytes of the backing's page: 4096, or 2 MiB / 1 GiB for hugetlb */
+	int fd;                /* the memfd or file behind @host, borrowed; -1 when there is none */
+	guint64 fd_offset;     /* where in @fd the block begins, bytes */
+} FerryRamBlock;
+
+/*
+ * The guest's RAM: a list of blocks that is complete before the first migration and does not change
+ * after it. Carriers and dirty sources read the fields; block numbers are indices into @blocks.
+ */
+typedef struct {
+	guint n_blocks;
+	FerryRamBlock *blocks;
+	guint64 total;         /* bytes, the sum of all sizes */
+} FerryRam;
+
+/* A run of consecutive pages of one block: the unit of everything that moves RAM. */
+typedef struct {
+	guint32 block;         /* index into FerryRam.blocks */
+	guint64 first;         /* first page */
+	guint64 pages;         /* at least 1 */
+} FerryRun;
+
+/* Returns an empty RAM; free with ferry_ram_free(). */
+FerryRam *ferry_ram_new(void);
+
+/* Frees the list, not the mappings. NULL is allowed. */
+void ferry_ram_free(FerryRam *ram);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryRam, ferry_ram_free)
+
+/**
+ * Adds one block of guest RAM.
+ * @host: page-aligned mapping. Borrowed: the embedder keeps it mapped until ferry_ram_free(), and
+ *        ferry never unmaps it.
+ * @size: bytes, a multiple of @page_size.
+ * @page_size: of the backing, a power of two of at least FERRY_PAGE_SIZE.
+ * @fd: memfd or file of a MAP_SHARED mapping, so that holes can be found without touching pages;
+ *      -1 for anonymous memory. Borrowed like @host.
+ * One thread, before the RAM is given to a FerryVm only.
+ * Returns FALSE with FERRY_ERROR_INVALID if @name is taken or a number is wrong; @ram is then unchanged.
+ */
+gboolean ferry_ram_add(FerryRam *ram, const char *name, void *host, guint64 size, guint64 page_size,
+		       int fd, guint64 fd_offset, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The index of the block called @name, or -1. Any thread. */
+int ferry_ram_find(const FerryRam *ram, const char *name);
+
+static inline guint64 ferry_ram_block_pages(const FerryRamBlock *block)
+{
+	return block->size >> FERRY_PAGE_SHIFT;
+}
+
+static inline guint8 *ferry_run_host(const FerryRam *ram, const FerryRun *run)
+{
+	return ram->blocks[run->block].host + (run->first << FERRY_PAGE_SHIFT);
+}
+
+static inline guint64 ferry_run_bytes(const FerryRun *run)
+{
+	return run->pages << FERRY_PAGE_SHIFT;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include <gio/gio.h>
+#include <sys/uio.h>
+#include <ferry/error.h>
+#include <ferry/protocol.h>
+#include <ferry/ram.h>
+
+/*
+ * The migration stream, element by element. A pull reader over any source of bytes, which trusts
+ * nothing, and writers that append to a GByteArray. Neither knows devices; ferry/vmstate.h does.
+ * One thread at a time uses a reader.
+ */
+
+/* ---- reading ---- */
+
+/* Reads 1 or more bytes; 0 is the end, -1 an error with @error set. */
+typedef gssize (*FerryReadFunc)(gpointer user, const struct iovec *iov, int n, GError **error);
+
+typedef struct FerryStreamReader FerryStreamReader;
+
+/* @user is borrowed and must outlive the reader. */
+FerryStreamReader *ferry_stream_reader_new(FerryReadFunc read, gpointer user);
+/* Reads from memory; @data is borrowed. */
+FerryStreamReader *ferry_stream_reader_new_for_data(const void *data, size_t len);
+void ferry_stream_reader_free(FerryStreamReader *reader);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryStreamReader, ferry_stream_reader_free)
+
+/* Bytes consumed so far: the offset that errors name. */
+guint64 ferry_stream_reader_offset(const FerryStreamReader *reader);
+
+/*
+ * Integers. The reader is sticky: the first failure (end of stream, link, format) is kept, every later
+ * get yields 0 and reads nothing. Check once per message with ferry_stream_reader_check().
+ */
+guint8 ferry_stream_reader_u8(FerryStreamReader *reader);
+guint16 ferry_stream_reader_be16(FerryStreamReader *reader);
+guint32 ferry_stream_reader_be32(FerryStreamReader *reader);
+guint64 ferry_stream_reader_be64(FerryStreamReader *reader);
+
+/* Exactly @len bytes. What the buffer does not hold goes straight into @buf, without a copy. */
+void ferry_stream_reader_bytes(FerryStreamReader *reader, void *buf, size_t len);
+void ferry_stream_reader_skip(FerryStreamReader *reader, guint64 len);
+
+/* A length byte and that many bytes, NUL-terminated into @name (256 bytes); a NUL inside is an error. */
+void ferry_stream_reader_name(FerryStreamReader *reader, char name[256]);
+
+/* Makes the reader fail with FERRY_ERROR_STREAM at the present offset, unless it failed before. */
+void ferry_stream_reader_fail(FerryStreamReader *reader, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+/* TRUE while nothing failed; else sets @error to a copy of the first failure. */
+gboolean ferry_stream_reader_check(FerryStreamReader *reader, GError **error);
+
+/* The next byte without consuming it; -1 at a clean end of stream or after a failure. Blocks. */
+int ferry_stream_reader_peek(FerryStreamReader *reader);
+
+/* FerryReadExactly over the reader, for carriers: @user is the FerryStreamReader. */
+gboolean ferry_stream_reader_read_exactly(gpointer user, void *buf, size_t len, GError **error);
+
+/* The file header: magic and version. */
+gboolean ferry_stream_read_header(FerryStreamReader *reader, GError **error);
+
+#define FERRY_MACHINE_NAME_MAX 256u
+#define FERRY_CONFIGURATION_MAX 64u /* capabilities in one subsection */
+
+/* The configuration element; the type byte has been peeked, not consumed. */
+typedef struct {
+	char *machine;         /* without NUL inside */
+	GPtrArray *capabilities; /* of char *: names in "configuration/capabilities"; may be empty */
+	gboolean has_uuid;
+	guint8 uuid[16];
+	guint32 target_page_bits; /* 0 when not sent */
+} FerryStreamConfiguration;
+gboolean ferry_stream_read_configuration(FerryStreamReader *reader, FerryStreamConfiguration *config,
+					 GError **error);
+void ferry_stream_configuration_clear(FerryStreamConfiguration *config);
+
+/* An element after the configuration. */
+typedef struct {
+	FerrySectionType type;   /* START PART END FULL COMMAND EOF VMDESC */
+	guint64 offset;          /* of the type byte */
+	guint32 section_id;      /* START PART END FULL */
+	char name[256];          /* START FULL */
+	guint32 instance_id;     /* START FULL */
+	guint32 version_id;      /* START FULL */
+	guint16 command;         /* COMMAND */
+	guint32 length;          /* COMMAND: of the data that follows; VMDESC: of the JSON that follows */
+} FerryStreamElement;
+
+/* Reads the next element's header; the body is the caller's to read, then the footer. An unknown type
+ * byte is FERRY_ERROR_STREAM. A stream that ends cleanly before a type byte yields EOF with a length of
+ * 1 (a real EOF byte has 0). */
+gboolean ferry_stream_next(FerryStreamReader *reader, FerryStreamElement *element, GError **error);
+
+/* Reads a section's footer and compares its id. */
+gboolean ferry_stream_read_footer(FerryStreamReader *reader, guint32 section_id, GError **error);
+
+/* ---- the ram section's body ---- */
+
+typedef struct {
+	char name[256];
+	guint64 size;
+} FerryStreamRamBlock;
+
+typedef enum {
+	FERRY_RAM_ITEM_LIST,   /* START: the block list, in @blocks */
+	FERRY_RAM_ITEM_PAGE,   /* FERRY_PAGE_SIZE bytes follow; read them next */
+	FERRY_RAM_ITEM_ZERO,   /* the page is zero */
+	FERRY_RAM_ITEM_END,    /* EOS; the footer follows */
+} FerryRamItemType;
+
+/* State that crosses sections: the list, and the block of the last page. Zero-initialise; clear with
+ * ferry_ram_reader_clear(). */
+typedef struct {
+	GArray *blocks;        /* of FerryStreamRamBlock; NULL before the list */
+	int last;              /* index + 1 of the last page's block, 0 before the first */
+} FerryRamReader;
+
+typedef struct {
+	FerryRamItemType type;
+	guint block;           /* PAGE, ZERO: index into FerryRamReader.blocks */
+	guint64 offset;        /* PAGE, ZERO: bytes, page-aligned, inside the block */
+} FerryRamItem;
+
+/* The next item. Encodings that need state of ours (xbzrle, compression, rdma hooks) are refused by
+ * name, as are unknown flags, blocks and offsets. Bounds: 4096 blocks. */
+gboolean ferry_ram_reader_next(FerryRamReader *ram, FerryStreamReader *reader, FerryRamItem *item,
+			       GError **error);
+void ferry_ram_reader_clear(FerryRamReader *ram);
+
+/* ---- delimiting device sections without knowing the devices ---- */
+
+/*
+ * Finds the end of a stream that stays open after its JSON description (a source with return path).
+ * @data: from after END's footer. Returns the length of everything up to and including the JSON if @data
+ * ends exactly there, else 0.
+ */
+size_t ferry_stream_find_end(const guint8 *data, size_t len);
+
+/* One device section, found by walking the JSON description over the bytes. */
+typedef struct {
+	char name[256];
+	guint32 instance_id;
+	guint32 version_id;
+	guint32 section_id;
+	guint64 offset;        /* of the type byte in @data */
+	guint64 length;        /* type byte to footer, inclusive */
+} FerryDeviceSection;
+
+/*
+ * Walks @json (the stream's description) over @data, which holds the FULL sections and the EOF byte, and
+ * checks every name, subsection and footer. Returns an array of FerryDeviceSection in stream order; free
+ * with g_array_unref(). Errors name the device and the offset.
+ */
+GArray *ferry_stream_delimit_devices(const guint8 *data, size_t len, const char *json, size_t json_len,
+				     GError **error);
+
+/* ---- writing ---- */
+
+void ferry_stream_put_header(GByteArray *out);
+/* @capabilities may be NULL or empty: then no subsection is written. */
+void ferry_stream_put_configuration(GByteArray *out, const char *machine, const char *const *capabilities);
+void ferry_stream_put_section(GByteArray *out, FerrySectionType type, guint32 section_id,
+			      const char *name, guint32 instance_id, guint32 version_id);
+void ferry_stream_put_footer(GByteArray *out, guint32 section_id);
+void ferry_stream_put_command(GByteArray *out, guint16 command, const void *data, guint16 len);
+void ferry_stream_put_vmdesc(GByteArray *out, const char *json, size_t len);
+/* The MEM_SIZE word and the block list of @ram, without EOS. */
+void ferry_stream_put_ram_list(GByteArray *out, const FerryRam *ram);

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include <ferry/channel.h>
+
+/*
+ * A transport turns a migration URI into channels. The engine is handed a table of them and knows
+ * none by name.
+ */
+typedef struct FerryListener FerryListener;
+
+typedef struct {
+	/* Waits for one connection, for ever; @cancellable ends the wait with FERRY_ERROR_CANCELLED.
+	 * A listener of a file, fd or command gives its channel once and then fails with
+	 * FERRY_ERROR_STATE. One thread at a time. */
+	FerryChannel *(*accept)(FerryListener *listener, GCancellable *cancellable, GError **error);
+
+	/* Closes and frees; removes the socket file that a unix: listener made. */
+	void (*close)(FerryListener *listener);
+} FerryListenerOps;
+
+struct FerryListener {
+	const FerryListenerOps *ops;
+	char *uri;       /* what a source must be given to reach it: the real port in place of 0 */
+	gboolean again;  /* accept() can give a second connection (tcp:, unix:) */
+};
+
+typedef struct {
+	const char *scheme;  /* "tcp", without the colon */
+
+	/* Connects; blocks until connected, @timeout_ms passed, or @cancellable. @uri is whole, with the
+	 * scheme. Errors name the URI and the system's reason. */
+	FerryChannel *(*connect)(const char *uri, guint timeout_ms, GCancellable *cancellable,
+				 GError **error);
+
+	/* Starts to listen; does not block but for name resolution. */
+	FerryListener *(*listen)(const char *uri, GCancellable *cancellable, GError **error);
+} FerryTransport;
+
+/*
+ * All transports of this build, NULL-terminated and static:
+ *   tcp:HOST:PORT   a name, an IPv4 address, or [IPv6%scope]; every address of a name is tried
+ *   unix:PATH
+ *   fd:N            a descriptor of this process, which the channel then owns
+ *   exec:COMMAND    /bin/sh -c COMMAND with the stream on its stdin and stdout
+ *   file:PATH       save to, or load from, a file
+ */
+const FerryTransport *const *ferry_transports(void);
+
+/* The transport for @uri in @transports by its scheme; FERRY_ERROR_INVALID names the known ones. */
+const FerryTransport *ferry_transport_find(const FerryTransport *const *transports, const char *uri,
+					   GError **error);
+
+static inline void ferry_listener_close(FerryListener *listener)
+{
+	if (listener)
+		listener->ops->close(listener);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryListener, ferry_listener_close)
