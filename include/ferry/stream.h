@@ -144,6 +144,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryRamReader, ferry_ram_reader_clear)
 /* ---- delimiting device sections without knowing the devices ---- */
 
 /*
+ * All offsets in this part, also those in errors, count from @data.
+ *
  * Finds the end of a stream that stays open after its JSON description (a source with return path).
  * @data: from after END's footer. Returns the length of everything up to and including the JSON if @data
  * ends exactly there, else 0.
@@ -167,6 +169,13 @@ typedef struct {
  */
 GArray *ferry_stream_delimit_devices(const guint8 *data, size_t len, const char *json, size_t json_len,
 				     GError **error);
+
+/*
+ * The same without a description: cuts where a footer is followed by the header of a section not seen
+ * before, or by the EOF byte that ends @data. A good guess, for cross-checks and old streams; device
+ * state can hold bytes that look like it. NULL if @data cannot be cut up whole.
+ */
+GArray *ferry_stream_scan_devices(const guint8 *data, size_t len);
 
 /* ---- writing ---- */
 
