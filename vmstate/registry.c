@@ -70,8 +70,8 @@ static guint place_of(const FerryDevices *devices, int priority)
 	return i;
 }
 
-gboolean ferry_devices_register(FerryDevices *devices, const FerryVmstate *vmstate, guint32 instance_id,
-				gpointer opaque, GError **error)
+gboolean ferry_devices_register(FerryDevices *devices, const FerryVmstate *vmstate,
+				guint32 instance_id, gpointer opaque, GError **error)
 {
 	Device device = { vmstate, instance_id, opaque };
 
@@ -82,7 +82,8 @@ gboolean ferry_devices_register(FerryDevices *devices, const FerryVmstate *vmsta
 	if (device.instance_id == FERRY_INSTANCE_ANY ||
 	    find_device(devices, vmstate->name, device.instance_id)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
-			    "device \"%s\" instance %u is taken", vmstate->name, device.instance_id);
+			    "device \"%s\" instance %u is taken", vmstate->name,
+			    device.instance_id);
 		return FALSE;
 	}
 	g_array_insert_val(devices->list, place_of(devices, vmstate->priority), device);
@@ -110,7 +111,8 @@ static gboolean save_device(const Device *d, guint32 section_id, GByteArray *out
 	ferry_json_put_string(json, "name", d->vmstate->name);
 	ferry_json_put_number(json, "instance_id", d->instance_id);
 	if (!ferry_vmstate_save_body(d->vmstate, d->opaque, out, json, error)) {
-		g_prefix_error(error, "cannot save section %u, device \"%s\" instance %u: ", section_id,
+		g_prefix_error(error,
+			       "cannot save section %u, device \"%s\" instance %u: ", section_id,
 			       d->vmstate->name, d->instance_id);
 		return FALSE;
 	}
@@ -171,14 +173,16 @@ static gboolean load_section(const FerryDevices *devices, FerryStreamReader *rea
 
 	if (element->type != FERRY_SECTION_FULL) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_DEVICE,
-			    "at offset %" G_GUINT64_FORMAT ": a device comes in one full section, not "
+			    "at offset %" G_GUINT64_FORMAT
+			    ": a device comes in one full section, not "
 			    "in parts (type %u)",
 			    element->offset, element->type);
 		return FALSE;
 	}
 	if (!d) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_DEVICE,
-			    "at offset %" G_GUINT64_FORMAT ": this side has no such device; both sides "
+			    "at offset %" G_GUINT64_FORMAT
+			    ": this side has no such device; both sides "
 			    "must have the same",
 			    element->offset);
 		return FALSE;
@@ -193,7 +197,8 @@ gboolean ferry_devices_load(FerryDevices *devices, FerryStreamReader *reader,
 {
 	if (load_section(devices, reader, element, error))
 		return TRUE;
-	g_prefix_error(error, "cannot load section %u, device \"%s\" instance %u: ",
-		       element->section_id, element->name, element->instance_id);
+	g_prefix_error(error,
+		       "cannot load section %u, device \"%s\" instance %u: ", element->section_id,
+		       element->name, element->instance_id);
 	return FALSE;
 }

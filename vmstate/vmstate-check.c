@@ -31,27 +31,30 @@ static gboolean G_GNUC_PRINTF(4, 5) refuse(GError **error, const FerryVmstate *v
 	return FALSE;
 }
 
-static gboolean check_size(const FerryVmstate *vmstate, const FerryVmstateField *field, GError **error)
+static gboolean check_size(const FerryVmstate *vmstate, const FerryVmstateField *field,
+			   GError **error)
 {
 	gsize size = ferry_field_integer_size(field->kind);
 
 	if (size && field->size != size)
 		return refuse(error, vmstate, field,
-			      "the member takes %" G_GSIZE_FORMAT " bytes, but %s takes %" G_GSIZE_FORMAT,
+			      "the member takes %" G_GSIZE_FORMAT
+			      " bytes, but %s takes %" G_GSIZE_FORMAT,
 			      field->size, ferry_field_type(field->kind), size);
 	if (ferry_field_is_variable_buffer(field))
 		return TRUE;
 	if (field->size < 1 || field->size > FERRY_VMSTATE_BUFFER_MAX)
 		return refuse(error, vmstate, field,
-			      "a size of %" G_GSIZE_FORMAT " bytes; 1 to %u are allowed", field->size,
-			      FERRY_VMSTATE_BUFFER_MAX);
+			      "a size of %" G_GSIZE_FORMAT " bytes; 1 to %u are allowed",
+			      field->size, FERRY_VMSTATE_BUFFER_MAX);
 	return TRUE;
 }
 
-static gboolean check_count(const FerryVmstate *vmstate, const FerryVmstateField *field, GError **error)
+static gboolean check_count(const FerryVmstate *vmstate, const FerryVmstateField *field,
+			    GError **error)
 {
-	gsize max = ferry_field_is_variable_buffer(field) ? FERRY_VMSTATE_BUFFER_MAX :
-							    FERRY_VMSTATE_ELEMENTS_MAX;
+	gsize max = ferry_field_is_variable_buffer(field) ? FERRY_VMSTATE_BUFFER_MAX
+							  : FERRY_VMSTATE_ELEMENTS_MAX;
 
 	if (field->shape == FERRY_VMSTATE_SINGLE)
 		return TRUE;
@@ -74,7 +77,8 @@ static gboolean check_count_member(const FerryVmstate *vmstate, const FerryVmsta
 		return TRUE;
 	if (size != 1 && size != 2 && size != 4 && size != 8)
 		return refuse(error, vmstate, field,
-			      "its count's member takes %" G_GSIZE_FORMAT " bytes, not 1, 2, 4 or 8",
+			      "its count's member takes %" G_GSIZE_FORMAT
+			      " bytes, not 1, 2, 4 or 8",
 			      size);
 	for (const FerryVmstateField *f = field + 1; f->name; f++) {
 		if (f->kind != FERRY_VMSTATE_UNUSED && f->offset == field->count_offset)
@@ -94,8 +98,8 @@ static gboolean check_field(const FerryVmstate *vmstate, const FerryVmstateField
 		return refuse(error, vmstate, NULL, "a field's name is empty or not UTF-8");
 	if ((guint)field->kind > FERRY_VMSTATE_STRUCT ||
 	    (guint)field->shape > FERRY_VMSTATE_POINTER_ARRAY)
-		return refuse(error, vmstate, field, "unknown kind %d or shape %d", (int)field->kind,
-			      (int)field->shape);
+		return refuse(error, vmstate, field, "unknown kind %d or shape %d",
+			      (int)field->kind, (int)field->shape);
 	if (field->version > vmstate->version_id)
 		return refuse(error, vmstate, field,
 			      "it begins with version %u, but the description is of version %u",
@@ -121,8 +125,9 @@ static gboolean check_field(const FerryVmstate *vmstate, const FerryVmstateField
 }
 
 /*
- * A subsection belongs to the innermost description whose name it continues. So no description below
- * another may have a name that one of the other's subsections continues: it would take it for its own.
+ * A subsection belongs to the innermost description whose name it continues. So no description
+ * below another may have a name that one of the other's subsections continues: it would take it for
+ * its own.
  */
 static gboolean check_not_mistaken(const FerryVmstate *vmstate, const Level *up, GError **error)
 {
@@ -131,10 +136,11 @@ static gboolean check_not_mistaken(const FerryVmstate *vmstate, const Level *up,
 	for (const Level *l = up; l; l = l->up) {
 		for (const FerryVmstate *const *s = l->vmstate->subsections; s && *s; s++) {
 			if (!strncmp((*s)->name, vmstate->name, len) && (*s)->name[len] == '/')
-				return refuse(error, vmstate, NULL,
-					      "subsection \"%s\" of the description \"%s\" around it "
-					      "would be taken for its own: rename it",
-					      (*s)->name, l->vmstate->name);
+				return refuse(
+					error, vmstate, NULL,
+					"subsection \"%s\" of the description \"%s\" around it "
+					"would be taken for its own: rename it",
+					(*s)->name, l->vmstate->name);
 		}
 	}
 	return TRUE;
@@ -172,7 +178,8 @@ static gboolean check_header(const FerryVmstate *vmstate, GError **error)
 		return FALSE;
 	}
 	if (vmstate->minimum_version_id > vmstate->version_id)
-		return refuse(error, vmstate, NULL, "its minimum version %u is above its version %u",
+		return refuse(error, vmstate, NULL,
+			      "its minimum version %u is above its version %u",
 			      vmstate->minimum_version_id, vmstate->version_id);
 	if (!vmstate->fields)
 		return refuse(error, vmstate, NULL, "it has no list of fields");

@@ -6,7 +6,7 @@
 static const struct {
 	const char *type;
 	guint8 width; /* in the stream, bytes; 0: not an integer */
-	guint8 size;  /* in the struct, bytes */
+	guint8 size; /* in the struct, bytes */
 } kinds[] = {
 	[FERRY_VMSTATE_U8] = { "uint8", 1, 1 },
 	[FERRY_VMSTATE_U16] = { "uint16", 2, 2 },
@@ -84,7 +84,8 @@ static gpointer load_pointer(const void *member)
 }
 
 gboolean ferry_field_get_count(const FerryVmstateField *field, gconstpointer opaque,
-			       const FerryPlace *place, guint64 offset, gsize *count, GError **error)
+			       const FerryPlace *place, guint64 offset, gsize *count,
+			       GError **error)
 {
 	const guint8 *base = opaque;
 	guint64 n;
@@ -95,14 +96,14 @@ gboolean ferry_field_get_count(const FerryVmstateField *field, gconstpointer opa
 	}
 	n = load_member(base + field->count_offset, field->count_size);
 	if (n > field->count)
-		return ferry_place_fail(place, offset, error,
-					"%" G_GUINT64_FORMAT " %s, but at most %" G_GSIZE_FORMAT
-					" fit here",
-					n, ferry_field_is_variable_buffer(field) ? "bytes" : "elements",
-					field->count);
+		return ferry_place_fail(
+			place, offset, error,
+			"%" G_GUINT64_FORMAT " %s, but at most %" G_GSIZE_FORMAT " fit here", n,
+			ferry_field_is_variable_buffer(field) ? "bytes" : "elements", field->count);
 	if (n > 0 && !load_pointer(base + field->offset))
 		return ferry_place_fail(place, offset, error,
-					"NULL instead of memory for %" G_GUINT64_FORMAT " elements", n);
+					"NULL instead of memory for %" G_GUINT64_FORMAT " elements",
+					n);
 	*count = n;
 	return TRUE;
 }

@@ -24,12 +24,14 @@ gsize ferry_field_integer_size(FerryVmstateKind kind);
 const char *ferry_field_type(FerryVmstateKind kind);
 
 /*
- * How many elements the field has now; bytes, for a variable buffer. FERRY_ERROR_DEVICE if a member says
- * more than the field's bound, or if there is no memory behind the pointer. @place and @offset are the
- * field's, for the message.
+ * How many elements the field has now; bytes, for a variable buffer. FERRY_ERROR_DEVICE if a member
+ * says more than the field's bound, or if there is no memory behind the pointer. @place and @offset
+ * are the field's, for the message.
  */
 gboolean ferry_field_get_count(const FerryVmstateField *field, gconstpointer opaque,
-			       const FerryPlace *place, guint64 offset, gsize *count, GError **error);
+			       const FerryPlace *place, guint64 offset, gsize *count,
+			       GError **error);
 
-/* The address of element @index of the struct at @opaque; NULL where an array of pointers has NULL. */
+/* The address of element @index of the struct at @opaque; NULL where an array of pointers has NULL.
+ */
 gpointer ferry_field_element(const FerryVmstateField *field, gpointer opaque, gsize index);

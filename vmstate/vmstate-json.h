@@ -4,8 +4,9 @@
 #include <glib.h>
 
 /*
- * Appends JSON to a GString. Commas come by themselves, from the last character of @json: so @json must
- * be empty or hold nothing but what these functions wrote. @key is NULL for an element of an array.
+ * Appends JSON to a GString. Commas come by themselves, from the last character of @json: so @json
+ * must be empty or hold nothing but what these functions wrote. @key is NULL for an element of an
+ * array.
  */
 void ferry_json_open_object(GString *json, const char *key);
 void ferry_json_close_object(GString *json);

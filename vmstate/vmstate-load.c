@@ -6,7 +6,8 @@
 #include "vmstate-field.h"
 
 static gboolean load_description(const FerryVmstate *vmstate, gpointer opaque, guint32 version_id,
-				 const FerryPlace *place, FerryStreamReader *reader, GError **error);
+				 const FerryPlace *place, FerryStreamReader *reader,
+				 GError **error);
 
 static gboolean check_reader(FerryStreamReader *reader, const FerryPlace *at, guint64 offset,
 			     GError **error)
@@ -128,10 +129,11 @@ static gboolean load_field(const FerryVmstateField *field, gpointer opaque, cons
 }
 
 /*
- * Whether a subsection of this description follows: its type byte, a length, the description's name and a
- * slash. Behind a nested struct the same type byte may as well be the next field's first byte or begin
- * a subsection of the struct around it, so it is not enough. Looks at one byte at a time, and at the next
- * only if this one fits, so that it never waits for bytes that a live peer has no reason to send.
+ * Whether a subsection of this description follows: its type byte, a length, the description's name
+ * and a slash. Behind a nested struct the same type byte may as well be the next field's first byte
+ * or begin a subsection of the struct around it, so it is not enough. Looks at one byte at a time,
+ * and at the next only if this one fits, so that it never waits for bytes that a live peer has no
+ * reason to send.
  */
 static gboolean subsection_follows(const FerryVmstate *vmstate, FerryStreamReader *reader)
 {
@@ -179,10 +181,12 @@ static gboolean load_subsection(const FerryVmstate *vmstate, gpointer opaque, gu
 					"than this one",
 					name, vmstate->name);
 	if (*seen & G_GUINT64_CONSTANT(1) << index)
-		return ferry_place_fail(place, offset, error, "subsection \"%s\" comes twice", name);
+		return ferry_place_fail(place, offset, error, "subsection \"%s\" comes twice",
+					name);
 	*seen |= G_GUINT64_CONSTANT(1) << index;
 	at.name = name + strlen(vmstate->name) + 1;
-	return load_description(vmstate->subsections[index], opaque, version_id, &at, reader, error);
+	return load_description(vmstate->subsections[index], opaque, version_id, &at, reader,
+				error);
 }
 
 static gboolean load_contents(const FerryVmstate *vmstate, gpointer opaque, guint32 version_id,
@@ -209,17 +213,17 @@ static gboolean load_description(const FerryVmstate *vmstate, gpointer opaque, g
 	guint64 offset = ferry_stream_reader_offset(reader);
 
 	if (version_id < vmstate->minimum_version_id || version_id > vmstate->version_id)
-		return ferry_place_fail(place, offset, error,
-					"version %u, but this side loads versions %u to %u", version_id,
-					vmstate->minimum_version_id, vmstate->version_id);
+		return ferry_place_fail(
+			place, offset, error, "version %u, but this side loads versions %u to %u",
+			version_id, vmstate->minimum_version_id, vmstate->version_id);
 	if (vmstate->pre_load && !vmstate->pre_load(opaque, &cause))
 		return ferry_place_hook_failed(place, offset, "pre_load", g_steal_pointer(&cause),
 					       error);
 	if (!load_contents(vmstate, opaque, version_id, place, reader, error))
 		return FALSE;
 	if (vmstate->post_load && !vmstate->post_load(opaque, version_id, &cause))
-		return ferry_place_hook_failed(place, ferry_stream_reader_offset(reader), "post_load",
-					       g_steal_pointer(&cause), error);
+		return ferry_place_hook_failed(place, ferry_stream_reader_offset(reader),
+					       "post_load", g_steal_pointer(&cause), error);
 	return TRUE;
 }
 

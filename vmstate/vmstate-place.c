@@ -20,8 +20,8 @@ char *ferry_place_path(const FerryPlace *place)
 	return g_string_free(path, FALSE);
 }
 
-gboolean ferry_place_fail(const FerryPlace *place, guint64 offset, GError **error, const char *format,
-			  ...)
+gboolean ferry_place_fail(const FerryPlace *place, guint64 offset, GError **error,
+			  const char *format, ...)
 {
 	g_autofree char *message = NULL;
 	va_list args;

@@ -6,8 +6,9 @@
 #include "vmstate-field.h"
 #include "vmstate-json.h"
 
-static gboolean save_description(const FerryVmstate *vmstate, gpointer opaque, const FerryPlace *place,
-				 GByteArray *out, GString *json, GError **error);
+static gboolean save_description(const FerryVmstate *vmstate, gpointer opaque,
+				 const FerryPlace *place, GByteArray *out, GString *json,
+				 GError **error);
 
 static void put_zeros(GByteArray *out, gsize size)
 {
@@ -57,7 +58,8 @@ static void save_plain(const FerryVmstateField *field, gconstpointer element, GB
 	}
 }
 
-/* The entry's start: the name, and of arrays either all elements' number or the one element's index. */
+/* The entry's start: the name, and of arrays either all elements' number or the one element's
+ * index. */
 static void open_entry(GString *json, const FerryVmstateField *field, const char *key, gsize value)
 {
 	ferry_json_open_object(json, NULL);
@@ -135,11 +137,13 @@ static void describe_struct(const FerryVmstateField *field, const char *key, gsi
 }
 
 /*
- * Equal elements share one entry with their number. From the first that differs on, in size or in what
- * is present, each is listed with its index, the equal ones before it too: an entry may not have both.
+ * Equal elements share one entry with their number. From the first that differs on, in size or in
+ * what is present, each is listed with its index, the equal ones before it too: an entry may not
+ * have both.
  */
 static gboolean save_structs(const FerryVmstateField *field, gpointer opaque, gsize count,
-			     const FerryPlace *place, GByteArray *out, GString *json, GError **error)
+			     const FerryPlace *place, GByteArray *out, GString *json,
+			     GError **error)
 {
 	g_autoptr(GString) first = NULL;
 	gboolean folded = TRUE;
@@ -180,8 +184,8 @@ static gboolean save_field(const FerryVmstateField *field, gpointer opaque, cons
 }
 
 static gboolean save_subsection(const FerryVmstate *subsection, const FerryVmstate *parent,
-				gpointer opaque, const FerryPlace *up, GByteArray *out, GString *json,
-				GError **error)
+				gpointer opaque, const FerryPlace *up, GByteArray *out,
+				GString *json, GError **error)
 {
 	FerryPlace place = { .up = up, .name = subsection->name + strlen(parent->name) + 1 };
 
@@ -196,8 +200,9 @@ static gboolean save_subsection(const FerryVmstate *subsection, const FerryVmsta
 	return TRUE;
 }
 
-static gboolean save_subsections(const FerryVmstate *vmstate, gpointer opaque, const FerryPlace *place,
-				 GByteArray *out, GString *json, GError **error)
+static gboolean save_subsections(const FerryVmstate *vmstate, gpointer opaque,
+				 const FerryPlace *place, GByteArray *out, GString *json,
+				 GError **error)
 {
 	gboolean any = FALSE;
 
@@ -230,9 +235,11 @@ static gboolean save_contents(const FerryVmstate *vmstate, gpointer opaque, cons
 	return save_subsections(vmstate, opaque, place, out, json, error);
 }
 
-/* What pre_save set up, post_save takes down, whatever happened in between; the first error counts. */
-static gboolean save_description(const FerryVmstate *vmstate, gpointer opaque, const FerryPlace *place,
-				 GByteArray *out, GString *json, GError **error)
+/* What pre_save set up, post_save takes down, whatever happened in between; the first error counts.
+ */
+static gboolean save_description(const FerryVmstate *vmstate, gpointer opaque,
+				 const FerryPlace *place, GByteArray *out, GString *json,
+				 GError **error)
 {
 	g_autoptr(GError) cause = NULL;
 	guint start = out->len;
