@@ -82,19 +82,23 @@ void ferry_stream_reader_fail(FerryStreamReader *reader, const char *format, ...
 	fail(reader, FERRY_ERROR_STREAM, "%s", message);
 }
 
-/* One read into @buf (@len bytes, may be 0) and, beyond it, into the buffer, which is empty.
- * Returns how many bytes came into @buf; with @len 0 see held(). No bytes at all: ended or failed.
+static void read_failed(FerryStreamReader *reader)
+{
+	g_prefix_error(&reader->error, "migration stream at offset %" G_GUINT64_FORMAT ": ",
+		       ferry_stream_reader_offset(reader));
+}
+
+/* One read into @buf (@len bytes, at least 1) and, beyond it, into the buffer, which is empty.
+ * Returns how many bytes came into @buf. None: ended or failed.
  */
 static size_t fetch(FerryStreamReader *reader, void *buf, size_t len)
 {
 	struct iovec iov[2] = { { buf, len }, { reader->buffer, BUFFER_SIZE } };
-	int first = len ? 0 : 1;
 	gssize n;
 
-	n = reader->read(reader->user, iov + first, 2 - first, &reader->error);
+	n = reader->read(reader->user, iov, 2, &reader->error);
 	if (n < 0) {
-		g_prefix_error(&reader->error, "migration stream at offset %" G_GUINT64_FORMAT ": ",
-			       ferry_stream_reader_offset(reader));
+		read_failed(reader);
 		return 0;
 	}
 	if (n == 0) {
@@ -150,13 +154,38 @@ size_t ferry_stream_reader_some(FerryStreamReader *reader, void *buf, size_t len
 	return reader->ended ? 0 : fetch(reader, buf, len);
 }
 
+/* One read behind what is held, which moves to the buffer's begin. */
+static void fetch_behind(FerryStreamReader *reader)
+{
+	size_t n = held(reader);
+	struct iovec iov = { reader->buffer + n, BUFFER_SIZE - n };
+	gssize more;
+
+	memmove(reader->buffer, reader->next, n);
+	reader->next = reader->buffer;
+	reader->end = reader->buffer + n;
+	more = reader->read(reader->user, &iov, 1, &reader->error);
+	if (more < 0)
+		read_failed(reader);
+	else if (more == 0)
+		reader->ended = TRUE;
+	else {
+		reader->fetched += more;
+		reader->end += more;
+	}
+}
+
+int ferry_stream_reader_peek_at(FerryStreamReader *reader, guint ahead)
+{
+	g_return_val_if_fail(ahead < FERRY_STREAM_PEEK_MAX, -1);
+	while (!reader->error && !reader->ended && held(reader) <= ahead)
+		fetch_behind(reader);
+	return !reader->error && held(reader) > ahead ? reader->next[ahead] : -1;
+}
+
 int ferry_stream_reader_peek(FerryStreamReader *reader)
 {
-	if (reader->error)
-		return -1;
-	if (!held(reader) && !reader->ended)
-		fetch(reader, NULL, 0);
-	return held(reader) ? *reader->next : -1;
+	return ferry_stream_reader_peek_at(reader, 0);
 }
 
 void ferry_stream_reader_skip(FerryStreamReader *reader, guint64 len)

@@ -60,6 +60,10 @@ gboolean ferry_stream_reader_check(FerryStreamReader *reader, GError **error);
 
 /* The next byte without consuming it; -1 at a clean end of stream or after a failure. Blocks. */
 int ferry_stream_reader_peek(FerryStreamReader *reader);
+/* The byte behind @ahead others without consuming any; -1 where the stream ends before it. Blocks until
+ * that many are there: ask for a far one only if the nearer ones promise it. */
+#define FERRY_STREAM_PEEK_MAX 512u
+int ferry_stream_reader_peek_at(FerryStreamReader *reader, guint ahead);
 
 /* FerryReadExactly over the reader, for carriers: @user is the FerryStreamReader. */
 gboolean ferry_stream_reader_read_exactly(gpointer user, void *buf, size_t len, GError **error);
