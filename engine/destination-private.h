@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
+#include <ferry/carrier.h>
 #include <ferry/destination.h>
 #include "populate.h"
 #include "records.h"
