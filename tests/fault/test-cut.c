@@ -7,6 +7,8 @@
 #include "harness.h"
 #include "mini-guest.h"
 
+#include <glib/gstdio.h>
+
 #define SETTLE_MS 20000u
 
 typedef struct {
