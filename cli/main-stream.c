@@ -6,5 +6,9 @@ int main(int argc, char **argv)
 {
 	if (argc > 1 && g_str_equal(argv[1], "inspect"))
 		return ferry_cli_inspect(argc - 1, argv + 1);
+	if (argc > 1 && g_str_equal(argv[1], "receive"))
+		return ferry_cli_receive(argc - 1, argv + 1);
+	if (argc > 1 && g_str_equal(argv[1], "send"))
+		return ferry_cli_send(argc - 1, argv + 1);
 	return 2;
 }
