@@ -210,6 +210,16 @@ static gboolean delimits(Sample *sample)
 	return sections && sections->len == 3 && end == saved.stream->len - 1;
 }
 
+static void description__names_with_special_characters__escaped(void)
+{
+	g_auto(Saved) saved = saved_new();
+	Sample sample;
+
+	sample_init(&sample);
+	CU_ASSERT_TRUE(save(&saved, &sample));
+	CU_ASSERT_PTR_NOT_NULL(strstr(saved.json->str, "\"quo\\\"ted\\\\\\u000a\""));
+}
+
 static void description__of_our_own_stream__delimits_every_section(void)
 {
 	Sample sample;
@@ -231,6 +241,7 @@ static CU_TestInfo cases[] = {
 	CASE(description__of_every_kind__says_the_bytes_written),
 	CASE(description__of_equal_structs__one_entry_with_their_number),
 	CASE(description__of_structs_that_differ__each_by_its_index),
+	CASE(description__names_with_special_characters__escaped),
 	CASE(description__of_our_own_stream__delimits_every_section),
 	CU_TEST_INFO_NULL,
 };

@@ -256,10 +256,11 @@ static void save__null_pointer__refused_by_its_index(void)
 	CU_ASSERT_TRUE(
 		sample_error_says(nested, FERRY_ERROR_DEVICE, "sample/shadow[0]", "NULL", NULL));
 	sample_init(&sample);
-	sample.lines = NULL;
-	sample.n_lines = 1;
+	sample.log = NULL;
+	sample.log_len = 1;
 	CU_ASSERT_FALSE(ferry_vmstate_save(&sample_vmstate, &sample, out, &memory));
-	CU_ASSERT_TRUE(sample_error_says(memory, FERRY_ERROR_DEVICE, "sample/lines", "NULL", NULL));
+	CU_ASSERT_TRUE(sample_error_says(memory, FERRY_ERROR_DEVICE, "sample/log",
+					 "NULL instead of memory", NULL));
 }
 
 static void load__null_pointer__refused_before_it_is_used(void)

@@ -90,7 +90,6 @@ static void section__cut_in_a_struct__error_names_section_field_and_offset(void)
 	g_autoptr(GByteArray) section = sample_section();
 	g_autoptr(GError) error = NULL;
 	Sample sample = { 0 };
-	/* The first of regs is all 25 bytes of the rest but its last one: found by its value. */
 	guint8 *rip = memmem(section->data, section->len, "\xff\xff\0\0\0\0\0\2", 8);
 	g_autofree char *at = NULL;
 

@@ -163,26 +163,42 @@ static void subsection__twice__refused_by_name(void)
 		sample_error_says(error, FERRY_ERROR_DEVICE, "\"outer/level\"", "twice", NULL));
 }
 
+/* Each stands where the nested struct's subsections would, and is neither its nor the outer's. */
 static void subsection__of_nobody__refused_by_name(void)
 {
-	g_autoptr(GError) other = NULL, longer = NULL, nested_late = NULL;
-	Outer outer;
+	static const struct {
+		const char *section;
+		gsize len;
+		const char *name;
+	} rows[] = {
+#define ROW(body, name) { SECTION(body), sizeof(SECTION(body)) - 1, name }
+		ROW("\x05\x07"
+		    "other/x"
+		    "\0\0\0\1",
+		    "\"other/x\""),
+		ROW("\x05\x0c"
+		    "outerx/level"
+		    "\0\0\0\2",
+		    "\"outerx/level\""),
+		ROW("\x05\x0b"
+		    "corex/value"
+		    "\0\0\0\1",
+		    "\"corex/value\""),
+		ROW("\x05\x04"
+		    "core/value"
+		    "\0\0\0\1",
+		    "\"core\""),
+		ROW(OUTER_BYTES CORE_BYTES, "\"core/value\""),
+	};
 
-	CU_ASSERT_FALSE(LOAD(&outer,
-			     "\x05\x07"
-			     "other/x"
-			     "\0\0\0\1",
-			     &other));
-	CU_ASSERT_TRUE(
-		sample_error_says(other, FERRY_ERROR_DEVICE, "\"other/x\"", "\"outer/\"", NULL));
-	CU_ASSERT_FALSE(LOAD(&outer,
-			     "\x05\x0c"
-			     "outerx/level"
-			     "\0\0\0\2",
-			     &longer));
-	CU_ASSERT_TRUE(sample_error_says(longer, FERRY_ERROR_DEVICE, "\"outerx/level\"", NULL));
-	CU_ASSERT_FALSE(LOAD(&outer, OUTER_BYTES CORE_BYTES, &nested_late));
-	CU_ASSERT_TRUE(sample_error_says(nested_late, FERRY_ERROR_DEVICE, "\"core/value\"", NULL));
+	for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+		g_autoptr(GError) error = NULL;
+		Outer outer;
+
+		CU_ASSERT_FALSE(load_section(&outer, rows[i].section, rows[i].len, &error));
+		CU_ASSERT_TRUE(sample_error_says(error, FERRY_ERROR_DEVICE, rows[i].name,
+						 "does not begin with \"outer/\"", NULL));
+	}
 }
 
 static void subsection__version_out_of_range__refused_with_the_numbers(void)

@@ -173,6 +173,24 @@ static void field__with_a_condition__there_only_where_it_holds(void)
 	CU_ASSERT_EQUAL(without.fifo, 0);
 }
 
+static void nested_struct__has_no_version_in_the_stream__is_of_its_descriptions(void)
+{
+	static const FerryVmstateField fields[] = {
+		{ .name = "chip",
+		  .kind = FERRY_VMSTATE_STRUCT,
+		  .size = sizeof(Chip),
+		  .count = 1,
+		  .vmstate = &version_3 },
+		FERRY_VMSTATE_END,
+	};
+	static const FerryVmstate board = { .name = "board", .version_id = 9, .fields = fields };
+	Chip chip = { 0 };
+
+	CU_ASSERT_TRUE(load(&board, &chip, 9, "\0\0\0\1\0\0\0\0\0\0\0\3", 12, NULL));
+	CU_ASSERT_EQUAL(chip.seen_version, 3);
+	CU_ASSERT_EQUAL(chip.period, 3);
+}
+
 static void post_save__saving_worked__called_once(void)
 {
 	Chip chip = { 0 };
@@ -240,6 +258,7 @@ static CU_TestInfo cases[] = {
 	CASE(load__old_stream__reads_what_that_version_had),
 	CASE(load__version_out_of_range__refused_with_the_numbers),
 	CASE(field__with_a_condition__there_only_where_it_holds),
+	CASE(nested_struct__has_no_version_in_the_stream__is_of_its_descriptions),
 	CASE(post_save__saving_worked__called_once),
 	CASE(post_save__saving_failed__called_once_and_the_first_error_counts),
 	CASE(hook__that_fails__fails_the_whole_with_its_reason),
