@@ -6,7 +6,7 @@
 #include "harness.h"
 
 /* clang-format off */
-/* The examples of docs/vmstate.md, letter by letter; guide__every_block_of_code holds them together. */
+/* The examples of docs/vmstate.md, letter by letter, to which the first case holds them. */
 typedef struct {
 	guint32 divisor;
 	guint8 fifo[4];
