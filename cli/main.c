@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "commands.h"
 #include "common.h"
+#include "stream-commands.h"
 
 #include <locale.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@ static const Subcommand subcommands[] = {
 	{ "run", ferry_cli_run, "run a reference guest that checks its own memory" },
 	{ "migrate", ferry_cli_migrate, "move a guest to another monitor and watch it go" },
 	{ "ctl", ferry_cli_ctl, "send a monitor any QMP command" },
+	{ "inspect", ferry_cli_inspect, "print a migration stream, section by section" },
 	{ "doctor", ferry_cli_doctor,
 	  "show what this host can do, with a remedy for what it cannot" },
 };

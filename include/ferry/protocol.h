@@ -63,6 +63,10 @@ typedef enum {
 #define FERRY_RAM_MULTIFD_FLUSH 0x200u
 #define FERRY_RAM_FLAGS 0xfffu
 
+/* The one iterable section: id (not 0, which QEMU takes for unset) and version. */
+#define FERRY_RAM_SECTION_ID 2u
+#define FERRY_RAM_SECTION_VERSION 4u
+
 /* PING's value by which a Ferry source asks "are you one?"; a Ferry answers with its complement. */
 #define FERRY_PING_HELLO 0x46455252u
 

@@ -11,7 +11,7 @@
 typedef struct FerrySettings FerrySettings;
 
 typedef enum {
-	FERRY_CAPABILITY_EVENTS,                  /* "events": MIGRATION and MIGRATION_PASS go out; on */
+	FERRY_CAPABILITY_EVENTS,                  /* "events": QMP sends MIGRATION and MIGRATION_PASS; on */
 	FERRY_CAPABILITY_RETURN_PATH,             /* "return-path": on. Off: plain one-way stream, as
 						   * for a file; no two-phase hand-over */
 	FERRY_CAPABILITY_PAUSE_BEFORE_SWITCHOVER, /* "pause-before-switchover": off */

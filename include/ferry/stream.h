@@ -32,16 +32,22 @@ guint64 ferry_stream_reader_offset(const FerryStreamReader *reader);
 
 /*
  * Integers. The reader is sticky: the first failure (end of stream, link, format) is kept, every later
- * get yields 0 and reads nothing. Check once per message with ferry_stream_reader_check().
+ * get yields 0 and reads nothing. Check once per message with ferry_stream_reader_check(). A stream that
+ * ends too early is FERRY_ERROR_LINK where it comes from a FerryReadFunc, FERRY_ERROR_STREAM in memory.
  */
 guint8 ferry_stream_reader_u8(FerryStreamReader *reader);
 guint16 ferry_stream_reader_be16(FerryStreamReader *reader);
 guint32 ferry_stream_reader_be32(FerryStreamReader *reader);
 guint64 ferry_stream_reader_be64(FerryStreamReader *reader);
 
-/* Exactly @len bytes. What the buffer does not hold goes straight into @buf, without a copy. */
+/* Exactly @len bytes. What the buffer does not hold goes straight into @buf, without a copy. What could
+ * not be read is zero in @buf. */
 void ferry_stream_reader_bytes(FerryStreamReader *reader, void *buf, size_t len);
 void ferry_stream_reader_skip(FerryStreamReader *reader, guint64 len);
+
+/* 1 to @len bytes, what is there; blocks only for the first. 0 at a clean end of stream or after a
+ * failure. For the part of a stream whose length nobody announces. */
+size_t ferry_stream_reader_some(FerryStreamReader *reader, void *buf, size_t len);
 
 /* A length byte and that many bytes, NUL-terminated into @name (256 bytes); a NUL inside is an error. */
 void ferry_stream_reader_name(FerryStreamReader *reader, char name[256]);
@@ -54,6 +60,10 @@ gboolean ferry_stream_reader_check(FerryStreamReader *reader, GError **error);
 
 /* The next byte without consuming it; -1 at a clean end of stream or after a failure. Blocks. */
 int ferry_stream_reader_peek(FerryStreamReader *reader);
+/* The byte behind @ahead others without consuming any; -1 where the stream ends before it. Blocks until
+ * that many are there: ask for a far one only if the nearer ones promise it. */
+#define FERRY_STREAM_PEEK_MAX 512u
+int ferry_stream_reader_peek_at(FerryStreamReader *reader, guint ahead);
 
 /* FerryReadExactly over the reader, for carriers: @user is the FerryStreamReader. */
 gboolean ferry_stream_reader_read_exactly(gpointer user, void *buf, size_t len, GError **error);
@@ -63,6 +73,7 @@ gboolean ferry_stream_read_header(FerryStreamReader *reader, GError **error);
 
 #define FERRY_MACHINE_NAME_MAX 256u
 #define FERRY_CONFIGURATION_MAX 64u /* capabilities in one subsection */
+#define FERRY_VMDESC_MAX (64u << 20) /* bytes of the JSON description */
 
 /* The configuration element; the type byte has been peeked, not consumed. */
 typedef struct {
@@ -75,6 +86,7 @@ typedef struct {
 gboolean ferry_stream_read_configuration(FerryStreamReader *reader, FerryStreamConfiguration *config,
 					 GError **error);
 void ferry_stream_configuration_clear(FerryStreamConfiguration *config);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryStreamConfiguration, ferry_stream_configuration_clear)
 
 /* An element after the configuration. */
 typedef struct {
@@ -101,6 +113,7 @@ gboolean ferry_stream_read_footer(FerryStreamReader *reader, guint32 section_id,
 typedef struct {
 	char name[256];
 	guint64 size;
+	guint64 address;       /* guest physical; 0 unless FerryRamReader.addresses is set */
 } FerryStreamRamBlock;
 
 typedef enum {
@@ -115,6 +128,8 @@ typedef enum {
 typedef struct {
 	GArray *blocks;        /* of FerryStreamRamBlock; NULL before the list */
 	int last;              /* index + 1 of the last page's block, 0 before the first */
+	gboolean addresses;    /* the caller sets it before the list: the configuration names the
+				* capability "x-ignore-shared", by which an address follows each block */
 } FerryRamReader;
 
 typedef struct {
@@ -128,10 +143,13 @@ typedef struct {
 gboolean ferry_ram_reader_next(FerryRamReader *ram, FerryStreamReader *reader, FerryRamItem *item,
 			       GError **error);
 void ferry_ram_reader_clear(FerryRamReader *ram);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryRamReader, ferry_ram_reader_clear)
 
 /* ---- delimiting device sections without knowing the devices ---- */
 
 /*
+ * All offsets in this part, also those in errors, count from @data.
+ *
  * Finds the end of a stream that stays open after its JSON description (a source with return path).
  * @data: from after END's footer. Returns the length of everything up to and including the JSON if @data
  * ends exactly there, else 0.
@@ -156,8 +174,16 @@ typedef struct {
 GArray *ferry_stream_delimit_devices(const guint8 *data, size_t len, const char *json, size_t json_len,
 				     GError **error);
 
+/*
+ * The same without a description: cuts where a footer is followed by the header of a section not seen
+ * before, or by the EOF byte that ends @data. A good guess, for cross-checks and old streams; device
+ * state can hold bytes that look like it. NULL if @data cannot be cut up whole.
+ */
+GArray *ferry_stream_scan_devices(const guint8 *data, size_t len);
+
 /* ---- writing ---- */
 
+/* Names are at most 255 bytes, the machine's FERRY_MACHINE_NAME_MAX: the caller sees to it. */
 void ferry_stream_put_header(GByteArray *out);
 /* @capabilities may be NULL or empty: then no subsection is written. */
 void ferry_stream_put_configuration(GByteArray *out, const char *machine, const char *const *capabilities);

@@ -27,6 +27,8 @@ struct FerryListener {
 
 typedef struct {
 	const char *scheme;  /* "tcp", without the colon */
+	gboolean names_place; /* a URI names a place that can be connected to again (tcp:, unix:), not one
+			       * connection (fd:) or an action (exec:, file:) */
 
 	/* Connects; blocks until connected, @timeout_ms passed, or @cancellable. @uri is whole, with the
 	 * scheme. Errors name the URI and the system's reason. */

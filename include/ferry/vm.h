@@ -53,12 +53,14 @@ const char *ferry_vm_dirty_source_name(FerryVm *vm);
 FerryRunState ferry_vm_run_state(FerryVm *vm);
 gboolean ferry_vm_is_running(FerryVm *vm);
 
-/* Runs the guest: FERRY_ERROR_STATE where a migration owns it (finish-migrate, inmigrate, a hand-over in
- * doubt) or after it moved away, unless that migration failed or was cancelled. After a save to a file
- * (one-way), "cont" on a postmigrate guest is allowed, as QEMU allows it. No-op when it runs. */
+/* Runs the guest: FERRY_ERROR_STATE where a migration owns it (finish-migrate, a hand-over in doubt) or
+ * after it moved away, unless that migration failed or was cancelled. After a save to a file (one-way),
+ * "cont" on a postmigrate guest is allowed, as QEMU allows it. In inmigrate it takes back a
+ * ferry_vm_stop(). No-op when it runs. */
 gboolean ferry_vm_start(FerryVm *vm, GError **error);
 
-/* Pauses it (run state PAUSED). In inmigrate it means: arrive paused. No-op when it is stopped. */
+/* Pauses it (run state PAUSED). In inmigrate it means: arrive paused. FERRY_ERROR_STATE while it is being
+ * handed over. No-op when it is stopped. */
 gboolean ferry_vm_stop(FerryVm *vm, GError **error);
 
 /* Reports a write to guest RAM that the dirty source does not see (see ferry/dirty.h). Any thread;

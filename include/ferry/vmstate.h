@@ -16,7 +16,9 @@ typedef struct FerryVmstate FerryVmstate;
 typedef struct FerryVmstateField FerryVmstateField;
 
 #define FERRY_VMSTATE_NESTING_MAX 16u
+#define FERRY_VMSTATE_SUBSECTIONS_MAX 64u          /* of one description */
 #define FERRY_VMSTATE_ELEMENTS_MAX (1u << 20)      /* of one array */
+#define FERRY_VMSTATE_ELEMENTS_TOTAL_MAX (1u << 24) /* of one device, nested arrays multiplied */
 #define FERRY_VMSTATE_BUFFER_MAX (64u << 20)       /* bytes of one variable buffer */
 
 typedef enum {

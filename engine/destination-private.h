@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include <ferry/carrier.h>
+#include <ferry/destination.h>
+#include "populate.h"
+#include "records.h"
+#include "reply.h"
+#include "vm-private.h"
+
+struct FerryDestination {
+	FerryVm *vm;
+	const FerryTransport *const *transports;
+
+	GMutex lock;                /* guards the rest */
+	GCond changed;
+	FerryState state;
+	char *error_desc;           /* also of a connection that was refused while it goes on listening */
+	char *uri;
+	gboolean autostart;
+	gboolean deferred;
+	GThread *thread;            /* listens and loads; joined by the next start, or by free */
+	GCancellable *cancellable;
+	FerryChannel *channel;      /* published so that free can cut it */
+	gint64 begin_us, end_us;
+	char *transport;
+	guint64 received;           /* bytes of the stream so far */
+
+	gboolean has_session;
+	guint8 nonce[FERRY_NONCE_SIZE];
+	FerryHandoverAnswer answer; /* of the session; WAITING changes once, and who changes it acts */
+};
+
+gboolean ferry_destination_enter(FerryDestination *destination, FerryState from, FerryState to);
+void ferry_destination_set_error(FerryDestination *destination, const char *text);
+
+/* Takes the decision about a guest that is loaded and waits: FALSE if it was taken before. */
+gboolean ferry_destination_decide(FerryDestination *destination, FerryHandoverAnswer answer);
+
+/* Runs the loaded guest, once decide(RUNS) returned TRUE, and ends in state completed, or in handover-lost if
+ * it could not be started. incoming-handover.c */
+gboolean ferry_incoming_take_over(FerryDestination *destination, GError **error);
+
+/* How a connection ended. */
+typedef enum {
+	FERRY_INCOMING_REFUSED,   /* nothing of the guest was touched: go on listening */
+	FERRY_INCOMING_FAILED,    /* RAM or devices are half loaded */
+	FERRY_INCOMING_IN_DOUBT,  /* all is loaded, and the source is gone before it decided */
+	FERRY_INCOMING_COMPLETED, /* the guest is here, but the source may not know: go on answering */
+	FERRY_INCOMING_CLOSED,    /* the guest is here, and the source knows */
+	FERRY_INCOMING_ANSWERED,  /* it was only a question */
+} FerryIncomingResult;
+
+/* One connection, the loading thread's own. */
+typedef struct {
+	FerryDestination *destination;
+	FerryVm *vm;
+	FerryChannel *channel;
+	FerryStreamReader *reader;
+	FerryReplies replies;
+	FerryCarrier *carrier;
+	FerryRamReader ram;
+	FerryPopulate *populate;
+	gboolean ferry_peer;
+	guint8 nonce[FERRY_NONCE_SIZE];
+	gboolean listed;            /* the block list fits: the state is active */
+	guint32 ram_section_id;
+	gboolean ram_ended;
+	guint32 round;
+	guint64 round_pages;
+	gint64 begin_user_us, begin_system_us;
+} FerryIncoming;
+
+/* Serves one connection to its end; @error says why for REFUSED, FAILED and IN_DOUBT. incoming.c */
+FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryChannel *channel,
+				       GError **error);
+
+/* A record read off the stream. incoming.c */
+typedef struct {
+	guint16 type;
+	guint32 length;
+	guint8 payload[FERRY_RETURN_DATA_MAX];
+} FerryIncomingRecord;
+/* Reads the data of a FERRY_COMMAND_FERRY element; type 0 is one that was skipped. */
+gboolean ferry_incoming_read_record(FerryIncoming *incoming, const FerryStreamElement *element,
+				    FerryIncomingRecord *record, GError **error);
+
+/* The ram section and the pages. incoming-ram.c */
+gboolean ferry_incoming_ram_section(FerryIncoming *incoming, const FerryStreamElement *element,
+				    GError **error);
+gboolean ferry_incoming_ram_record(FerryIncoming *incoming, const FerryIncomingRecord *record,
+				   GError **error);
+
+/* From PREPARE to the end; and the answer to a QUERY. incoming-handover.c */
+FerryIncomingResult ferry_incoming_hand_over(FerryIncoming *incoming, GError **error);
+FerryIncomingResult ferry_incoming_query(FerryIncoming *incoming, const FerryIncomingRecord *record,
+					 GError **error);

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "destination-private.h"
+
+#include "state-table.h"
+
+FerryDestination *ferry_destination_new(FerryVm *vm, const FerryTransport *const *transports)
+{
+	FerryDestination *destination = g_new0(FerryDestination, 1);
+
+	destination->vm = vm;
+	destination->transports = transports;
+	destination->autostart = TRUE;
+	g_mutex_init(&destination->lock);
+	g_cond_init(&destination->changed);
+	return destination;
+}
+
+/* Ends the thread, whatever it does. */
+static void stop_thread(FerryDestination *destination)
+{
+	GThread *thread;
+
+	g_mutex_lock(&destination->lock);
+	thread = g_steal_pointer(&destination->thread);
+	if (destination->cancellable)
+		g_cancellable_cancel(destination->cancellable);
+	if (destination->channel)
+		ferry_channel_shutdown(destination->channel);
+	g_mutex_unlock(&destination->lock);
+	if (thread)
+		g_thread_join(thread);
+	g_clear_object(&destination->cancellable);
+}
+
+void ferry_destination_free(FerryDestination *destination)
+{
+	if (!destination)
+		return;
+	stop_thread(destination);
+	g_free(destination->error_desc);
+	g_free(destination->uri);
+	g_free(destination->transport);
+	g_cond_clear(&destination->changed);
+	g_mutex_clear(&destination->lock);
+	g_free(destination);
+}
+
+/* ---- states ---- */
+
+gboolean ferry_destination_enter(FerryDestination *destination, FerryState from, FerryState to)
+{
+	gboolean ok;
+
+	g_mutex_lock(&destination->lock);
+	ok = destination->state == from && ferry_state_allows(FERRY_SIDE_DESTINATION, from, to);
+	if (ok) {
+		destination->state = to;
+		if (to == FERRY_STATE_COMPLETED || to == FERRY_STATE_FAILED)
+			destination->end_us = g_get_monotonic_time();
+		g_cond_broadcast(&destination->changed);
+		ferry_vm_emit(destination->vm, &(FerryEvent){ .type = FERRY_EVENT_MIGRATION,
+							      .state = to,
+							      .incoming = TRUE });
+	}
+	g_mutex_unlock(&destination->lock);
+	return ok;
+}
+
+void ferry_destination_set_error(FerryDestination *destination, const char *text)
+{
+	g_mutex_lock(&destination->lock);
+	g_free(destination->error_desc);
+	destination->error_desc = g_strdup(text);
+	g_mutex_unlock(&destination->lock);
+}
+
+gboolean ferry_destination_decide(FerryDestination *destination, FerryHandoverAnswer answer)
+{
+	gboolean ok;
+
+	g_mutex_lock(&destination->lock);
+	ok = destination->answer == FERRY_HANDOVER_WAITING;
+	if (ok)
+		destination->answer = answer;
+	g_mutex_unlock(&destination->lock);
+	return ok;
+}
+
+FerryState ferry_destination_state(FerryDestination *destination)
+{
+	FerryState state;
+
+	g_mutex_lock(&destination->lock);
+	state = destination->state;
+	g_mutex_unlock(&destination->lock);
+	return state;
+}
+
+FerryState ferry_destination_wait(FerryDestination *destination)
+{
+	FerryState state;
+
+	g_mutex_lock(&destination->lock);
+	while (destination->state == FERRY_STATE_SETUP || destination->state == FERRY_STATE_ACTIVE ||
+	       destination->state == FERRY_STATE_HANDOVER)
+		g_cond_wait(&destination->changed, &destination->lock);
+	state = destination->state;
+	g_mutex_unlock(&destination->lock);
+	return state;
+}
+
+/* ---- listening ---- */
+
+static void fail(FerryDestination *destination, const GError *error)
+{
+	ferry_destination_set_error(destination, error->message);
+	ferry_destination_enter(destination, ferry_destination_state(destination), FERRY_STATE_FAILED);
+}
+
+static void publish(FerryDestination *destination, FerryChannel *channel)
+{
+	g_mutex_lock(&destination->lock);
+	destination->channel = channel;
+	if (channel && g_cancellable_is_cancelled(destination->cancellable))
+		ferry_channel_shutdown(channel);
+	g_mutex_unlock(&destination->lock);
+}
+
+/* Serves one connection; whether to take another. */
+static gboolean serve(FerryDestination *destination, FerryListener *listener, FerryChannel *channel)
+{
+	g_autoptr(GError) error = NULL;
+	FerryIncomingResult result;
+
+	publish(destination, channel);
+	result = ferry_incoming_run(destination, channel, &error);
+	publish(destination, NULL);
+	ferry_channel_close(channel);
+	switch (result) {
+	case FERRY_INCOMING_REFUSED:
+		if (!listener->again)
+			fail(destination, error);
+		else
+			ferry_destination_set_error(destination, error->message);
+		return TRUE;
+	case FERRY_INCOMING_FAILED:
+		fail(destination, error);
+		return FALSE;
+	case FERRY_INCOMING_IN_DOUBT:
+		ferry_destination_set_error(destination, error->message);
+		ferry_destination_enter(destination, FERRY_STATE_HANDOVER, FERRY_STATE_HANDOVER_LOST);
+		return TRUE;
+	case FERRY_INCOMING_CLOSED:
+		return FALSE;
+	case FERRY_INCOMING_COMPLETED:
+	case FERRY_INCOMING_ANSWERED:
+		return TRUE;
+	}
+	return FALSE;
+}
+
+static gpointer listen_thread(gpointer data)
+{
+	g_autofree gpointer *arguments = data;
+	FerryDestination *destination = arguments[0];
+	g_autoptr(FerryListener) listener = arguments[1];
+	g_autoptr(GCancellable) cancellable = arguments[2];
+
+	for (;;) {
+		g_autoptr(GError) error = NULL;
+		FerryChannel *channel = listener->ops->accept(listener, cancellable, &error);
+
+		if (!channel) {
+			if (ferry_destination_state(destination) == FERRY_STATE_SETUP)
+				fail(destination, error);
+			break;
+		}
+		if (!serve(destination, listener, channel) || !listener->again)
+			break;
+	}
+	return NULL;
+}
+
+gboolean ferry_destination_defer(FerryDestination *destination, GError **error)
+{
+	gboolean ok = FALSE;
+
+	g_mutex_lock(&destination->lock);
+	if (destination->deferred)
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+			    "the guest waits for migrate-incoming already");
+	else
+		ok = destination->deferred = ferry_vm_incoming_begin(destination->vm, error);
+	g_mutex_unlock(&destination->lock);
+	return ok;
+}
+
+/* Forgets what came before. The lock is held; no thread runs. */
+static void reset_locked(FerryDestination *destination, const FerryListener *listener)
+{
+	g_clear_pointer(&destination->error_desc, g_free);
+	g_clear_pointer(&destination->transport, g_free);
+	g_free(destination->uri);
+	destination->uri = g_strdup(listener->uri);
+	destination->deferred = FALSE;
+	destination->has_session = FALSE;
+	destination->answer = FERRY_HANDOVER_UNKNOWN;
+	destination->begin_us = g_get_monotonic_time();
+	destination->end_us = 0;
+	destination->received = 0;
+	destination->cancellable = g_cancellable_new();
+	destination->state = FERRY_STATE_SETUP;
+}
+
+static gboolean may_start(FerryDestination *destination, GError **error)
+{
+	FerryState state = ferry_destination_state(destination);
+
+	if (!ferry_state_is_busy(state))
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+		    "an incoming migration has begun already (state %s)", ferry_state_name(state));
+	return FALSE;
+}
+
+gboolean ferry_destination_start(FerryDestination *destination, const char *uri, GError **error)
+{
+	const FerryTransport *transport = ferry_transport_find(destination->transports, uri, error);
+	g_autoptr(FerryListener) listener = NULL;
+	gpointer *arguments;
+
+	if (!transport || !may_start(destination, error))
+		return FALSE;
+	/* A finished one may still answer questions, on the very same address. */
+	stop_thread(destination);
+	listener = transport->listen(uri, NULL, error);
+	if (!listener || !ferry_vm_incoming_begin(destination->vm, error))
+		return FALSE;
+	g_mutex_lock(&destination->lock);
+	reset_locked(destination, listener);
+	ferry_vm_emit(destination->vm, &(FerryEvent){ .type = FERRY_EVENT_MIGRATION,
+						      .state = FERRY_STATE_SETUP,
+						      .incoming = TRUE });
+	arguments = g_new(gpointer, 3);
+	arguments[0] = destination;
+	arguments[1] = g_steal_pointer(&listener);
+	arguments[2] = g_object_ref(destination->cancellable);
+	destination->thread = g_thread_new("ferry-incoming", listen_thread, arguments);
+	g_mutex_unlock(&destination->lock);
+	return TRUE;
+}
+
+char *ferry_destination_uri(FerryDestination *destination)
+{
+	char *uri;
+
+	g_mutex_lock(&destination->lock);
+	uri = g_strdup(destination->uri);
+	g_mutex_unlock(&destination->lock);
+	return uri;
+}
+
+void ferry_destination_set_autostart(FerryDestination *destination, gboolean autostart)
+{
+	g_mutex_lock(&destination->lock);
+	destination->autostart = autostart;
+	g_mutex_unlock(&destination->lock);
+}
+
+/* ---- the operator ---- */
+
+static gboolean discard(FerryDestination *destination)
+{
+	if (!ferry_destination_decide(destination, FERRY_HANDOVER_DISCARDED))
+		return FALSE;
+	ferry_destination_set_error(destination, "discarded by the operator");
+	return ferry_destination_enter(destination, FERRY_STATE_HANDOVER_LOST, FERRY_STATE_FAILED);
+}
+
+gboolean ferry_destination_resolve(FerryDestination *destination, FerryResolve how, GError **error)
+{
+	FerryState state = ferry_destination_state(destination);
+
+	if (state != FERRY_STATE_HANDOVER_LOST) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+			    "no hand-over is in doubt here: the incoming migration is in state %s",
+			    ferry_state_name(state));
+		return FALSE;
+	}
+	if (how == FERRY_RESOLVE_RETRY) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
+			    "a destination cannot ask: retry at the source, or run or discard the guest here");
+		return FALSE;
+	}
+	if (how == FERRY_RESOLVE_DISCARD ?
+		    discard(destination) :
+		    ferry_destination_decide(destination, FERRY_HANDOVER_RUNS))
+		return how == FERRY_RESOLVE_DISCARD || ferry_incoming_take_over(destination, error);
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+		    "the source has just decided: look at the state again");
+	return FALSE;
+}
+
+void ferry_destination_get_status(FerryDestination *destination, FerryMigrationStatus *status)
+{
+	gint64 end;
+
+	memset(status, 0, sizeof(*status));
+	status->ram.total = ferry_vm_ram(destination->vm)->total;
+	status->source_cpu = status->destination_cpu = (FerryCpuTime){ -1, -1 };
+	g_mutex_lock(&destination->lock);
+	status->state = destination->state;
+	status->error_desc = g_strdup(destination->error_desc);
+	status->transport = g_strdup(destination->transport);
+	status->ram.transferred = status->wire_bytes = destination->received;
+	end = destination->end_us ? destination->end_us : g_get_monotonic_time();
+	if (destination->begin_us)
+		status->total_time_ms = (end - destination->begin_us) / G_TIME_SPAN_MILLISECOND;
+	g_mutex_unlock(&destination->lock);
+}

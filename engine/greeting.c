@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "source-private.h"
+
+/* How long a peer may take for an answer that needs no work of it. */
+#define ANSWER_US (10 * G_TIME_SPAN_SECOND)
+
+static gboolean open_return_path(FerryOutgoing *outgoing, GError **error)
+{
+	guint8 value[4];
+	FerryReply reply;
+
+	outgoing->path = ferry_return_path_start(outgoing->channel);
+	ferry_source_publish(outgoing->source, outgoing->channel, outgoing->path);
+	ferry_store_be32(value, FERRY_PING_HELLO);
+	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_OPEN_RETURN_PATH, NULL, 0);
+	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_PING, value, sizeof(value));
+	if (!ferry_outgoing_flush(outgoing, error))
+		return FALSE;
+	if (!ferry_return_path_wait(outgoing->path, FERRY_REPLY_PONG, ANSWER_US, &reply, error)) {
+		g_prefix_error(error, "%s: ", outgoing->uri);
+		return FALSE;
+	}
+	outgoing->ferry_peer = reply.pong == (guint32)~FERRY_PING_HELLO;
+	if (!outgoing->ferry_peer && reply.pong != FERRY_PING_HELLO) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+			    "%s: the destination answered PING 0x%08x with PONG 0x%08x", outgoing->uri,
+			    FERRY_PING_HELLO, reply.pong);
+		return FALSE;
+	}
+	return TRUE;
+}
+
+static gboolean say_hello(FerryOutgoing *outgoing, GError **error)
+{
+	g_autoptr(GByteArray) record = g_byte_array_new();
+	FerryHello hello = { .version = FERRY_PROTOCOL_VERSION, .page_size = FERRY_PAGE_SIZE };
+	FerryReply reply;
+
+	memcpy(hello.nonce, outgoing->nonce, FERRY_NONCE_SIZE);
+	ferry_record_put_hello(record, &hello);
+	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_FERRY, record->data, record->len);
+	if (!ferry_outgoing_flush(outgoing, error) ||
+	    !ferry_return_path_wait(outgoing->path, FERRY_REPLY_HELLO, ANSWER_US, &reply, error))
+		return FALSE;
+	if (reply.hello.version != FERRY_PROTOCOL_VERSION || reply.hello.page_size != FERRY_PAGE_SIZE) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH,
+			    "this Ferry speaks protocol version %u with pages of %u bytes, the destination "
+			    "version %u with %u: run the same release on both sides",
+			    FERRY_PROTOCOL_VERSION, FERRY_PAGE_SIZE, reply.hello.version,
+			    reply.hello.page_size);
+		return FALSE;
+	}
+	if (memcmp(reply.hello.nonce, outgoing->nonce, FERRY_NONCE_SIZE) != 0) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+			    "the destination answered for another session");
+		return FALSE;
+	}
+	return TRUE;
+}
+
+gboolean ferry_outgoing_greet(FerryOutgoing *outgoing, guint timeout_ms, GError **error)
+{
+	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
+
+	outgoing->channel = outgoing->transport->connect(outgoing->uri, timeout_ms, outgoing->cancellable,
+							 error);
+	if (!outgoing->channel)
+		return FALSE;
+	ferry_source_publish(outgoing->source, outgoing->channel, NULL);
+	g_byte_array_set_size(outgoing->out, 0);
+	ferry_stream_put_header(outgoing->out);
+	ferry_stream_put_configuration(outgoing->out, ferry_vm_machine(outgoing->vm), NULL);
+	if (outgoing->channel->duplex &&
+	    ferry_settings_get_capability(settings, FERRY_CAPABILITY_RETURN_PATH) &&
+	    !open_return_path(outgoing, error))
+		return FALSE;
+	return !outgoing->ferry_peer || say_hello(outgoing, error);
+}
+
+void ferry_outgoing_hang_up(FerryOutgoing *outgoing)
+{
+	ferry_source_publish(outgoing->source, NULL, NULL);
+	if (outgoing->channel)
+		ferry_channel_shutdown(outgoing->channel);
+	g_clear_pointer(&outgoing->path, ferry_return_path_stop);
+	g_clear_pointer(&outgoing->carrier, ferry_carrier_close);
+	g_clear_pointer(&outgoing->channel, ferry_channel_close);
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "destination-private.h"
+
+/* In QEMU's format the pages come one by one; first touch is asked for once in so many bytes. */
+#define POPULATE_STEP (1u << 20)
+
+/* ---- the block list ---- */
+
+/* Both lists in one message, for whoever has to find the difference. */
+static char *describe_lists(const GArray *theirs, const FerryRam *ours)
+{
+	GString *text = g_string_new("source has");
+
+	for (guint i = 0; i < theirs->len; i++) {
+		const FerryStreamRamBlock *block = &g_array_index(theirs, FerryStreamRamBlock, i);
+
+		g_string_append_printf(text, "%s '%s' of %" G_GUINT64_FORMAT " bytes", i ? "," : "",
+				       block->name, block->size);
+	}
+	g_string_append(text, "; destination has");
+	for (guint i = 0; i < ours->n_blocks; i++)
+		g_string_append_printf(text, "%s '%s' of %" G_GUINT64_FORMAT " bytes", i ? "," : "",
+				       ours->blocks[i].name, ours->blocks[i].size);
+	return g_string_free(text, FALSE);
+}
+
+static gboolean same_lists(const GArray *theirs, const FerryRam *ours)
+{
+	if (theirs->len != ours->n_blocks)
+		return FALSE;
+	for (guint i = 0; i < theirs->len; i++) {
+		const FerryStreamRamBlock *block = &g_array_index(theirs, FerryStreamRamBlock, i);
+
+		if (strcmp(block->name, ours->blocks[i].name) != 0 || block->size != ours->blocks[i].size)
+			return FALSE;
+	}
+	return TRUE;
+}
+
+static gboolean accept_list(FerryIncoming *incoming, GError **error)
+{
+	FerryDestination *destination = incoming->destination;
+	FerryRam *ram = ferry_vm_ram(incoming->vm);
+	FerryChannel *channel = incoming->channel;
+
+	if (!same_lists(incoming->ram.blocks, ram)) {
+		g_autofree char *lists = describe_lists(incoming->ram.blocks, ram);
+
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH, "RAM differs: %s", lists);
+		return FALSE;
+	}
+	incoming->carrier = channel->ops->carrier(channel, incoming->ferry_peer ? FERRY_PAGE_FORMAT_RUNS :
+										  FERRY_PAGE_FORMAT_QEMU);
+	if (!incoming->carrier->ops->share_ram(incoming->carrier, ram, error))
+		return FALSE;
+	incoming->populate = ferry_populate_start(ram);
+	ferry_vm_clear_loaded_run_state(incoming->vm);
+	g_mutex_lock(&destination->lock);
+	g_free(destination->transport);
+	destination->transport = g_strdup(incoming->carrier->ops->name);
+	g_clear_pointer(&destination->error_desc, g_free);
+	g_mutex_unlock(&destination->lock);
+	if (!ferry_destination_enter(destination, FERRY_STATE_SETUP, FERRY_STATE_ACTIVE)) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+			    "this destination takes no guest now: its migration is in state %s",
+			    ferry_state_name(ferry_destination_state(destination)));
+		return FALSE;
+	}
+	incoming->listed = TRUE;
+	return TRUE;
+}
+
+/* ---- pages in QEMU's format ---- */
+
+static gboolean take_page(FerryIncoming *incoming, const FerryRamItem *item, GError **error)
+{
+	FerryRam *ram = ferry_vm_ram(incoming->vm);
+	FerryRun run = { item->block, item->offset >> FERRY_PAGE_SHIFT, 1 };
+
+	if (item->offset % POPULATE_STEP == 0)
+		ferry_populate_need(incoming->populate, &run);
+	ferry_stream_reader_bytes(incoming->reader, ferry_run_host(ram, &run), FERRY_PAGE_SIZE);
+	return ferry_stream_reader_check(incoming->reader, error);
+}
+
+/* A zero page goes the carrier's way, which knows how to leave untouched memory alone. */
+static gboolean take_zero(FerryIncoming *incoming, const FerryRamItem *item, GError **error)
+{
+	guint8 payload[20];
+	FerryRun run;
+	gboolean zero;
+
+	ferry_store_be32(payload, item->block);
+	ferry_store_be64(payload + 4, item->offset >> FERRY_PAGE_SHIFT);
+	ferry_store_be64(payload + 12, 1);
+	return incoming->carrier->ops->receive(incoming->carrier, FERRY_RECORD_ZERO_PAGES, payload,
+					       sizeof(payload), ferry_stream_reader_read_exactly,
+					       incoming->reader, &run, &zero, error);
+}
+
+/* One body, of START, PART or END. */
+static gboolean read_body(FerryIncoming *incoming, gboolean start, GError **error)
+{
+	FerryRamItem item;
+	gboolean ok = TRUE;
+
+	while (ok) {
+		if (!ferry_ram_reader_next(&incoming->ram, incoming->reader, &item, error))
+			return FALSE;
+		if (item.type == FERRY_RAM_ITEM_END)
+			return TRUE;
+		if ((item.type == FERRY_RAM_ITEM_LIST) != start || (start && incoming->listed)) {
+			g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
+				    "offset %" G_GUINT64_FORMAT
+				    ": section 'ram' has its block list in the wrong place",
+				    ferry_stream_reader_offset(incoming->reader));
+			return FALSE;
+		}
+		if (item.type == FERRY_RAM_ITEM_LIST)
+			ok = accept_list(incoming, error);
+		else if (item.type == FERRY_RAM_ITEM_PAGE)
+			ok = take_page(incoming, &item, error);
+		else
+			ok = take_zero(incoming, &item, error);
+	}
+	return FALSE;
+}
+
+static gboolean right_section(FerryIncoming *incoming, const FerryStreamElement *element, GError **error)
+{
+	if (element->type == FERRY_SECTION_START) {
+		if (strcmp(element->name, "ram") == 0 && element->instance_id == 0 &&
+		    element->version_id == FERRY_RAM_SECTION_VERSION && !incoming->listed)
+			return TRUE;
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
+			    "offset %" G_GUINT64_FORMAT ": section '%s' (instance %u, version %u) is not "
+			    "known here; expected 'ram' (instance 0, version %u), once",
+			    element->offset, element->name, element->instance_id, element->version_id,
+			    FERRY_RAM_SECTION_VERSION);
+		return FALSE;
+	}
+	if (incoming->listed && !incoming->ram_ended && element->section_id == incoming->ram_section_id)
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
+		    "offset %" G_GUINT64_FORMAT ": a part of section %u, which is not open here",
+		    element->offset, element->section_id);
+	return FALSE;
+}
+
+static gboolean acknowledge(FerryIncoming *incoming, const FerryRoundMark *mark, GError **error)
+{
+	g_autoptr(GByteArray) record = g_byte_array_new();
+
+	ferry_record_put_round(record, FERRY_RECORD_ROUND_DONE, mark);
+	return ferry_reply_record(&incoming->replies, record, error);
+}
+
+gboolean ferry_incoming_ram_section(FerryIncoming *incoming, const FerryStreamElement *element,
+				    GError **error)
+{
+	gboolean start = element->type == FERRY_SECTION_START;
+
+	if (!right_section(incoming, element, error))
+		return FALSE;
+	if (start)
+		incoming->ram_section_id = element->section_id;
+	if (!read_body(incoming, start, error) ||
+	    !ferry_stream_read_footer(incoming->reader, element->section_id, error))
+		return FALSE;
+	if (element->type == FERRY_SECTION_END)
+		incoming->ram_ended = TRUE;
+	if (!incoming->listed) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
+			    "offset %" G_GUINT64_FORMAT ": section 'ram' begins without a block list",
+			    element->offset);
+		return FALSE;
+	}
+	/* Round 0 is the list: the source sends no page before it is taken. */
+	return !start || !incoming->ferry_peer || acknowledge(incoming, &(FerryRoundMark){ 0, 0 }, error);
+}
+
+/* ---- rounds between Ferry peers ---- */
+
+static gboolean begin_round(FerryIncoming *incoming, const FerryIncomingRecord *record, GError **error)
+{
+	FerryRoundMark mark;
+
+	if (!ferry_record_get_round(record->payload, record->length, &mark, error))
+		return FALSE;
+	incoming->round = mark.round;
+	incoming->round_pages = 0;
+	return TRUE;
+}
+
+/* Pages come in stream order, so at the end mark all of the round has been written into RAM. */
+static gboolean end_round(FerryIncoming *incoming, const FerryIncomingRecord *record, GError **error)
+{
+	FerryRoundMark mark;
+
+	if (!ferry_record_get_round(record->payload, record->length, &mark, error))
+		return FALSE;
+	if (mark.round != incoming->round || mark.pages != incoming->round_pages) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+			    "round %u was to bring %" G_GUINT64_FORMAT
+			    " pages; here arrived %" G_GUINT64_FORMAT " in round %u",
+			    mark.round, mark.pages, incoming->round_pages, incoming->round);
+		return FALSE;
+	}
+	return acknowledge(incoming, &mark, error);
+}
+
+static gboolean take_run(FerryIncoming *incoming, const FerryIncomingRecord *record, GError **error)
+{
+	gboolean zero;
+	FerryRun run;
+
+	if (!incoming->carrier->ops->receive ||
+	    !incoming->carrier->ops->receive(incoming->carrier, record->type, record->payload,
+					     record->length, ferry_stream_reader_read_exactly,
+					     incoming->reader, &run, &zero, error))
+		return FALSE;
+	incoming->round_pages += run.pages;
+	if (!zero)
+		ferry_populate_need(incoming->populate, &run);
+	return TRUE;
+}
+
+gboolean ferry_incoming_ram_record(FerryIncoming *incoming, const FerryIncomingRecord *record,
+				   GError **error)
+{
+	if (record->type == 0)
+		return TRUE;
+	if (incoming->ferry_peer && incoming->listed && !incoming->ram_ended) {
+		if (FERRY_RECORD_IS_CARRIER(record->type))
+			return take_run(incoming, record, error);
+		if (record->type == FERRY_RECORD_ROUND_BEGIN)
+			return begin_round(incoming, record, error);
+		if (record->type == FERRY_RECORD_ROUND_END)
+			return end_round(incoming, record, error);
+	}
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+		    "offset %" G_GUINT64_FORMAT ": record %s (0x%04x) does not belong here",
+		    ferry_stream_reader_offset(incoming->reader),
+		    ferry_record_name(record->type) ? ferry_record_name(record->type) : "of a carrier",
+		    record->type);
+	return FALSE;
+}

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "destination-private.h"
+
+#include <sys/resource.h>
+#include "watchdog.h"
+
+/* A connection that has not brought a block list by then is no source: others may wait behind it. */
+#define GREETING_US (15 * G_TIME_SPAN_SECOND)
+#define DESCRIPTION_MAX (64u << 20)
+
+static gssize read_channel(gpointer user, const struct iovec *iov, int n, GError **error)
+{
+	FerryIncoming *incoming = user;
+	gssize got = incoming->channel->ops->read(incoming->channel, iov, n, error);
+
+	if (got > 0) {
+		g_mutex_lock(&incoming->destination->lock);
+		incoming->destination->received += got;
+		g_mutex_unlock(&incoming->destination->lock);
+	}
+	return got;
+}
+
+/* ---- the head of the stream ---- */
+
+static gboolean read_configuration(FerryIncoming *incoming, GError **error)
+{
+	const char *machine = ferry_vm_machine(incoming->vm);
+	FerryStreamConfiguration config = { 0 };
+	gboolean ok;
+
+	if (ferry_stream_reader_peek(incoming->reader) != FERRY_SECTION_CONFIGURATION)
+		return ferry_stream_reader_check(incoming->reader, error);
+	if (!ferry_stream_read_configuration(incoming->reader, &config, error))
+		return FALSE;
+	ok = strcmp(config.machine, machine) == 0;
+	if (!ok)
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH,
+			    "the source's machine is '%s', this one is '%s'", config.machine, machine);
+	ferry_stream_configuration_clear(&config);
+	return ok;
+}
+
+static gboolean say_hello(FerryIncoming *incoming, const FerryIncomingRecord *record, GError **error)
+{
+	g_autoptr(GByteArray) answer = g_byte_array_new();
+	FerryHello hello;
+
+	if (!ferry_record_get_hello(record->payload, record->length, &hello, error))
+		return FALSE;
+	if (hello.version != FERRY_PROTOCOL_VERSION || hello.page_size != FERRY_PAGE_SIZE) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH,
+			    "the source speaks protocol version %u with pages of %u bytes, this Ferry version "
+			    "%u with %u: run the same release on both sides",
+			    hello.version, hello.page_size, FERRY_PROTOCOL_VERSION, FERRY_PAGE_SIZE);
+		return FALSE;
+	}
+	incoming->ferry_peer = TRUE;
+	memcpy(incoming->nonce, hello.nonce, FERRY_NONCE_SIZE);
+	hello.features = 0;
+	ferry_record_put_hello(answer, &hello);
+	return ferry_reply_record(&incoming->replies, answer, error);
+}
+
+/* ---- commands ---- */
+
+gboolean ferry_incoming_read_record(FerryIncoming *incoming, const FerryStreamElement *element,
+				    FerryIncomingRecord *record, GError **error)
+{
+	guint8 data[FERRY_RECORD_HEADER + FERRY_RETURN_DATA_MAX];
+	FerryRecord header;
+
+	if (element->length > sizeof(data)) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+			    "offset %" G_GUINT64_FORMAT ": a record of %u bytes is longer than any",
+			    element->offset, element->length);
+		return FALSE;
+	}
+	ferry_stream_reader_bytes(incoming->reader, data, element->length);
+	if (!ferry_stream_reader_check(incoming->reader, error) ||
+	    !ferry_record_get_header(data, element->length, &header, error))
+		return FALSE;
+	record->type = header.type;
+	record->length = header.length;
+	memcpy(record->payload, data + FERRY_RECORD_HEADER, header.length);
+	if (FERRY_RECORD_IS_CARRIER(header.type) || ferry_record_name(header.type))
+		return TRUE;
+	record->type = 0;
+	if (header.flags & FERRY_RECORD_MAY_SKIP)
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+		    "offset %" G_GUINT64_FORMAT ": record type 0x%04x is not known here", element->offset,
+		    header.type);
+	return FALSE;
+}
+
+static gboolean handle_ping(FerryIncoming *incoming, const FerryStreamElement *element, GError **error)
+{
+	guint32 value = ferry_stream_reader_be32(incoming->reader);
+
+	if (!ferry_stream_reader_check(incoming->reader, error))
+		return FALSE;
+	return ferry_reply_pong(&incoming->replies, value == FERRY_PING_HELLO ? ~value : value, error);
+}
+
+static gboolean refuse_command(const FerryStreamElement *element, GError **error)
+{
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+		    "offset %" G_GUINT64_FORMAT ": command %u with %u bytes of data is not supported here%s",
+		    element->offset, element->command, element->length,
+		    element->command >= FERRY_COMMAND_POSTCOPY_ADVISE &&
+				    element->command <= FERRY_COMMAND_PACKAGED ?
+			    " (postcopy: switch postcopy-ram off at the source)" :
+			    "");
+	return FALSE;
+}
+
+static gboolean handle_command(FerryIncoming *incoming, const FerryStreamElement *element, GError **error)
+{
+	FerryIncomingRecord record;
+
+	switch (element->command) {
+	case FERRY_COMMAND_OPEN_RETURN_PATH:
+		if (element->length)
+			return refuse_command(element, error);
+		incoming->replies.open = incoming->channel->duplex;
+		return TRUE;
+	case FERRY_COMMAND_PING:
+		return element->length == 4 ? handle_ping(incoming, element, error) :
+					      refuse_command(element, error);
+	case FERRY_COMMAND_SWITCHOVER_START:
+		return element->length == 0 || refuse_command(element, error);
+	case FERRY_COMMAND_FERRY:
+		if (!ferry_incoming_read_record(incoming, element, &record, error))
+			return FALSE;
+		if (record.type == FERRY_RECORD_HELLO)
+			return say_hello(incoming, &record, error);
+		return ferry_incoming_ram_record(incoming, &record, error);
+	default:
+		return refuse_command(element, error);
+	}
+}
+
+/* ---- the body ---- */
+
+static gboolean load_device(FerryIncoming *incoming, const FerryStreamElement *element, GError **error)
+{
+	if (!incoming->ram_ended) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
+			    "offset %" G_GUINT64_FORMAT ": section '%s' comes before the end of RAM",
+			    element->offset, element->name);
+		return FALSE;
+	}
+	return ferry_devices_load(ferry_vm_devices(incoming->vm), incoming->reader, element, error);
+}
+
+static gboolean handle_element(FerryIncoming *incoming, const FerryStreamElement *element, GError **error)
+{
+	switch (element->type) {
+	case FERRY_SECTION_START:
+	case FERRY_SECTION_PART:
+	case FERRY_SECTION_END:
+		return ferry_incoming_ram_section(incoming, element, error);
+	case FERRY_SECTION_FULL:
+		return load_device(incoming, element, error);
+	case FERRY_SECTION_COMMAND:
+		return handle_command(incoming, element, error);
+	default:
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
+			    "offset %" G_GUINT64_FORMAT ": element type 0x%02x does not belong here",
+			    element->offset, element->type);
+		return FALSE;
+	}
+}
+
+/* The JSON description behind EOF: passed over. A stream without one may just end. */
+static gboolean skip_description(FerryIncoming *incoming, GError **error)
+{
+	FerryStreamElement element;
+
+	if (ferry_stream_reader_peek(incoming->reader) != FERRY_SECTION_VMDESC)
+		return TRUE;
+	if (!ferry_stream_next(incoming->reader, &element, error))
+		return FALSE;
+	if (element.length > DESCRIPTION_MAX) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
+			    "offset %" G_GUINT64_FORMAT ": a description of %u bytes is too long",
+			    element.offset, element.length);
+		return FALSE;
+	}
+	ferry_stream_reader_skip(incoming->reader, element.length);
+	return ferry_stream_reader_check(incoming->reader, error);
+}
+
+/* Loads everything up to and including the description. */
+static gboolean load(FerryIncoming *incoming, FerryWatchdog *watchdog, GError **error)
+{
+	FerryStreamElement element;
+
+	for (;;) {
+		if (!ferry_stream_next(incoming->reader, &element, error))
+			return FALSE;
+		if (element.type == FERRY_SECTION_EOF)
+			break;
+		if (!handle_element(incoming, &element, error))
+			return FALSE;
+		if (incoming->listed)
+			ferry_watchdog_calm(watchdog);
+	}
+	if (element.length || !incoming->ram_ended) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
+			    "offset %" G_GUINT64_FORMAT ": the stream ends before the guest is whole",
+			    element.offset);
+		return FALSE;
+	}
+	return skip_description(incoming, error);
+}
+
+/* ---- one connection ---- */
+
+static void incoming_init(FerryIncoming *incoming, FerryDestination *destination, FerryChannel *channel)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	*incoming = (FerryIncoming){
+		.destination = destination,
+		.vm = destination->vm,
+		.channel = channel,
+		.replies = { .channel = channel },
+		.begin_user_us = usage.ru_utime.tv_sec * G_USEC_PER_SEC + usage.ru_utime.tv_usec,
+		.begin_system_us = usage.ru_stime.tv_sec * G_USEC_PER_SEC + usage.ru_stime.tv_usec,
+	};
+	incoming->reader = ferry_stream_reader_new(read_channel, incoming);
+}
+
+static void incoming_clear(FerryIncoming *incoming)
+{
+	ferry_populate_stop(incoming->populate);
+	ferry_carrier_close(incoming->carrier);
+	ferry_ram_reader_clear(&incoming->ram);
+	ferry_stream_reader_free(incoming->reader);
+}
+
+/* Tells the source why, as far as it listens. */
+static void tell(FerryIncoming *incoming, const GError *error)
+{
+	g_autoptr(GByteArray) record = g_byte_array_new();
+
+	ferry_record_put_error(record, error->message);
+	if (incoming->ferry_peer && !ferry_reply_record(&incoming->replies, record, NULL))
+		return;
+	ferry_reply_shut(&incoming->replies, 1, NULL);
+}
+
+/* The first record decides whether this is a migration or a question about one. */
+static gboolean is_query(FerryIncoming *incoming, const FerryStreamElement *element,
+			 FerryIncomingRecord *record, gboolean *query, GError **error)
+{
+	*query = FALSE;
+	if (element->type != FERRY_SECTION_COMMAND || element->command != FERRY_COMMAND_FERRY)
+		return TRUE;
+	if (!ferry_incoming_read_record(incoming, element, record, error))
+		return FALSE;
+	*query = record->type == FERRY_RECORD_HANDOVER_QUERY;
+	if (*query)
+		return TRUE;
+	return record->type == FERRY_RECORD_HELLO ? say_hello(incoming, record, error) :
+						    ferry_incoming_ram_record(incoming, record, error);
+}
+
+/* Reads the head and the commands before the block list. */
+static gboolean greet(FerryIncoming *incoming, FerryIncomingRecord *record, gboolean *query, GError **error)
+{
+	FerryStreamElement element;
+
+	if (!ferry_stream_read_header(incoming->reader, error) || !read_configuration(incoming, error))
+		return FALSE;
+	while (ferry_stream_reader_peek(incoming->reader) == FERRY_SECTION_COMMAND) {
+		if (!ferry_stream_next(incoming->reader, &element, error))
+			return FALSE;
+		if (element.command != FERRY_COMMAND_FERRY) {
+			if (!handle_command(incoming, &element, error))
+				return FALSE;
+		} else if (!is_query(incoming, &element, record, query, error)) {
+			return FALSE;
+		} else if (*query) {
+			return TRUE;
+		}
+	}
+	return ferry_stream_reader_check(incoming->reader, error);
+}
+
+static FerryIncomingResult serve(FerryIncoming *incoming, GError **error)
+{
+	g_autoptr(FerryWatchdog) watchdog = ferry_watchdog_start(incoming->channel, GREETING_US);
+	FerryIncomingRecord record;
+	gboolean query = FALSE;
+
+	if (!greet(incoming, &record, &query, error))
+		return FERRY_INCOMING_REFUSED;
+	if (query) {
+		ferry_watchdog_calm(watchdog);
+		return ferry_incoming_query(incoming, &record, error);
+	}
+	if (load(incoming, watchdog, error))
+		return ferry_incoming_hand_over(incoming, error);
+	return incoming->listed ? FERRY_INCOMING_FAILED : FERRY_INCOMING_REFUSED;
+}
+
+FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryChannel *channel,
+				       GError **error)
+{
+	g_autoptr(GError) cause = NULL;
+	FerryIncomingResult result;
+	FerryIncoming incoming;
+
+	incoming_init(&incoming, destination, channel);
+	result = serve(&incoming, &cause);
+	if (result == FERRY_INCOMING_REFUSED || result == FERRY_INCOMING_FAILED)
+		tell(&incoming, cause);
+	incoming_clear(&incoming);
+	if (cause)
+		g_propagate_error(error, g_steal_pointer(&cause));
+	return result;
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "source-private.h"
+
+#define CONNECT_MS 30000u
+/* For the block list's answer: the destination compares it, no more. */
+#define LIST_US (10 * G_TIME_SPAN_SECOND)
+/* How long the destination's reason may trail behind the cut that it made. */
+#define REASON_US (200 * G_TIME_SPAN_MILLISECOND)
+
+gboolean ferry_outgoing_flush(FerryOutgoing *outgoing, GError **error)
+{
+	gboolean ok = ferry_channel_write_all(outgoing->channel, outgoing->out->data, outgoing->out->len,
+					      error);
+
+	if (ok)
+		ferry_progress_control(outgoing->progress, outgoing->out->len);
+	g_byte_array_set_size(outgoing->out, 0);
+	return ok;
+}
+
+/* Sends the block list; a Ferry peer says that it fits before the first page goes. */
+static gboolean share_ram(FerryOutgoing *outgoing, GError **error)
+{
+	FerryRam *ram = ferry_vm_ram(outgoing->vm);
+	FerryChannel *channel = outgoing->channel;
+	FerryReply reply;
+
+	ferry_stream_put_section(outgoing->out, FERRY_SECTION_START, FERRY_RAM_SECTION_ID, "ram", 0,
+				 FERRY_RAM_SECTION_VERSION);
+	ferry_stream_put_ram_list(outgoing->out, ram);
+	ferry_put_be64(outgoing->out, FERRY_RAM_EOS);
+	ferry_stream_put_footer(outgoing->out, FERRY_RAM_SECTION_ID);
+	if (!ferry_outgoing_flush(outgoing, error))
+		return FALSE;
+	if (outgoing->ferry_peer &&
+	    !ferry_return_path_wait(outgoing->path, FERRY_REPLY_ROUND_DONE, LIST_US, &reply, error))
+		return FALSE;
+	outgoing->carrier = channel->ops->carrier(channel, outgoing->ferry_peer ? FERRY_PAGE_FORMAT_RUNS :
+										  FERRY_PAGE_FORMAT_QEMU);
+	ferry_progress_set_transport(outgoing->progress, outgoing->carrier->ops->name);
+	return outgoing->carrier->ops->share_ram(outgoing->carrier, ram, error);
+}
+
+static gboolean moved_by_cancel(GError **error)
+{
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_CANCELLED, "cancelled");
+	return FALSE;
+}
+
+static gboolean set_up(FerryOutgoing *outgoing, GError **error)
+{
+	FerryRam *ram = ferry_vm_ram(outgoing->vm);
+
+	outgoing->pending = ferry_bitmap_new(ram);
+	outgoing->collected = ferry_bitmap_new(ram);
+	outgoing->holes = ferry_holes_new(ram);
+	ferry_token_bucket_init(&outgoing->bucket, g_get_monotonic_time());
+	if (!ferry_outgoing_greet(outgoing, CONNECT_MS, error) || !share_ram(outgoing, error))
+		return FALSE;
+	ferry_progress_setup_done(outgoing->progress);
+	return ferry_source_enter(outgoing->source, FERRY_STATE_SETUP, FERRY_STATE_ACTIVE) ||
+	       moved_by_cancel(error);
+}
+
+/* Waits in pre-switchover for migrate-continue. */
+static gboolean pause_before_switchover(FerryOutgoing *outgoing, GError **error)
+{
+	FerrySource *source = outgoing->source;
+	gboolean proceed;
+
+	if (!ferry_source_enter(source, FERRY_STATE_ACTIVE, FERRY_STATE_PRE_SWITCHOVER))
+		return moved_by_cancel(error);
+	g_mutex_lock(&source->lock);
+	while (!source->proceed && source->state == FERRY_STATE_PRE_SWITCHOVER)
+		g_cond_wait(&source->changed, &source->lock);
+	proceed = source->state == FERRY_STATE_PRE_SWITCHOVER;
+	g_mutex_unlock(&source->lock);
+	return (proceed &&
+		ferry_source_enter(source, FERRY_STATE_PRE_SWITCHOVER, FERRY_STATE_DEVICE)) ||
+	       moved_by_cancel(error);
+}
+
+static gboolean stop_guest(FerryOutgoing *outgoing, GError **error)
+{
+	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
+
+	ferry_progress_stopped(outgoing->progress);
+	if (!ferry_vm_outgoing_stop(outgoing->vm, error))
+		return FALSE;
+	if (ferry_settings_get_capability(settings, FERRY_CAPABILITY_PAUSE_BEFORE_SWITCHOVER))
+		return pause_before_switchover(outgoing, error);
+	return ferry_source_enter(outgoing->source, FERRY_STATE_ACTIVE, FERRY_STATE_DEVICE) ||
+	       moved_by_cancel(error);
+}
+
+/* The guest stops; the rest of RAM and all devices go. Saving a device can write RAM, hence two passes. */
+static gboolean switch_over(FerryOutgoing *outgoing, GError **error)
+{
+	g_autoptr(GByteArray) devices = g_byte_array_new();
+	g_autoptr(GString) json = g_string_new(NULL);
+
+	if (!stop_guest(outgoing, error) || !ferry_outgoing_last_pages(outgoing, error))
+		return FALSE;
+	ferry_vm_save_run_state(outgoing->vm, ferry_vm_outgoing_run_state(outgoing->vm));
+	if (!ferry_devices_save(ferry_vm_devices(outgoing->vm), FERRY_RAM_SECTION_ID + 1, devices, json,
+				error) ||
+	    !ferry_outgoing_last_pages(outgoing, error))
+		return FALSE;
+	ferry_stream_put_section(outgoing->out, FERRY_SECTION_END, FERRY_RAM_SECTION_ID, NULL, 0, 0);
+	ferry_put_be64(outgoing->out, FERRY_RAM_EOS);
+	ferry_stream_put_footer(outgoing->out, FERRY_RAM_SECTION_ID);
+	g_byte_array_append(outgoing->out, devices->data, devices->len);
+	ferry_put_u8(outgoing->out, FERRY_SECTION_EOF);
+	ferry_stream_put_vmdesc(outgoing->out, json->str, json->len);
+	return ferry_outgoing_flush(outgoing, error);
+}
+
+/* A link that broke may have been cut by a destination that said why. */
+static void prefer_reason(FerryOutgoing *outgoing, GError **error)
+{
+	g_autoptr(GError) reason = NULL;
+	FerryReply reply;
+
+	if (!outgoing->path || !g_error_matches(*error, FERRY_ERROR, FERRY_ERROR_LINK))
+		return;
+	if (ferry_return_path_wait(outgoing->path, FERRY_REPLY_SHUT, REASON_US, &reply, &reason))
+		return;
+	if (g_error_matches(reason, FERRY_ERROR, FERRY_ERROR_PEER)) {
+		g_clear_error(error);
+		*error = g_steal_pointer(&reason);
+	}
+}
+
+/* Back to the guest as it was: nothing tracked, and running if it ran. Takes @error over. */
+static void stay(FerryOutgoing *outgoing, GError *error)
+{
+	g_autoptr(GError) resume_error = NULL;
+
+	prefer_reason(outgoing, &error);
+	ferry_outgoing_untrack(outgoing);
+	if (!ferry_vm_outgoing_end(outgoing->vm, FERRY_OUTGOING_STAYED, &resume_error))
+		g_prefix_error(&error, "the guest could not be resumed (%s); the migration failed before: ",
+			       resume_error->message);
+	else
+		ferry_progress_resumed(outgoing->progress);
+	ferry_outgoing_abort(outgoing);
+	ferry_outgoing_hang_up(outgoing);
+	ferry_progress_end(outgoing->progress);
+	ferry_source_fail(outgoing->source, error);
+}
+
+static void complete(FerryOutgoing *outgoing, FerryOutgoingFate fate)
+{
+	FerryState state = ferry_source_state(outgoing->source);
+
+	ferry_outgoing_untrack(outgoing);
+	ferry_outgoing_hang_up(outgoing);
+	ferry_vm_outgoing_end(outgoing->vm, fate, NULL);
+	ferry_progress_end(outgoing->progress);
+	ferry_source_enter(outgoing->source, state, FERRY_STATE_COMPLETED);
+}
+
+static void outgoing_free(FerryOutgoing *outgoing)
+{
+	ferry_holes_free(outgoing->holes);
+	ferry_bitmap_free(outgoing->collected);
+	ferry_bitmap_free(outgoing->pending);
+	g_byte_array_unref(outgoing->out);
+	g_object_unref(outgoing->cancellable);
+	g_free(outgoing->uri);
+	g_free(outgoing);
+}
+
+gpointer ferry_outgoing_thread(gpointer data)
+{
+	FerryOutgoing *outgoing = data;
+	FerryOutgoingFate fate = FERRY_OUTGOING_MOVED;
+	GError *error = NULL;
+
+	if (set_up(outgoing, &error) && ferry_outgoing_precopy(outgoing, &error) &&
+	    switch_over(outgoing, &error) &&
+	    ferry_outgoing_hand_over(outgoing, &fate, &error) == FERRY_HANDED_OVER)
+		complete(outgoing, fate);
+	else
+		stay(outgoing, error);
+	outgoing_free(outgoing);
+	return NULL;
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "source-private.h"
+
+/* How long the destination may take to acknowledge a round that has left. */
+#define ROUND_US (60 * G_TIME_SPAN_SECOND)
+
+/* verify-ram reads all RAM inside the downtime, at about this rate. */
+#define DIGEST_BYTES_PER_S 6e9
+
+static FerryRoundSender sender_of(FerryOutgoing *outgoing)
+{
+	return (FerryRoundSender){
+		.ram = ferry_vm_ram(outgoing->vm),
+		.carrier = outgoing->carrier,
+		.holes = outgoing->round == 1 ? outgoing->holes : NULL,
+		.bucket = &outgoing->bucket,
+		.progress = outgoing->progress,
+		.cancel = &outgoing->source->cancel,
+	};
+}
+
+static gboolean send_mark(FerryOutgoing *outgoing, guint16 type, guint64 pages, GError **error)
+{
+	g_autoptr(GByteArray) record = g_byte_array_new();
+
+	ferry_record_put_round(record, type, &(FerryRoundMark){ outgoing->round, pages });
+	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_FERRY, record->data, record->len);
+	return ferry_outgoing_flush(outgoing, error);
+}
+
+/* A round between Ferry peers: marks around PAGES records, and the destination's word that it has them. */
+static gboolean ferry_round(FerryOutgoing *outgoing, guint64 pages, GError **error)
+{
+	FerryRoundSender sender = sender_of(outgoing);
+	FerryReply reply;
+
+	if (!send_mark(outgoing, FERRY_RECORD_ROUND_BEGIN, pages, error) ||
+	    !ferry_round_send(&sender, outgoing->pending, error) ||
+	    !ferry_round_settle(&sender, outgoing->round, error) ||
+	    !send_mark(outgoing, FERRY_RECORD_ROUND_END, pages, error) ||
+	    !ferry_return_path_wait(outgoing->path, FERRY_REPLY_ROUND_DONE, ROUND_US, &reply, error))
+		return FALSE;
+	if (reply.round.round != outgoing->round || reply.round.pages != pages) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+			    "round %u of %" G_GUINT64_FORMAT " pages left here, the destination took round %u "
+			    "of %" G_GUINT64_FORMAT,
+			    outgoing->round, pages, reply.round.round, reply.round.pages);
+		return FALSE;
+	}
+	return TRUE;
+}
+
+/* A round as one section of QEMU's format. */
+static gboolean section_round(FerryOutgoing *outgoing, GError **error)
+{
+	FerryRoundSender sender = sender_of(outgoing);
+
+	ferry_stream_put_section(outgoing->out, FERRY_SECTION_PART, FERRY_RAM_SECTION_ID, NULL, 0, 0);
+	if (!ferry_outgoing_flush(outgoing, error) ||
+	    !ferry_round_send(&sender, outgoing->pending, error) ||
+	    !ferry_round_settle(&sender, outgoing->round, error))
+		return FALSE;
+	ferry_put_be64(outgoing->out, FERRY_RAM_EOS);
+	ferry_stream_put_footer(outgoing->out, FERRY_RAM_SECTION_ID);
+	return ferry_outgoing_flush(outgoing, error);
+}
+
+static gboolean run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **error)
+{
+	guint64 pages = ferry_bitmap_count(outgoing->pending);
+	gboolean ok;
+
+	outgoing->round++;
+	ferry_progress_round_begin(outgoing->progress, pages, collect_us);
+	ferry_vm_emit(outgoing->vm,
+		      &(FerryEvent){ .type = FERRY_EVENT_MIGRATION_PASS, .pass = outgoing->round });
+	ok = outgoing->ferry_peer ? ferry_round(outgoing, pages, error) : section_round(outgoing, error);
+	if (ok)
+		ferry_progress_round_end(outgoing->progress);
+	return ok;
+}
+
+/* Adds what was written since the last collect to @pending. Collect first, read the pages later: a page written
+ * while it is sent is dirty again. */
+static gboolean collect(FerryOutgoing *outgoing, gint64 *took_us, GError **error)
+{
+	FerryDirtySource *dirty = ferry_vm_dirty_source(outgoing->vm);
+	gint64 begin = g_get_monotonic_time();
+	guint64 dirtied;
+
+	for (guint i = 0; dirty && i < ferry_vm_ram(outgoing->vm)->n_blocks; i++)
+		if (!dirty->ops->collect(dirty, i, ferry_bitmap_block(outgoing->collected, i), error))
+			return FALSE;
+	ferry_vm_take_marked(outgoing->vm, outgoing->collected);
+	dirtied = ferry_bitmap_count(outgoing->collected);
+	ferry_bitmap_move(outgoing->pending, outgoing->collected);
+	*took_us = g_get_monotonic_time() - begin;
+	ferry_progress_collected(outgoing->progress, dirtied, ferry_bitmap_count(outgoing->pending));
+	return TRUE;
+}
+
+/* Whether what is pending can be sent within the downtime limit. */
+static gboolean converged(FerryOutgoing *outgoing)
+{
+	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
+	guint64 pending = ferry_bitmap_count(outgoing->pending) << FERRY_PAGE_SHIFT;
+	double limit =
+		ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT) / 1e3, budget = limit;
+
+	if (ferry_settings_get_capability(settings, FERRY_CAPABILITY_VERIFY_RAM))
+		budget = MAX(limit - ferry_vm_ram(outgoing->vm)->total / DIGEST_BYTES_PER_S, limit / 4);
+	return pending <= ferry_progress_bandwidth(outgoing->progress) * budget;
+}
+
+static gboolean track(FerryOutgoing *outgoing, GError **error)
+{
+	FerryDirtySource *dirty = ferry_vm_dirty_source(outgoing->vm);
+
+	/* Without a dirty source the guest must stand still from the beginning. */
+	if (!dirty) {
+		ferry_progress_stopped(outgoing->progress);
+		return ferry_vm_outgoing_stop(outgoing->vm, error);
+	}
+	outgoing->tracking = dirty->ops->start(dirty, ferry_vm_ram(outgoing->vm), error);
+	return outgoing->tracking;
+}
+
+void ferry_outgoing_untrack(FerryOutgoing *outgoing)
+{
+	FerryDirtySource *dirty = ferry_vm_dirty_source(outgoing->vm);
+
+	if (outgoing->tracking)
+		dirty->ops->stop(dirty);
+	outgoing->tracking = FALSE;
+}
+
+gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error)
+{
+	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
+	gint64 collect_us = 0;
+
+	if (!track(outgoing, error))
+		return FALSE;
+	ferry_bitmap_set_all(outgoing->pending);
+	do {
+		ferry_token_bucket_set_rate(&outgoing->bucket,
+					    ferry_settings_get_parameter(settings,
+									 FERRY_PARAMETER_MAX_BANDWIDTH));
+		if (!run_round(outgoing, collect_us, error) || !collect(outgoing, &collect_us, error))
+			return FALSE;
+	} while (!converged(outgoing));
+	return TRUE;
+}
+
+gboolean ferry_outgoing_last_pages(FerryOutgoing *outgoing, GError **error)
+{
+	gint64 collect_us;
+
+	/* The guest stands still: nothing is gained by going slowly. */
+	ferry_token_bucket_set_rate(&outgoing->bucket, 0);
+	if (!collect(outgoing, &collect_us, error))
+		return FALSE;
+	return !ferry_bitmap_count(outgoing->pending) || run_round(outgoing, collect_us, error);
+}

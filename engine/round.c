@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "round.h"
+
+#include "zero.h"
+
+/* A dirty run is walked in pieces of this many pages: 4 MiB. */
+#define RUN_PAGES 1024u
+/* How long a wait may last before cancel is looked at again. */
+#define WAIT_US (20 * G_TIME_SPAN_MILLISECOND)
+/* A destination that takes nothing for so long is hung: its kernel may keep the connection alive for ever. */
+#define STALL_US (60 * G_TIME_SPAN_SECOND)
+
+static gboolean cancelled(const FerryRoundSender *sender, GError **error)
+{
+	if (!g_atomic_int_get(sender->cancel))
+		return FALSE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_CANCELLED, "cancelled");
+	return TRUE;
+}
+
+static gboolean carrier_dead(FerryCarrier *carrier, GError **error)
+{
+	GError *cause = carrier->ops->take_error(carrier);
+
+	if (!cause)
+		cause = g_error_new(FERRY_ERROR, FERRY_ERROR_LINK, "the page carrier is dead");
+	g_propagate_error(error, cause);
+	return FALSE;
+}
+
+/* Sleeps until the carrier can do something, and lets it; @since is when the waiting began. */
+static gboolean wait_for_room(const FerryRoundSender *sender, gint64 since, GError **error)
+{
+	FerryCarrier *carrier = sender->carrier;
+
+	if (cancelled(sender, error))
+		return FALSE;
+	if (g_get_monotonic_time() - since > STALL_US) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK,
+			    "the destination took nothing for %d s: is it hung or stopped?",
+			    (int)(STALL_US / G_TIME_SPAN_SECOND));
+		return FALSE;
+	}
+	carrier->ops->wait(carrier, WAIT_US);
+	return carrier->ops->progress(carrier) != FERRY_IO_DEAD || carrier_dead(carrier, error);
+}
+
+/* Puts one run, waiting for room as long as it takes. */
+static gboolean put(const FerryRoundSender *sender, const FerryRun *run, gboolean zero, GError **error)
+{
+	FerryCarrier *carrier = sender->carrier;
+	FerryCarrierStats before, after;
+	gint64 since = g_get_monotonic_time();
+	size_t taken = 0;
+
+	carrier->ops->get_stats(carrier, &before);
+	for (;;) {
+		FerryIo io = (zero ? carrier->ops->put_zero : carrier->ops->put)(carrier, run, 1, &taken);
+
+		if (io == FERRY_IO_DEAD)
+			return carrier_dead(carrier, error);
+		if (taken)
+			break;
+		if (!wait_for_room(sender, since, error))
+			return FALSE;
+	}
+	carrier->ops->get_stats(carrier, &after);
+	ferry_progress_sent(sender->progress, zero ? 0 : run->pages, zero ? run->pages : 0,
+			    after.bytes - before.bytes);
+	return TRUE;
+}
+
+/* How many pages of @want the rate allows now; waits until it is at least one. 0 is cancelled. */
+static guint64 allowed_pages(const FerryRoundSender *sender, guint64 want)
+{
+	guint64 bytes = want << FERRY_PAGE_SHIFT, got;
+
+	for (;;) {
+		got = ferry_token_bucket_take(sender->bucket, g_get_monotonic_time(), bytes);
+		if (got >= FERRY_PAGE_SIZE)
+			break;
+		ferry_token_bucket_give_back(sender->bucket, got);
+		if (g_atomic_int_get(sender->cancel))
+			return 0;
+		/* What was put must not sit here meanwhile. */
+		sender->carrier->ops->progress(sender->carrier);
+		g_usleep(CLAMP(ferry_token_bucket_delay_us(sender->bucket, g_get_monotonic_time(),
+							   MIN(bytes, FERRY_TOKEN_BUCKET_BATCH)),
+			       1, WAIT_US));
+	}
+	ferry_token_bucket_give_back(sender->bucket, got % FERRY_PAGE_SIZE);
+	return got >> FERRY_PAGE_SHIFT;
+}
+
+static gboolean put_data(const FerryRoundSender *sender, FerryRun run, GError **error)
+{
+	for (guint64 left = run.pages; left; left -= run.pages) {
+		run.pages = allowed_pages(sender, left);
+		if (!run.pages)
+			return cancelled(sender, error), FALSE;
+		if (!put(sender, &run, FALSE, error))
+			return FALSE;
+		run.first += run.pages;
+	}
+	return TRUE;
+}
+
+/* Sends a dirty run as the alternating stretches of zero and data that it consists of. */
+static gboolean send_run(const FerryRoundSender *sender, const FerryRun *run, GError **error)
+{
+	FerryRun part = *run;
+	guint64 end = run->first + run->pages;
+
+	for (; part.first < end; part.first += part.pages) {
+		gboolean zero = FALSE;
+
+		part.pages = end - part.first;
+		if (sender->holes)
+			part.pages = ferry_holes_split(sender->holes, part.block, part.first, part.pages,
+						       &zero);
+		if (!zero)
+			part.pages = ferry_zero_split(ferry_run_host(sender->ram, &part), part.pages,
+						      &zero);
+		if (zero ? !put(sender, &part, TRUE, error) : !put_data(sender, part, error))
+			return FALSE;
+	}
+	return TRUE;
+}
+
+gboolean ferry_round_send(const FerryRoundSender *sender, FerryBitmap *pending, GError **error)
+{
+	for (FerryRun run = { 0 }; ferry_bitmap_next_run(pending, &run, RUN_PAGES);) {
+		if (cancelled(sender, error))
+			return FALSE;
+		ferry_bitmap_clear_run(pending, &run);
+		if (!send_run(sender, &run, error))
+			return FALSE;
+	}
+	return TRUE;
+}
+
+gboolean ferry_round_settle(const FerryRoundSender *sender, guint32 fence, GError **error)
+{
+	FerryCarrier *carrier = sender->carrier;
+	gint64 since = g_get_monotonic_time();
+
+	for (;;) {
+		FerryIo io = carrier->ops->settle(carrier, fence);
+
+		if (io == FERRY_IO_OK)
+			return TRUE;
+		if (io == FERRY_IO_DEAD)
+			return carrier_dead(carrier, error);
+		if (!wait_for_room(sender, since, error))
+			return FALSE;
+	}
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include <ferry/carrier.h>
+#include "bitmap.h"
+#include "holes.h"
+#include "progress.h"
+#include "token-bucket.h"
+
+/* What sending pages needs; all borrowed, all the migration thread's, but for @cancel (atomic). */
+typedef struct {
+	const FerryRam *ram;
+	FerryCarrier *carrier;
+	FerryHoles *holes;          /* non-NULL in the first round only: later pages were touched */
+	FerryTokenBucket *bucket;
+	FerryProgress *progress;
+	const gint *cancel;
+} FerryRoundSender;
+
+/*
+ * Puts every page of @pending to the carrier, in block order, zero pages as zero, at the bucket's rate, and
+ * clears their bits; does not settle. Fails with the carrier's error, or FERRY_ERROR_CANCELLED.
+ */
+gboolean ferry_round_send(const FerryRoundSender *sender, FerryBitmap *pending, GError **error);
+
+/* Waits until the fence @fence is on its way behind every page put so far. */
+gboolean ferry_round_settle(const FerryRoundSender *sender, guint32 fence, GError **error);

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include <ferry/source.h>
+#include "bitmap.h"
+#include "holes.h"
+#include "progress.h"
+#include "return-path.h"
+#include "round.h"
+#include "token-bucket.h"
+#include "vm-private.h"
+
+struct FerrySource {
+	FerryVm *vm;
+	const FerryTransport *const *transports;
+	FerryProgress *progress;
+	gint cancel;               /* atomic: somebody wants this migration to stop */
+
+	GMutex lock;               /* guards the rest */
+	GCond changed;             /* of any of it */
+	FerryState state;
+	char *error_desc;
+	GThread *thread;           /* of the last migration; joined by the next, or by free */
+	GCancellable *cancellable; /* of the present migration */
+	FerryChannel *channel;     /* published for cancel; NULL outside of a migration */
+	FerryReturnPath *path;
+	gboolean prepared;         /* the destination may be READY: cancel must not cut the channel, so that
+				    * it can be told to discard */
+	gboolean proceed;          /* migrate-continue came */
+	gboolean quit;             /* the object is being freed */
+	gboolean resolving;
+	FerryResolve resolve;
+};
+
+/* One migration, the migration thread's own. */
+typedef struct {
+	FerrySource *source;
+	FerryVm *vm;
+	FerryProgress *progress;
+	char *uri;
+	const FerryTransport *transport;
+	GCancellable *cancellable;
+	FerryChannel *channel;
+	FerryReturnPath *path;     /* NULL: one-way */
+	gboolean ferry_peer;
+	guint8 nonce[FERRY_NONCE_SIZE];
+	FerryCarrier *carrier;
+	FerryBitmap *pending;      /* to send */
+	FerryBitmap *collected;    /* scratch */
+	FerryHoles *holes;
+	FerryTokenBucket bucket;
+	gboolean tracking;
+	guint32 round;
+	GByteArray *out;           /* control bytes not yet written */
+} FerryOutgoing;
+
+/* Changes the state if it is @from and the table allows it, and sends the event. FALSE if somebody else, such as
+ * cancel, moved it. */
+gboolean ferry_source_enter(FerrySource *source, FerryState from, FerryState to);
+/* The end of a migration that did not succeed: failed with @error, or cancelled. Takes @error over. */
+void ferry_source_fail(FerrySource *source, GError *error);
+void ferry_source_set_error(FerrySource *source, const char *text);
+/* What cancel has to cut. */
+void ferry_source_publish(FerrySource *source, FerryChannel *channel, FerryReturnPath *path);
+
+/* The migration thread; takes the FerryOutgoing over. outgoing.c */
+gpointer ferry_outgoing_thread(gpointer data);
+
+/* Writes what is in @out to the channel. outgoing.c */
+gboolean ferry_outgoing_flush(FerryOutgoing *outgoing, GError **error);
+
+/* Connects, sends the stream's head and finds out who is there. greeting.c */
+gboolean ferry_outgoing_greet(FerryOutgoing *outgoing, guint timeout_ms, GError **error);
+/* Closes the connection and what hangs on it. */
+void ferry_outgoing_hang_up(FerryOutgoing *outgoing);
+
+/* Precopy rounds until the rest fits in the downtime limit. precopy.c */
+gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error);
+/* One more collect and round while the guest is stopped. */
+gboolean ferry_outgoing_last_pages(FerryOutgoing *outgoing, GError **error);
+/* Ends dirty tracking. */
+void ferry_outgoing_untrack(FerryOutgoing *outgoing);
+
+/* From the complete stream to the end of the hand-over; decides who owns the guest. handover.c */
+typedef enum {
+	FERRY_HANDED_OVER, /* completed */
+	FERRY_KEPT,        /* @error says why; the guest stays here */
+} FerryHandoverResult;
+FerryHandoverResult ferry_outgoing_hand_over(FerryOutgoing *outgoing, FerryOutgoingFate *fate,
+					     GError **error);
+/* Tells a destination that may be READY to give up, if it can be told. */
+void ferry_outgoing_abort(FerryOutgoing *outgoing);

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "source-private.h"
+
+#include "state-table.h"
+
+FerrySource *ferry_source_new(FerryVm *vm, const FerryTransport *const *transports)
+{
+	FerrySource *source = g_new0(FerrySource, 1);
+
+	source->vm = vm;
+	source->transports = transports;
+	source->progress = ferry_progress_new();
+	g_mutex_init(&source->lock);
+	g_cond_init(&source->changed);
+	return source;
+}
+
+void ferry_source_free(FerrySource *source)
+{
+	if (!source)
+		return;
+	g_mutex_lock(&source->lock);
+	source->quit = TRUE;
+	if (source->state == FERRY_STATE_HANDOVER_LOST) {
+		g_cancellable_cancel(source->cancellable);
+		if (source->channel)
+			ferry_channel_shutdown(source->channel);
+	}
+	g_cond_broadcast(&source->changed);
+	g_mutex_unlock(&source->lock);
+	ferry_source_cancel(source);
+	if (source->thread)
+		g_thread_join(source->thread);
+	g_clear_object(&source->cancellable);
+	ferry_progress_free(source->progress);
+	g_free(source->error_desc);
+	g_cond_clear(&source->changed);
+	g_mutex_clear(&source->lock);
+	g_free(source);
+}
+
+/* ---- states ---- */
+
+/* Under the lock, so that the events come in the order of the changes. */
+static void emit_state(FerrySource *source, FerryState state)
+{
+	ferry_vm_emit(source->vm, &(FerryEvent){ .type = FERRY_EVENT_MIGRATION, .state = state });
+}
+
+gboolean ferry_source_enter(FerrySource *source, FerryState from, FerryState to)
+{
+	gboolean ok;
+
+	g_mutex_lock(&source->lock);
+	ok = source->state == from && ferry_state_allows(FERRY_SIDE_SOURCE, from, to);
+	if (ok) {
+		source->state = to;
+		g_cond_broadcast(&source->changed);
+		emit_state(source, to);
+	}
+	g_mutex_unlock(&source->lock);
+	return ok;
+}
+
+void ferry_source_set_error(FerrySource *source, const char *text)
+{
+	g_mutex_lock(&source->lock);
+	g_free(source->error_desc);
+	source->error_desc = g_strdup(text);
+	g_mutex_unlock(&source->lock);
+}
+
+void ferry_source_fail(FerrySource *source, GError *error)
+{
+	FerryState from = ferry_source_state(source);
+
+	if (from == FERRY_STATE_CANCELLING) {
+		ferry_source_enter(source, from, FERRY_STATE_CANCELLED);
+	} else {
+		ferry_source_set_error(source, error->message);
+		/* A cancel that comes just now finds nothing left to cancel. */
+		if (!ferry_source_enter(source, from, FERRY_STATE_FAILED))
+			ferry_source_enter(source, FERRY_STATE_CANCELLING, FERRY_STATE_CANCELLED);
+	}
+	g_error_free(error);
+}
+
+FerryState ferry_source_state(FerrySource *source)
+{
+	FerryState state;
+
+	g_mutex_lock(&source->lock);
+	state = source->state;
+	g_mutex_unlock(&source->lock);
+	return state;
+}
+
+FerryState ferry_source_wait(FerrySource *source)
+{
+	FerryState state;
+
+	g_mutex_lock(&source->lock);
+	while (ferry_state_is_busy(source->state) && source->state != FERRY_STATE_HANDOVER_LOST)
+		g_cond_wait(&source->changed, &source->lock);
+	state = source->state;
+	g_mutex_unlock(&source->lock);
+	return state;
+}
+
+/* ---- starting ---- */
+
+static FerryOutgoing *outgoing_new(FerrySource *source, const char *uri, const FerryTransport *transport)
+{
+	FerryOutgoing *outgoing = g_new0(FerryOutgoing, 1);
+
+	outgoing->source = source;
+	outgoing->vm = source->vm;
+	outgoing->progress = source->progress;
+	outgoing->uri = g_strdup(uri);
+	outgoing->transport = transport;
+	outgoing->cancellable = g_object_ref(source->cancellable);
+	outgoing->out = g_byte_array_new();
+	for (guint i = 0; i < FERRY_NONCE_SIZE; i += 4)
+		ferry_store_be32(outgoing->nonce + i, g_random_int());
+	return outgoing;
+}
+
+/* Forgets the last migration. The lock is held; nothing runs. */
+static void reset_locked(FerrySource *source)
+{
+	g_clear_pointer(&source->error_desc, g_free);
+	g_set_object(&source->cancellable, NULL);
+	source->cancellable = g_cancellable_new();
+	g_atomic_int_set(&source->cancel, 0);
+	source->prepared = source->proceed = source->resolving = FALSE;
+	source->state = FERRY_STATE_SETUP;
+}
+
+/* Claims the object for a new migration; gives the thread of the last one to join. */
+static gboolean claim(FerrySource *source, GThread **last, GError **error)
+{
+	FerryState state;
+	gboolean ok = FALSE;
+
+	g_mutex_lock(&source->lock);
+	state = source->state;
+	if (ferry_state_is_busy(state))
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+			    "there is a migration in process already (state %s)", ferry_state_name(state));
+	else if (ferry_vm_outgoing_begin(source->vm, error))
+		ok = TRUE;
+	if (ok) {
+		reset_locked(source);
+		*last = g_steal_pointer(&source->thread);
+	}
+	g_mutex_unlock(&source->lock);
+	return ok;
+}
+
+gboolean ferry_source_migrate(FerrySource *source, const char *uri, GError **error)
+{
+	const FerryTransport *transport = ferry_transport_find(source->transports, uri, error);
+	FerrySettings *settings = ferry_vm_settings(source->vm);
+	FerryOutgoing *outgoing;
+	GThread *last = NULL;
+
+	if (!transport || !claim(source, &last, error))
+		return FALSE;
+	if (last)
+		g_thread_join(last);
+	ferry_progress_begin(source->progress, ferry_vm_ram(source->vm)->total,
+			     ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT));
+	outgoing = outgoing_new(source, uri, transport);
+	g_mutex_lock(&source->lock);
+	emit_state(source, FERRY_STATE_SETUP);
+	source->thread = g_thread_new("ferry-source", ferry_outgoing_thread, outgoing);
+	g_mutex_unlock(&source->lock);
+	return TRUE;
+}
+
+/* ---- steering ---- */
+
+void ferry_source_publish(FerrySource *source, FerryChannel *channel, FerryReturnPath *path)
+{
+	g_mutex_lock(&source->lock);
+	source->channel = channel;
+	source->path = path;
+	if (channel && g_atomic_int_get(&source->cancel))
+		ferry_channel_shutdown(channel);
+	g_mutex_unlock(&source->lock);
+}
+
+void ferry_source_cancel(FerrySource *source)
+{
+	g_mutex_lock(&source->lock);
+	if (ferry_state_allows(FERRY_SIDE_SOURCE, source->state, FERRY_STATE_CANCELLING)) {
+		source->state = FERRY_STATE_CANCELLING;
+		g_atomic_int_set(&source->cancel, 1);
+		g_cancellable_cancel(source->cancellable);
+		if (source->path)
+			ferry_return_path_cancel(source->path);
+		if (source->channel && !source->prepared)
+			ferry_channel_shutdown(source->channel);
+		g_cond_broadcast(&source->changed);
+		emit_state(source, FERRY_STATE_CANCELLING);
+	}
+	g_mutex_unlock(&source->lock);
+}
+
+gboolean ferry_source_continue(FerrySource *source, GError **error)
+{
+	FerryState state;
+
+	g_mutex_lock(&source->lock);
+	state = source->state;
+	if (state == FERRY_STATE_PRE_SWITCHOVER)
+		source->proceed = TRUE;
+	g_cond_broadcast(&source->changed);
+	g_mutex_unlock(&source->lock);
+	if (state == FERRY_STATE_PRE_SWITCHOVER)
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+		    "the migration is not in pre-switchover, but in state %s", ferry_state_name(state));
+	return FALSE;
+}
+
+gboolean ferry_source_resolve(FerrySource *source, FerryResolve how, GError **error)
+{
+	FerryState state;
+
+	g_mutex_lock(&source->lock);
+	state = source->state;
+	if (state == FERRY_STATE_HANDOVER_LOST) {
+		source->resolving = TRUE;
+		source->resolve = how;
+		g_cond_broadcast(&source->changed);
+	}
+	g_mutex_unlock(&source->lock);
+	if (state == FERRY_STATE_HANDOVER_LOST)
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+		    "no hand-over is in doubt here: the migration is in state %s", ferry_state_name(state));
+	return FALSE;
+}
+
+void ferry_source_get_status(FerrySource *source, FerryMigrationStatus *status)
+{
+	ferry_progress_fill(source->progress, status);
+	g_mutex_lock(&source->lock);
+	status->state = source->state;
+	g_free(status->error_desc);
+	status->error_desc = g_strdup(source->error_desc);
+	g_mutex_unlock(&source->lock);
+	g_free(status->dirty_source);
+	status->dirty_source = g_strdup(ferry_vm_dirty_source_name(source->vm));
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include <ferry/vm.h>
+#include "bitmap.h"
+
+/*
+ * What the source and the destination may do to the guest beyond the public API: they own it for the time
+ * of a migration. The run state has one lock, held across the embedder's callbacks, so that there are
+ * never two at once.
+ */
+
+FerryDirtySource *ferry_vm_dirty_source(FerryVm *vm);
+
+/* Pages reported by ferry_vm_mark_dirty() since the last take are ORed into @into and forgotten. */
+void ferry_vm_take_marked(FerryVm *vm, FerryBitmap *into);
+
+void ferry_vm_emit(FerryVm *vm, const FerryEvent *event);
+
+/* ---- the source's ---- */
+
+/* Claims the guest for a migration away, or says why not. */
+gboolean ferry_vm_outgoing_begin(FerryVm *vm, GError **error);
+
+/* Stops the guest for the switchover (run state finish-migrate) and remembers what it was. */
+gboolean ferry_vm_outgoing_stop(FerryVm *vm, GError **error);
+
+/* The run state that travels: the one before outgoing_stop(). */
+FerryRunState ferry_vm_outgoing_run_state(FerryVm *vm);
+
+typedef enum {
+	FERRY_OUTGOING_STAYED, /* failed or cancelled: back to what it was */
+	FERRY_OUTGOING_COPIED, /* saved one-way: postmigrate, and may be continued here */
+	FERRY_OUTGOING_MOVED,  /* runs at the destination: never again here */
+} FerryOutgoingFate;
+
+/* Ends the claim. STAYED resumes a guest that ran; its failure is the error and leaves it paused. */
+gboolean ferry_vm_outgoing_end(FerryVm *vm, FerryOutgoingFate fate, GError **error);
+
+/* ---- the destination's ---- */
+
+/* Makes the guest wait: run state inmigrate. Allowed where it never ran, or has moved away. */
+gboolean ferry_vm_incoming_begin(FerryVm *vm, GError **error);
+
+/* Everything is loaded: takes over the run state that travelled, and runs the guest if that is running and
+ * nobody asked for a stop meanwhile. */
+gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean autostart, GError **error);
+
+/* The run state as it lies in the device "globalstate". */
+void ferry_vm_save_run_state(FerryVm *vm, FerryRunState state);
+/* FERRY_ERROR_DEVICE for a name that no run state has; RUNNING where none was sent. */
+gboolean ferry_vm_loaded_run_state(FerryVm *vm, FerryRunState *state, GError **error);
+/* Forgets what an earlier load left. */
+void ferry_vm_clear_loaded_run_state(FerryVm *vm);

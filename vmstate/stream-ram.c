@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <ferry/stream.h>
+
+#define BLOCKS_MAX 4096u
+
+void ferry_ram_reader_clear(FerryRamReader *ram)
+{
+	g_clear_pointer(&ram->blocks, g_array_unref);
+	ram->last = 0;
+}
+
+static int find_block(const GArray *blocks, const char *name)
+{
+	for (guint i = 0; i < blocks->len; i++)
+		if (strcmp(g_array_index(blocks, FerryStreamRamBlock, i).name, name) == 0)
+			return i;
+	return -1;
+}
+
+/* @left: bytes of the announced total that no block has taken yet. */
+static void read_block(const FerryRamReader *ram, FerryStreamReader *reader, GArray *blocks,
+		       guint64 left, FerryStreamRamBlock *block)
+{
+	ferry_stream_reader_name(reader, block->name);
+	block->size = ferry_stream_reader_be64(reader);
+	block->address = ram->addresses ? ferry_stream_reader_be64(reader) : 0;
+	if (!block->name[0])
+		ferry_stream_reader_fail(reader, "RAM block %u has no name", blocks->len);
+	else if (!block->size || block->size % FERRY_PAGE_SIZE)
+		ferry_stream_reader_fail(reader,
+					 "RAM block \"%s\" has 0x%" G_GINT64_MODIFIER
+					 "x bytes, not a positive multiple of the page size",
+					 block->name, block->size);
+	else if (block->size > left)
+		ferry_stream_reader_fail(reader,
+					 "RAM block \"%s\" has 0x%" G_GINT64_MODIFIER
+					 "x bytes, but 0x%" G_GINT64_MODIFIER
+					 "x are left of the total",
+					 block->name, block->size, left);
+	else if (find_block(blocks, block->name) >= 0)
+		ferry_stream_reader_fail(reader, "RAM block \"%s\" comes twice in the list",
+					 block->name);
+}
+
+static void read_list(FerryRamReader *ram, FerryStreamReader *reader, guint64 total)
+{
+	g_autoptr(GArray) blocks = g_array_new(FALSE, FALSE, sizeof(FerryStreamRamBlock));
+
+	if (ram->blocks) {
+		ferry_stream_reader_fail(reader, "a second list of RAM blocks");
+		return;
+	}
+	while (total) {
+		FerryStreamRamBlock block;
+
+		if (blocks->len == BLOCKS_MAX)
+			ferry_stream_reader_fail(reader, "more than %u RAM blocks", BLOCKS_MAX);
+		read_block(ram, reader, blocks, total, &block);
+		if (!ferry_stream_reader_check(reader, NULL))
+			return;
+		g_array_append_val(blocks, block);
+		total -= block.size;
+	}
+	ram->blocks = g_steal_pointer(&blocks);
+}
+
+/* The block that a page header names, as index + 1; 0 after a failure. */
+static int read_page_block(const FerryRamReader *ram, FerryStreamReader *reader, gboolean same)
+{
+	char name[256];
+	int block;
+
+	if (!ram->blocks) {
+		ferry_stream_reader_fail(reader, "a page before the list of RAM blocks");
+		return 0;
+	}
+	if (same) {
+		if (!ram->last)
+			ferry_stream_reader_fail(reader,
+						 "the first page does not name its RAM block");
+		return ram->last;
+	}
+	ferry_stream_reader_name(reader, name);
+	block = find_block(ram->blocks, name);
+	if (block < 0)
+		ferry_stream_reader_fail(
+			reader, "a page of RAM block \"%s\", which is not in the list", name);
+	return block + 1;
+}
+
+static void read_page(const FerryRamReader *ram, FerryStreamReader *reader, guint64 offset,
+		      guint flags, FerryRamItem *item, int *last)
+{
+	const FerryStreamRamBlock *block;
+	int n = read_page_block(ram, reader, flags & FERRY_RAM_CONTINUE);
+
+	if (!n || !ferry_stream_reader_check(reader, NULL))
+		return;
+	block = &g_array_index(ram->blocks, FerryStreamRamBlock, n - 1);
+	if (offset >= block->size) {
+		ferry_stream_reader_fail(reader,
+					 "a page at 0x%" G_GINT64_MODIFIER
+					 "x of RAM block \"%s\", which has 0x%" G_GINT64_MODIFIER
+					 "x bytes",
+					 offset, block->name, block->size);
+		return;
+	}
+	item->type = flags & FERRY_RAM_PAGE ? FERRY_RAM_ITEM_PAGE : FERRY_RAM_ITEM_ZERO;
+	item->block = n - 1;
+	item->offset = offset;
+	*last = n;
+	if (item->type == FERRY_RAM_ITEM_ZERO && ferry_stream_reader_u8(reader) != 0)
+		ferry_stream_reader_fail(reader, "a page filled with a byte other than zero");
+}
+
+/* Words that ask for state which only the peer that negotiated them has. */
+static void refuse(FerryStreamReader *reader, guint64 word)
+{
+	static const struct {
+		guint flag;
+		const char *what;
+		const char *remedy;
+	} known[] = {
+		{ FERRY_RAM_XBZRLE, "a page compressed by xbzrle",
+		  "switch the capability xbzrle off" },
+		{ FERRY_RAM_HOOK, "an rdma hook", "migrate over tcp: or unix:" },
+		{ FERRY_RAM_COMPRESSED, "a compressed page", "switch the capability compress off" },
+		{ FERRY_RAM_MULTIFD_FLUSH, "a multifd flush", "switch the capability multifd off" },
+	};
+
+	for (guint i = 0; i < G_N_ELEMENTS(known); i++) {
+		if (word & known[i].flag) {
+			ferry_stream_reader_fail(reader,
+						 "%s, which cannot be read here: %s at the source",
+						 known[i].what, known[i].remedy);
+			return;
+		}
+	}
+	ferry_stream_reader_fail(reader, "unknown flags 0x%03x in a word of the ram section",
+				 (guint)(word & FERRY_RAM_FLAGS));
+}
+
+gboolean ferry_ram_reader_next(FerryRamReader *ram, FerryStreamReader *reader, FerryRamItem *item,
+			       GError **error)
+{
+	guint64 word = ferry_stream_reader_be64(reader);
+	guint flags = word & FERRY_RAM_FLAGS;
+	FerryRamItem in = { .type = FERRY_RAM_ITEM_END };
+	int last = ram->last;
+
+	if (!ferry_stream_reader_check(reader, error))
+		return FALSE;
+	switch (flags & ~FERRY_RAM_CONTINUE) {
+	case FERRY_RAM_PAGE:
+	case FERRY_RAM_ZERO:
+		read_page(ram, reader, word - flags, flags, &in, &last);
+		break;
+	case FERRY_RAM_MEM_SIZE:
+		in.type = FERRY_RAM_ITEM_LIST;
+		if (flags & FERRY_RAM_CONTINUE)
+			refuse(reader, word);
+		else
+			read_list(ram, reader, word - flags);
+		break;
+	case FERRY_RAM_EOS:
+		if (word != FERRY_RAM_EOS)
+			refuse(reader, word);
+		break;
+	default:
+		refuse(reader, word);
+	}
+	if (!ferry_stream_reader_check(reader, error))
+		return FALSE;
+	ram->last = last;
+	*item = in;
+	return TRUE;
+}
