@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The stages of ./check: static checks, then the tests in a plain build and under sanitizers.
+
+Every TAP case of every stage counts. A case that cannot run here is skipped with its reason; a program
+that crashes, hangs or does not build is a failure.
+"""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+
+from tap import Count, count_program
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LOGS = os.path.join(ROOT, "build", "logs")
+# No stack or leak report may pass unseen; abort() is what the harness of a crashed program shows best.
+SANITIZER_ENVIRONMENT = {
+    "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:abort_on_error=1:detect_stack_use_after_return=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:abort_on_error=1",
+    "LSAN_OPTIONS": "print_suppressions=0",
+    "TSAN_OPTIONS": "halt_on_error=0:exitcode=66:second_deadlock_stack=1:suppressions="
+                    + os.path.join(ROOT, "tests", "lib", "tsan.supp"),
+}
+
+
+class Stage:
+    """A line of the final table."""
+
+    def __init__(self, name):
+        self.name = name
+        self.count = Count()
+        self.seconds = 0.0
+        self.note = ""
+
+
+def run_logged(argv, log, environment=None):
+    """Runs a command with its output in the file log; returns its status."""
+    with open(log, "ab") as out:
+        out.write(("$ " + " ".join(argv) + "\n").encode())
+        out.flush()
+        return subprocess.run(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                              env={**os.environ, **(environment or {})}, check=False).returncode
+
+
+def show_tail(log, lines=25):
+    with open(log, errors="replace", encoding="utf-8") as text:
+        for line in text.read().splitlines()[-lines:]:
+            print("    " + line)
+
+
+def build(stage, folder, options):
+    """Configures (again) and builds; a failure is one failed case."""
+    log = os.path.join(LOGS, stage.name + "-build.log")
+    ready = os.path.exists(os.path.join(ROOT, folder, "build.ninja"))
+    setup = ["meson", "setup", *(["--reconfigure"] if ready else []), folder, "-Dtests=enabled", *options]
+    if run_logged(setup, log) == 0 and run_logged(["ninja", "-C", folder], log) == 0:
+        return True
+    stage.count.failed.append(f"build of {folder} (log: {os.path.relpath(log, ROOT)})")
+    show_tail(log)
+    return False
+
+
+def list_tests(folder, wanted):
+    """The meson names of the tests for which wanted(suites, path of the program or script) holds."""
+    text = subprocess.run(["meson", "introspect", "--tests", folder], cwd=ROOT, check=True, capture_output=True,
+                          text=True).stdout
+    names = []
+    for test in json.loads(text):
+        suites = {suite.split(":")[-1] for suite in test["suite"]}
+        command = " ".join(os.path.relpath(word, ROOT) if word.startswith("/") else word for word in test["cmd"])
+        if wanted(suites, command):
+            names.append(test["name"])
+    return sorted(set(names))
+
+
+def describe_end(record):
+    result, status = record["result"], record.get("returncode")
+    if result == "TIMEOUT":
+        return "timed out"
+    if status is not None and status < 0:
+        return f"died of signal {-status}"
+    return f"{result.lower()}, status {status}"
+
+
+def count_log(stage, folder):
+    """Counts every case in meson's log, and keeps the output of each program that failed."""
+    path = os.path.join(ROOT, folder, "meson-logs", "testlog.json")
+    with open(path, encoding="utf-8") as log:
+        records = [json.loads(line) for line in log]
+    for record in records:
+        name = record["name"].split(" / ")[-1].split(":")[-1].strip()
+        well = record["result"] in ("OK", "SKIP", "EXPECTEDFAIL")
+        count = count_program(name, record.get("stdout") or "", well, describe_end(record))
+        stage.count.add(count)
+        if count.failed:
+            keep = os.path.join(LOGS, f"{stage.name}-{name}.log")
+            with open(keep, "w", encoding="utf-8") as out:
+                out.write("$ " + " ".join(record["command"]) + "\n" + (record.get("stdout") or "")
+                          + "\n--- stderr ---\n" + (record.get("stderr") or ""))
+            stage.count.failed[-1] += f"\n      log: {os.path.relpath(keep, ROOT)}"
+    return len(records)
+
+
+def run_tests(stage, folder, names, multiplier=1, wrapper=()):
+    log = os.path.join(LOGS, stage.name + "-meson.log")
+    record = os.path.join(ROOT, folder, "meson-logs", "testlog.json")
+    if os.path.exists(record):
+        os.unlink(record)
+    argv = ["meson", "test", "-C", folder, "--no-rebuild", "-t", str(multiplier), *names]
+    status = run_logged([*wrapper, *argv], log, SANITIZER_ENVIRONMENT)
+    ran = count_log(stage, folder) if os.path.exists(record) else 0
+    if ran < len(names) or (status and not stage.count.failed):
+        stage.count.failed.append(f"meson test in {folder}: {ran} of {len(names)} programs ran "
+                                  f"(log: {os.path.relpath(log, ROOT)})")
+        show_tail(log)
+
+
+def static_stage(stage):
+    result = subprocess.run([sys.executable, "tests/static/test-static.py"], cwd=ROOT, text=True, check=False,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    stage.count.add(count_program("static", result.stdout, result.returncode == 0,
+                                  f"status {result.returncode}"))
+    if stage.count.failed:
+        print(result.stdout, end="")
+
+
+def plain_stage(stage, fast):
+    folder = "build/check"
+    if not build(stage, folder, ["-Dwerror=true", "-Dbuildtype=debugoptimized"]):
+        return
+    run_tests(stage, folder, list_tests(folder, lambda suites, path: not fast or "unit" in suites))
+
+
+def address_stage(stage):
+    folder = "build/asan"
+    if not build(stage, folder, ["-Dwerror=true", "-Dbuildtype=debugoptimized",
+                                 "-Db_sanitize=address,undefined"]):
+        return
+    run_tests(stage, folder, list_tests(folder, lambda suites, path: suites & {"unit", "flow"}), multiplier=4)
+
+
+def thread_wrapper():
+    """What makes a program under the thread sanitizer start here: nothing, or setarch -R (older sanitizer
+    runtimes die where the kernel randomises addresses over more bits than they know). None if neither."""
+    probe = os.path.join(LOGS, "tsan-probe")
+    with open(probe + ".c", "w", encoding="utf-8") as out:
+        out.write("#include <pthread.h>\nstatic void *f(void *p) { return p; }\n"
+                  "int main(void) { pthread_t t; return pthread_create(&t, 0, f, 0) || pthread_join(t, 0); }\n")
+    if run_logged(["cc", "-fsanitize=thread", "-o", probe, probe + ".c"], probe + ".log"):
+        return None
+    for wrapper in ([], ["setarch", platform.machine(), "-R"]):
+        if all(run_logged([*wrapper, probe], probe + ".log") == 0 for _ in range(5)):
+            return wrapper
+    return None
+
+
+def thread_stage(stage):
+    folder = "build/tsan"
+    wrapper = thread_wrapper()
+    if wrapper is None:
+        stage.count.skipped.append(("thread sanitizer", "programs built with it do not start here, "
+                                    "not even under setarch -R (log: build/logs/tsan-probe.log)"))
+        return
+    if not build(stage, folder, ["-Dwerror=true", "-Dbuildtype=debugoptimized", "-Db_sanitize=thread"]):
+        return
+    threaded = re.compile(r"tests/(unit/(engine|tcp-fallback|guest)|flow)/")
+    run_tests(stage, folder, list_tests(folder, lambda suites, path: threaded.search(path)),
+              multiplier=6, wrapper=wrapper)
+
+
+def report(stages):
+    total = Count()
+    print(f"\n{'stage':10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
+    for stage in stages:
+        count = stage.count
+        total.add(count)
+        print(f"{stage.name:10}{count.passed:8}{len(count.failed):8}{len(count.skipped):9}{stage.seconds:9.1f}")
+    if total.skipped:
+        print("\nskipped:")
+        for name, reason in sorted(set(total.skipped)):
+            print(f"  {name}: {reason}")
+    if total.failed:
+        print("\nfailed:")
+        for stage in stages:
+            for name in stage.count.failed:
+                print(f"  [{stage.name}] {name}")
+    if not total.passed:
+        print("\nnothing passed: that is a failure")
+    print(f"\n{total.passed} passed, {len(total.failed)} failed, {len(total.skipped)} skipped", flush=True)
+    return 1 if total.failed or not total.passed else 0
+
+
+def main():
+    fast = "--fast" in sys.argv[1:]
+    os.makedirs(LOGS, exist_ok=True)
+    for name in os.listdir(LOGS):
+        os.unlink(os.path.join(LOGS, name))
+    plan = [("static", static_stage), ("plain", lambda stage: plain_stage(stage, fast))]
+    if not fast:
+        plan += [("address", address_stage), ("thread", thread_stage)]
+    stages = []
+    for name, run in plan:
+        stage = Stage(name)
+        stages.append(stage)
+        print(f"== {name}", flush=True)
+        begin = time.monotonic()
+        run(stage)
+        stage.seconds = time.monotonic() - begin
+    return report(stages)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
