@@ -2,6 +2,7 @@
 #include "doctor.h"
 
 #include <guest.h>
+#include <stdio.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
