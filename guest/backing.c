@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/memfd.h> /* before sys/mman.h, which then leaves MFD_* alone */
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -27,7 +28,7 @@ static gboolean open_memfd(FerryBacking *b, const char *kind, guint64 page_size,
 	guint flags = MFD_CLOEXEC;
 
 	if (page_size == HUGE_PAGE_BYTES)
-		flags |= MFD_HUGETLB | 21u << MFD_HUGE_SHIFT;
+		flags |= MFD_HUGETLB | MFD_HUGE_2MB;
 	b->page_size = page_size;
 	b->fd = memfd_create("ferry-guest-ram", flags);
 	if (b->fd < 0)
@@ -69,7 +70,8 @@ static gboolean map(FerryBacking *b, const char *kind, GError **error)
 	host = mmap(NULL, b->size, PROT_READ | PROT_WRITE, flags, b->fd, 0);
 	if (host == MAP_FAILED && errno == ENOMEM && b->page_size > FERRY_PAGE_BYTES) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
-			    "guest RAM in %s: %" G_GUINT64_FORMAT " huge pages of %" G_GUINT64_FORMAT
+			    "guest RAM in %s: %" G_GUINT64_FORMAT
+			    " huge pages of %" G_GUINT64_FORMAT
 			    " bytes are not free; raise vm.nr_hugepages",
 			    kind, b->size / b->page_size, b->page_size);
 		return FALSE;

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "clock.h"
 
-#define BURST_NS 1000000          /* how long a burst of pages should take */
-#define BURST_MIN 16u             /* pages */
+#define BURST_NS 1000000 /* how long a burst of pages should take */
+#define BURST_MIN 16u /* pages */
 #define BURST_MAX 4096u
-#define CATCH_UP_NS 20000000      /* what a vCPU that was held up may make good */
+#define CATCH_UP_NS 20000000 /* what a vCPU that was held up may make good */
 #define PAGES_A_MIB (1048576u / FERRY_PAGE_BYTES)
 
-/* Without a limit a vCPU gets as many pages as it writes in BURST_NS; with one, about two of them. */
+/* Without a limit a vCPU gets as many pages as it writes in BURST_NS; with one, about two of them.
+ */
 static guint32 burst_pages(const FerryClockLine *line, const FerryPlan *plan)
 {
 	if (!plan->rate)
@@ -55,7 +56,8 @@ static gint64 now_ns(void)
 	return g_get_monotonic_time() * 1000;
 }
 
-guint32 ferry_clock_doorbell(FerryClock *clock, FerryVcpus *vcpus, const FerryPlan *plan, guint vcpu)
+guint32 ferry_clock_doorbell(FerryClock *clock, FerryVcpus *vcpus, const FerryPlan *plan,
+			     guint vcpu)
 {
 	FerryClockLine *line = &clock->lines[vcpu];
 	guint throttle = (guint)g_atomic_int_get(&clock->throttle);
@@ -92,8 +94,8 @@ void ferry_clock_pause(FerryClock *clock)
 	gint64 now = now_ns();
 
 	for (guint i = 0; i < FERRY_VCPUS_MAX; i++)
-		clock->lines[i].beat_in =
-			CLAMP(clock->lines[i].beat_at - now, 0, FERRY_CLOCK_BEAT_NS);
+		clock->lines[i].beat_in = CLAMP(clock->lines[i].beat_at - now, 0,
+						FERRY_CLOCK_BEAT_NS);
 }
 
 void ferry_clock_resume(FerryClock *clock)
@@ -114,22 +116,24 @@ static const FerryVmstate line_vmstate = {
 	.name = "ferry-clock/line",
 	.version_id = 1,
 	.minimum_version_id = 1,
-	.fields = (const FerryVmstateField[]){
-		FERRY_VMSTATE_UINT64(FerryClockLine, bursts),
-		FERRY_VMSTATE_UINT64(FerryClockLine, beat),
-		FERRY_VMSTATE_TIMER_NS(FerryClockLine, beat_in),
-		FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			FERRY_VMSTATE_UINT64(FerryClockLine, bursts),
+			FERRY_VMSTATE_UINT64(FerryClockLine, beat),
+			FERRY_VMSTATE_TIMER_NS(FerryClockLine, beat_in),
+			FERRY_VMSTATE_END,
+		},
 };
 
 static const FerryVmstate breaks_line_vmstate = {
 	.name = "ferry-clock/breaks-line",
 	.version_id = 1,
 	.minimum_version_id = 1,
-	.fields = (const FerryVmstateField[]){
-		FERRY_VMSTATE_UINT64(FerryClockLine, breaks),
-		FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			FERRY_VMSTATE_UINT64(FerryClockLine, breaks),
+			FERRY_VMSTATE_END,
+		},
 };
 
 static gboolean has_breaks(gconstpointer opaque)
@@ -148,11 +152,12 @@ static const FerryVmstate breaks_vmstate = {
 	.version_id = 1,
 	.minimum_version_id = 1,
 	.needed = has_breaks,
-	.fields = (const FerryVmstateField[]){
-		FERRY_VMSTATE_NESTED_ARRAY(FerryClock, lines, FERRY_VCPUS_MAX, FerryClockLine,
-					   &breaks_line_vmstate),
-		FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			FERRY_VMSTATE_NESTED_ARRAY(FerryClock, lines, FERRY_VCPUS_MAX,
+						   FerryClockLine, &breaks_line_vmstate),
+			FERRY_VMSTATE_END,
+		},
 };
 
 static gboolean clear_breaks(gpointer opaque, GError **error)
@@ -169,10 +174,11 @@ const FerryVmstate ferry_clock_vmstate = {
 	.version_id = 1,
 	.minimum_version_id = 1,
 	.pre_load = clear_breaks,
-	.fields = (const FerryVmstateField[]){
-		FERRY_VMSTATE_NESTED_ARRAY(FerryClock, lines, FERRY_VCPUS_MAX, FerryClockLine,
-					   &line_vmstate),
-		FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			FERRY_VMSTATE_NESTED_ARRAY(FerryClock, lines, FERRY_VCPUS_MAX,
+						   FerryClockLine, &line_vmstate),
+			FERRY_VMSTATE_END,
+		},
 	.subsections = (const FerryVmstate *const[]){ &breaks_vmstate, NULL },
 };

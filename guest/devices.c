@@ -5,15 +5,16 @@ static const FerryVmstate plan_vmstate = {
 	.name = "ferry-plan/plan",
 	.version_id = 1,
 	.minimum_version_id = 1,
-	.fields = (const FerryVmstateField[]){
-		FERRY_VMSTATE_UINT64(FerryPlan, seed),
-		FERRY_VMSTATE_UINT64(FerryPlan, rate),
-		FERRY_VMSTATE_UINT64(FerryPlan, hot),
-		FERRY_VMSTATE_UINT32(FerryPlan, fill),
-		FERRY_VMSTATE_UINT32(FerryPlan, order),
-		FERRY_VMSTATE_UINT32(FerryPlan, vcpus),
-		FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			FERRY_VMSTATE_UINT64(FerryPlan, seed),
+			FERRY_VMSTATE_UINT64(FerryPlan, rate),
+			FERRY_VMSTATE_UINT64(FerryPlan, hot),
+			FERRY_VMSTATE_UINT32(FerryPlan, fill),
+			FERRY_VMSTATE_UINT32(FerryPlan, order),
+			FERRY_VMSTATE_UINT32(FerryPlan, vcpus),
+			FERRY_VMSTATE_END,
+		},
 };
 
 static gboolean save_plan(gpointer opaque, GError **error)
@@ -41,7 +42,8 @@ static gboolean take_plan(gpointer opaque, guint32 version_id, GError **error)
 
 	if (machine->arriving.ram_size != machine->ram.size) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH,
-			    "the guest has %" G_GUINT64_FORMAT " bytes of RAM, this side %" G_GUINT64_FORMAT
+			    "the guest has %" G_GUINT64_FORMAT
+			    " bytes of RAM, this side %" G_GUINT64_FORMAT
 			    "; start both with the same size",
 			    machine->arriving.ram_size, machine->ram.size);
 		return FALSE;
@@ -61,11 +63,12 @@ static const FerryVmstate machine_vmstate = {
 	.pre_save = save_plan,
 	.pre_load = expect_plan,
 	.post_load = take_plan,
-	.fields = (const FerryVmstateField[]){
-		FERRY_VMSTATE_UINT64(FerryMachine, arriving.ram_size),
-		FERRY_VMSTATE_NESTED(FerryMachine, arriving.plan, FerryPlan, &plan_vmstate),
-		FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			FERRY_VMSTATE_UINT64(FerryMachine, arriving.ram_size),
+			FERRY_VMSTATE_NESTED(FerryMachine, arriving.plan, FerryPlan, &plan_vmstate),
+			FERRY_VMSTATE_END,
+		},
 };
 
 gboolean ferry_machine_register(FerryMachine *machine, FerryDevices *devices, GError **error)

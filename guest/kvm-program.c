@@ -2,10 +2,10 @@
 #include "program.h"
 
 /*
- * The program of the KVM guest: freestanding, long mode, CPL 3, identity-mapped, no interrupts; linked to
- * run at FERRY_AT_PROGRAM. program.h says what it does. The five registers of FerryRegisters are reserved
- * for it (-ffixed-REG), so that they are never in RAM, and KVM_GET_REGS shows them at any stop.
- * The monitor enters it once, with the mailbox in rdi and the stack in rsp.
+ * The program of the KVM guest: freestanding, long mode, CPL 3, identity-mapped, no interrupts;
+ * linked to run at FERRY_AT_PROGRAM. program.h says what it does. The five registers of
+ * FerryRegisters are reserved for it (-ffixed-REG), so that they are never in RAM, and KVM_GET_REGS
+ * shows them at any stop. The monitor enters it once, with the mailbox in rdi and the stack in rsp.
  */
 register uint64_t progress asm("r15");
 register uint64_t beat asm("r14");
@@ -15,7 +15,8 @@ register uint64_t cookie asm("rbx");
 
 void ferry_program_start(FerryMailbox *box);
 
-/* Volatile, with the memory clobber: it comes after the stores before it and before those behind it. */
+/* Volatile, with the memory clobber: it comes after the stores before it and before those behind
+ * it. */
 #define INCREMENT(reg) asm volatile("incq %0" : "+r"(reg) : : "cc", "memory")
 
 static inline uint32_t ring_doorbell(void)

@@ -22,15 +22,25 @@ static gboolean call(FerryKvmVcpu *vcpu, gulong request, const char *name, void 
 
 static FerryKvmSegment segment_from_kvm(const struct kvm_segment *s)
 {
-	return (FerryKvmSegment){ s->base, s->limit, s->selector, s->type, s->present, s->dpl,
-				  s->db, s->s, s->l, s->g, s->avl, s->unusable };
+	return (FerryKvmSegment){
+		s->base, s->limit, s->selector, s->type, s->present, s->dpl,
+		s->db,	 s->s,	   s->l,	s->g,	 s->avl,     s->unusable
+	};
 }
 
 static struct kvm_segment segment_to_kvm(const FerryKvmSegment *s)
 {
-	return (struct kvm_segment){ .base = s->base, .limit = s->limit, .selector = s->selector,
-				     .type = s->type, .present = s->present, .dpl = s->dpl,
-				     .db = s->db, .s = s->s, .l = s->l, .g = s->g, .avl = s->avl,
+	return (struct kvm_segment){ .base = s->base,
+				     .limit = s->limit,
+				     .selector = s->selector,
+				     .type = s->type,
+				     .present = s->present,
+				     .dpl = s->dpl,
+				     .db = s->db,
+				     .s = s->s,
+				     .l = s->l,
+				     .g = s->g,
+				     .avl = s->avl,
 				     .unusable = s->unusable };
 }
 
@@ -89,7 +99,7 @@ static gboolean set_sregs(FerryKvmVcpu *vcpu, GError **error)
 	return CALL(vcpu, KVM_SET_SREGS, &k, error);
 }
 
-/* ---- model-specific registers: one by one, since a batch ends at the first that KVM refuses ---- */
+/* ---- model-specific registers: one by one, since a batch ends at the first refusal ---- */
 
 typedef struct {
 	struct kvm_msrs head;
@@ -99,8 +109,8 @@ typedef struct {
 static gboolean get_msrs(FerryKvmVcpu *vcpu, GError **error)
 {
 	FerryKvmState *state = &vcpu->state;
-	g_autofree struct kvm_msr_list *list =
-		g_malloc0(sizeof(*list) + FERRY_KVM_MSRS_MAX * sizeof(list->indices[0]));
+	g_autofree struct kvm_msr_list *list = g_malloc0(
+		sizeof(*list) + FERRY_KVM_MSRS_MAX * sizeof(list->indices[0]));
 
 	list->nmsrs = FERRY_KVM_MSRS_MAX;
 	if (ioctl(vcpu->kvm->kvm_fd, KVM_GET_MSR_INDEX_LIST, list) < 0)
@@ -110,13 +120,14 @@ static gboolean get_msrs(FerryKvmVcpu *vcpu, GError **error)
 		OneMsr one = { .head.nmsrs = 1, .entry.index = list->indices[i] };
 
 		if (ioctl(vcpu->fd, KVM_GET_MSRS, &one) == 1)
-			state->msrs[state->n_msrs++] =
-				(FerryKvmMsr){ one.entry.index, one.entry.data };
+			state->msrs[state->n_msrs++] = (FerryKvmMsr){ one.entry.index,
+								      one.entry.data };
 	}
 	return TRUE;
 }
 
-/* Some are refused even with the value that was read: those of features that the vCPU does not have. */
+/* Some are refused even with the value that was read: those of features that the vCPU does not
+ * have. */
 static void set_msrs(FerryKvmVcpu *vcpu)
 {
 	for (guint i = 0; i < vcpu->state.n_msrs; i++) {
@@ -149,7 +160,8 @@ static gboolean get_xcr0(FerryKvmVcpu *vcpu, GError **error)
 	return TRUE;
 }
 
-/* A host without it runs the guest all the same as long as only x87 and SSE are on, as they always are. */
+/* A host without it runs the guest all the same as long as only x87 and SSE are on, as they always
+ * are. */
 static gboolean set_xcr0(FerryKvmVcpu *vcpu, GError **error)
 {
 	struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs[0].value = vcpu->state.xcr0 };
@@ -213,7 +225,8 @@ static gboolean load_state(gpointer opaque, guint32 version_id, GError **error)
 	FerryKvmState *state = &vcpu->state;
 	struct kvm_mp_state mp = { .mp_state = state->mp_state };
 
-	/* Scaling of the time stamp counter is not everywhere to be had; the guest does not use it. */
+	/* Scaling of the time stamp counter is not everywhere to be had; the guest does not use it.
+	 */
 	if (state->tsc_khz)
 		ioctl(vcpu->fd, KVM_SET_TSC_KHZ, (gulong)state->tsc_khz);
 	if (!set_sregs(vcpu, error) || !CALL(vcpu, KVM_SET_REGS, &state->regs, error) ||
@@ -234,11 +247,13 @@ static const FerryVmstate regs_vmstate = {
 	.name = "ferry-kvm-vcpu/regs",
 	.version_id = 1,
 	.minimum_version_id = 1,
-	.fields = (const FerryVmstateField[]){
-		REG(rax), REG(rbx), REG(rcx), REG(rdx), REG(rsi), REG(rdi), REG(rsp), REG(rbp),
-		REG(r8), REG(r9), REG(r10), REG(r11), REG(r12), REG(r13), REG(r14), REG(r15),
-		REG(rip), REG(rflags), FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			REG(rax), REG(rbx), REG(rcx),	 REG(rdx),	    REG(rsi),
+			REG(rdi), REG(rsp), REG(rbp),	 REG(r8),	    REG(r9),
+			REG(r10), REG(r11), REG(r12),	 REG(r13),	    REG(r14),
+			REG(r15), REG(rip), REG(rflags), FERRY_VMSTATE_END,
+		},
 };
 
 #define BYTE(name) FERRY_VMSTATE_UINT8(FerryKvmSegment, name)
@@ -246,24 +261,34 @@ static const FerryVmstate segment_vmstate = {
 	.name = "ferry-kvm-vcpu/segment",
 	.version_id = 1,
 	.minimum_version_id = 1,
-	.fields = (const FerryVmstateField[]){
-		FERRY_VMSTATE_UINT64(FerryKvmSegment, base),
-		FERRY_VMSTATE_UINT32(FerryKvmSegment, limit),
-		FERRY_VMSTATE_UINT16(FerryKvmSegment, selector),
-		BYTE(type), BYTE(present), BYTE(dpl), BYTE(db), BYTE(s), BYTE(l), BYTE(g),
-		BYTE(avl), BYTE(unusable), FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			FERRY_VMSTATE_UINT64(FerryKvmSegment, base),
+			FERRY_VMSTATE_UINT32(FerryKvmSegment, limit),
+			FERRY_VMSTATE_UINT16(FerryKvmSegment, selector),
+			BYTE(type),
+			BYTE(present),
+			BYTE(dpl),
+			BYTE(db),
+			BYTE(s),
+			BYTE(l),
+			BYTE(g),
+			BYTE(avl),
+			BYTE(unusable),
+			FERRY_VMSTATE_END,
+		},
 };
 
 static const FerryVmstate table_vmstate = {
 	.name = "ferry-kvm-vcpu/table",
 	.version_id = 1,
 	.minimum_version_id = 1,
-	.fields = (const FerryVmstateField[]){
-		FERRY_VMSTATE_UINT64(FerryKvmTable, base),
-		FERRY_VMSTATE_UINT16(FerryKvmTable, limit),
-		FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			FERRY_VMSTATE_UINT64(FerryKvmTable, base),
+			FERRY_VMSTATE_UINT16(FerryKvmTable, limit),
+			FERRY_VMSTATE_END,
+		},
 };
 
 #define SREG(name) FERRY_VMSTATE_UINT64(FerryKvmSregs, name)
@@ -271,39 +296,49 @@ static const FerryVmstate sregs_vmstate = {
 	.name = "ferry-kvm-vcpu/sregs",
 	.version_id = 1,
 	.minimum_version_id = 1,
-	.fields = (const FerryVmstateField[]){
-		FERRY_VMSTATE_NESTED_ARRAY(FerryKvmSregs, segments, FERRY_KVM_SEGMENTS,
-					   FerryKvmSegment, &segment_vmstate),
-		FERRY_VMSTATE_NESTED(FerryKvmSregs, gdt, FerryKvmTable, &table_vmstate),
-		FERRY_VMSTATE_NESTED(FerryKvmSregs, idt, FerryKvmTable, &table_vmstate),
-		SREG(cr0), SREG(cr2), SREG(cr3), SREG(cr4), SREG(cr8), SREG(efer), SREG(apic_base),
-		FERRY_VMSTATE_ARRAY_OF(FERRY_VMSTATE_U64, guint64, FerryKvmSregs, interrupts, 4),
-		FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			FERRY_VMSTATE_NESTED_ARRAY(FerryKvmSregs, segments, FERRY_KVM_SEGMENTS,
+						   FerryKvmSegment, &segment_vmstate),
+			FERRY_VMSTATE_NESTED(FerryKvmSregs, gdt, FerryKvmTable, &table_vmstate),
+			FERRY_VMSTATE_NESTED(FerryKvmSregs, idt, FerryKvmTable, &table_vmstate),
+			SREG(cr0),
+			SREG(cr2),
+			SREG(cr3),
+			SREG(cr4),
+			SREG(cr8),
+			SREG(efer),
+			SREG(apic_base),
+			FERRY_VMSTATE_ARRAY_OF(FERRY_VMSTATE_U64, guint64, FerryKvmSregs,
+					       interrupts, 4),
+			FERRY_VMSTATE_END,
+		},
 };
 
 static const FerryVmstate debug_vmstate = {
 	.name = "ferry-kvm-vcpu/debug",
 	.version_id = 1,
 	.minimum_version_id = 1,
-	.fields = (const FerryVmstateField[]){
-		FERRY_VMSTATE_ARRAY_OF(FERRY_VMSTATE_U64, guint64, FerryKvmDebug, db, 4),
-		FERRY_VMSTATE_UINT64(FerryKvmDebug, dr6),
-		FERRY_VMSTATE_UINT64(FerryKvmDebug, dr7),
-		FERRY_VMSTATE_UINT64(FerryKvmDebug, flags),
-		FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			FERRY_VMSTATE_ARRAY_OF(FERRY_VMSTATE_U64, guint64, FerryKvmDebug, db, 4),
+			FERRY_VMSTATE_UINT64(FerryKvmDebug, dr6),
+			FERRY_VMSTATE_UINT64(FerryKvmDebug, dr7),
+			FERRY_VMSTATE_UINT64(FerryKvmDebug, flags),
+			FERRY_VMSTATE_END,
+		},
 };
 
 static const FerryVmstate msr_vmstate = {
 	.name = "ferry-kvm-vcpu/msr",
 	.version_id = 1,
 	.minimum_version_id = 1,
-	.fields = (const FerryVmstateField[]){
-		FERRY_VMSTATE_UINT32(FerryKvmMsr, index),
-		FERRY_VMSTATE_UINT64(FerryKvmMsr, value),
-		FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			FERRY_VMSTATE_UINT32(FerryKvmMsr, index),
+			FERRY_VMSTATE_UINT64(FerryKvmMsr, value),
+			FERRY_VMSTATE_END,
+		},
 };
 
 static gboolean has_xcr0(gconstpointer opaque)
@@ -323,10 +358,11 @@ static const FerryVmstate xcr0_vmstate = {
 	.minimum_version_id = 1,
 	.needed = has_xcr0,
 	.post_load = take_xcr0,
-	.fields = (const FerryVmstateField[]){
-		FERRY_VMSTATE_UINT64(FerryKvmVcpu, state.xcr0),
-		FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			FERRY_VMSTATE_UINT64(FerryKvmVcpu, state.xcr0),
+			FERRY_VMSTATE_END,
+		},
 };
 
 static gboolean vcpu_exists(gconstpointer opaque)
@@ -345,20 +381,28 @@ const FerryVmstate ferry_kvm_vcpu_vmstate = {
 	.pre_save = save_state,
 	.pre_load = prepare_load,
 	.post_load = load_state,
-	.fields = (const FerryVmstateField[]){
-		FERRY_VMSTATE_NESTED(FerryKvmVcpu, state.regs, FerryKvmRegs, &regs_vmstate),
-		FERRY_VMSTATE_NESTED(FerryKvmVcpu, state.sregs, FerryKvmSregs, &sregs_vmstate),
-		FERRY_VMSTATE_NESTED(FerryKvmVcpu, state.debug, FerryKvmDebug, &debug_vmstate),
-		FERRY_VMSTATE_BYTES(FerryKvmVcpu, state.xsave),
-		FERRY_VMSTATE_BYTES(FerryKvmVcpu, state.events),
-		FERRY_VMSTATE_UINT32(FerryKvmVcpu, state.mp_state),
-		FERRY_VMSTATE_UINT32(FerryKvmVcpu, state.n_msrs),
-		{ .name = "msrs", .kind = FERRY_VMSTATE_STRUCT, .shape = FERRY_VMSTATE_VARRAY,
-		  .offset = offsetof(FerryKvmVcpu, state.msrs), .size = sizeof(FerryKvmMsr),
-		  .count = FERRY_KVM_MSRS_MAX, .count_offset = offsetof(FerryKvmVcpu, state.n_msrs),
-		  .count_size = sizeof(guint32), .vmstate = &msr_vmstate },
-		FERRY_VMSTATE_UINT32_V(FerryKvmVcpu, state.tsc_khz, 2),
-		FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			FERRY_VMSTATE_NESTED(FerryKvmVcpu, state.regs, FerryKvmRegs, &regs_vmstate),
+			FERRY_VMSTATE_NESTED(FerryKvmVcpu, state.sregs, FerryKvmSregs,
+					     &sregs_vmstate),
+			FERRY_VMSTATE_NESTED(FerryKvmVcpu, state.debug, FerryKvmDebug,
+					     &debug_vmstate),
+			FERRY_VMSTATE_BYTES(FerryKvmVcpu, state.xsave),
+			FERRY_VMSTATE_BYTES(FerryKvmVcpu, state.events),
+			FERRY_VMSTATE_UINT32(FerryKvmVcpu, state.mp_state),
+			FERRY_VMSTATE_UINT32(FerryKvmVcpu, state.n_msrs),
+			{ .name = "msrs",
+			  .kind = FERRY_VMSTATE_STRUCT,
+			  .shape = FERRY_VMSTATE_VARRAY,
+			  .offset = offsetof(FerryKvmVcpu, state.msrs),
+			  .size = sizeof(FerryKvmMsr),
+			  .count = FERRY_KVM_MSRS_MAX,
+			  .count_offset = offsetof(FerryKvmVcpu, state.n_msrs),
+			  .count_size = sizeof(guint32),
+			  .vmstate = &msr_vmstate },
+			FERRY_VMSTATE_UINT32_V(FerryKvmVcpu, state.tsc_khz, 2),
+			FERRY_VMSTATE_END,
+		},
 	.subsections = (const FerryVmstate *const[]){ &xcr0_vmstate, NULL },
 };

@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define RFLAGS_INITIAL 0x3202u       /* IOPL 3, interrupts on, bit 1 */
-#define KERNEL_SIGSET_BYTES 8u       /* not sizeof(sigset_t), which is the C library's */
+#define RFLAGS_INITIAL 0x3202u /* IOPL 3, interrupts on, bit 1 */
+#define KERNEL_SIGSET_BYTES 8u /* not sizeof(sigset_t), which is the C library's */
 
 /* In KVM_RUN the thread has all signals blocked that it has outside of it, but ours. */
 static gboolean set_run_signals(FerryKvmVcpu *vcpu, GError **error)
@@ -25,15 +25,12 @@ static gboolean set_run_signals(FerryKvmVcpu *vcpu, GError **error)
 	return TRUE;
 }
 
-gboolean ferry_kvm_vcpu_prepare(FerryMachine *machine, guint index, GError **error)
+static gboolean create_vcpu(FerryKvmVcpu *vcpu, GError **error)
 {
-	FerryKvm *kvm = ferry_kvm_of(machine);
-	FerryKvmVcpu *vcpu = &kvm->vcpu[index];
+	FerryKvm *kvm = vcpu->kvm;
 	void *run;
 
-	if (vcpu->run)
-		return TRUE;
-	vcpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (gulong)index);
+	vcpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (gulong)vcpu->index);
 	if (vcpu->fd < 0)
 		return ferry_kvm_failed(error, FERRY_ERROR_NOSUPP, "KVM_CREATE_VCPU");
 	run = mmap(NULL, kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
@@ -44,6 +41,20 @@ gboolean ferry_kvm_vcpu_prepare(FerryMachine *machine, guint index, GError **err
 	if (ioctl(vcpu->fd, KVM_SET_CPUID2, kvm->cpuid) < 0)
 		return ferry_kvm_failed(error, FERRY_ERROR_NOSUPP, "KVM_SET_CPUID2");
 	return set_run_signals(vcpu, error);
+}
+
+gboolean ferry_kvm_vcpu_prepare(FerryMachine *machine, guint index, GError **error)
+{
+	FerryKvmVcpu *vcpu = &ferry_kvm_of(machine)->vcpu[index];
+
+	if (!vcpu->prepared && vcpu->fd >= 0) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_DEVICE,
+			    "KVM: vCPU %u could not be set up before; make the guest anew", index);
+		return FALSE;
+	}
+	if (!vcpu->prepared)
+		vcpu->prepared = create_vcpu(vcpu, error);
+	return vcpu->prepared;
 }
 
 void ferry_kvm_vcpu_free(FerryKvmVcpu *vcpu)
@@ -57,13 +68,19 @@ void ferry_kvm_vcpu_free(FerryKvmVcpu *vcpu)
 
 static void set_long_mode_cpl3(struct kvm_sregs *sregs)
 {
-	const struct kvm_segment data = { .limit = 0xffffffff, .selector = 0x2b, .type = 3,
-					  .present = 1, .dpl = 3, .db = 1, .s = 1, .g = 1 };
+	const struct kvm_segment data = { .limit = 0xffffffff,
+					  .selector = 0x2b,
+					  .type = 3,
+					  .present = 1,
+					  .dpl = 3,
+					  .db = 1,
+					  .s = 1,
+					  .g = 1 };
 
 	sregs->cr0 = 0x80050033; /* PG AM WP NE ET MP PE */
 	sregs->cr3 = FERRY_AT_PML4;
-	sregs->cr4 |= 0x620;     /* PAE OSFXSR OSXMMEXCPT */
-	sregs->efer = 0x501;     /* SCE LME LMA */
+	sregs->cr4 |= 0x620; /* PAE OSFXSR OSXMMEXCPT */
+	sregs->efer = 0x501; /* SCE LME LMA */
 	sregs->ds = sregs->es = sregs->ss = sregs->fs = sregs->gs = data;
 	sregs->fs.selector = sregs->gs.selector = 0;
 	sregs->cs = data;
@@ -71,8 +88,9 @@ static void set_long_mode_cpl3(struct kvm_sregs *sregs)
 	sregs->cs.type = 0xb;
 	sregs->cs.db = 0;
 	sregs->cs.l = 1;
-	sregs->tr = (struct kvm_segment){ .base = FERRY_AT_TSS, .limit = 0x68 + 32, .selector = 0x40,
-					  .type = 11, .present = 1 };
+	sregs->tr = (struct kvm_segment){
+		.base = FERRY_AT_TSS, .limit = 0x68 + 32, .selector = 0x40, .type = 11, .present = 1
+	};
 }
 
 gboolean ferry_kvm_vcpu_boot(FerryMachine *machine, guint index, const FerryRegisters *registers,
@@ -109,8 +127,11 @@ gboolean ferry_kvm_vcpu_registers(FerryMachine *machine, guint index, FerryRegis
 
 	if (ioctl(ferry_kvm_of(machine)->vcpu[index].fd, KVM_GET_REGS, &regs) < 0)
 		return ferry_kvm_failed(error, FERRY_ERROR_DEVICE, "KVM_GET_REGS");
-	*registers = (FerryRegisters){ .progress = regs.r15, .beat = regs.r14, .bursts = regs.r13,
-				       .faults = regs.r12, .cookie = regs.rbx };
+	*registers = (FerryRegisters){ .progress = regs.r15,
+				       .beat = regs.r14,
+				       .bursts = regs.r13,
+				       .faults = regs.r12,
+				       .cookie = regs.rbx };
 	return TRUE;
 }
 
@@ -166,16 +187,18 @@ static gboolean handle_exit(FerryKvmVcpu *vcpu)
 	if (run->exit_reason == KVM_EXIT_IO)
 		return handle_port(vcpu);
 	ioctl(vcpu->fd, KVM_GET_REGS, &regs);
-	ferry_machine_break(&vcpu->kvm->machine, "vCPU %u left KVM_RUN with exit reason %u (%s) at 0x%llx",
-			    vcpu->index, run->exit_reason,
-			    run->exit_reason == KVM_EXIT_SHUTDOWN ? "triple fault" :
-			    run->exit_reason == KVM_EXIT_INTERNAL_ERROR ? "KVM's internal error" :
-									  "unexpected",
+	ferry_machine_break(&vcpu->kvm->machine,
+			    "vCPU %u left KVM_RUN with exit reason %u (%s) at 0x%llx", vcpu->index,
+			    run->exit_reason,
+			    run->exit_reason == KVM_EXIT_SHUTDOWN	  ? "triple fault"
+			    : run->exit_reason == KVM_EXIT_INTERNAL_ERROR ? "KVM's internal error"
+									  : "unexpected",
 			    regs.rip);
 	return FALSE;
 }
 
-/* An IN that was answered completes only on the next entry; without it the destination would do it again. */
+/* An IN that was answered completes only on the next entry; without it the destination would do it
+ * again. */
 static void finish_exit(FerryKvmVcpu *vcpu)
 {
 	vcpu->run->immediate_exit = 1;
@@ -201,7 +224,8 @@ void ferry_kvm_vcpu_run(gpointer opaque, guint index)
 		} else if (errno == EINTR || errno == EAGAIN) {
 			take_signal();
 		} else {
-			ferry_machine_break(machine, "vCPU %u: KVM_RUN: %s", index, g_strerror(errno));
+			ferry_machine_break(machine, "vCPU %u: KVM_RUN: %s", index,
+					    g_strerror(errno));
 			well = FALSE;
 		}
 	}

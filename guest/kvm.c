@@ -11,11 +11,11 @@
 #define GIB (1ull << 30)
 
 /* Page table entries with accessed and dirty set: the walker has nothing to write. */
-#define PTE_TABLE 0x27u      /* present, writable, user, accessed */
-#define PTE_2M 0xe7u         /* and dirty, large */
+#define PTE_TABLE 0x27u /* present, writable, user, accessed */
+#define PTE_2M 0xe7u /* and dirty, large */
 
 #define TSS_IOMAP_BASE 0x66u
-#define TSS_BYTES 0x68u      /* without the I/O bitmap */
+#define TSS_BYTES 0x68u /* without the I/O bitmap */
 
 /* Where Intel's KVM wants four pages for real mode, which this guest never enters. */
 #define KVM_IDENTITY_MAP 0xfffbc000ull
@@ -109,8 +109,7 @@ static gboolean open_kvm(FerryKvm *kvm, GError **error)
 	kvm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (kvm->kvm_fd < 0) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP, "/dev/kvm: %s%s",
-			    g_strerror(errno),
-			    errno == EACCES ? "; join the group kvm" : "");
+			    g_strerror(errno), errno == EACCES ? "; join the group kvm" : "");
 		return FALSE;
 	}
 	if (ioctl(kvm->kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
@@ -140,7 +139,8 @@ static gboolean create_vm(FerryKvm *kvm, const FerryBacking *ram, GError **error
 		return ferry_kvm_failed(error, FERRY_ERROR_NOSUPP, "KVM_CREATE_VM");
 	if (ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
 		return ferry_kvm_failed(error, FERRY_ERROR_NOSUPP, "KVM_SET_USER_MEMORY_REGION");
-	/* Only old Intel processors need them, and larger RAM leaves no room: failure is no matter. */
+	/* Only old Intel processors need them, and larger RAM leaves no room: failure is no matter.
+	 */
 	if (ram->size <= KVM_IDENTITY_MAP) {
 		ioctl(kvm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity);
 		ioctl(kvm->vm_fd, KVM_SET_TSS_ADDR, (gulong)(identity + FERRY_PAGE_BYTES));
@@ -173,7 +173,9 @@ int ferry_machine_kvm_fd(const FerryMachine *machine)
 /* ---- probe ---- */
 
 #define PROBE_RAM (4u << 20)
-#define PROBE_PAGES 64u      /* an emulated guest does a few in 10 ms, a native one tens of thousands */
+#define PROBE_PAGES                                                                                \
+	64u /* an emulated guest does a few in 10 ms, a native one tens of thousands               \
+	     */
 #define PROBE_TRIES 20u
 
 static gboolean probe_once(FerryMachine *machine, FerryRegisters *registers, GError **error)
@@ -207,8 +209,9 @@ gboolean ferry_kvm_probe(GError **error)
 	if (registers.progress >= PROBE_PAGES && !registers.faults)
 		return TRUE;
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
-		    "/dev/kvm: a trial guest wrote %" G_GUINT64_FORMAT " pages in %u ms and found %"
-		    G_GUINT64_FORMAT " faults; the host runs it emulated or not at all",
+		    "/dev/kvm: a trial guest wrote %" G_GUINT64_FORMAT
+		    " pages in %u ms and found %" G_GUINT64_FORMAT
+		    " faults; the host runs it emulated or not at all",
 		    registers.progress, 10 * PROBE_TRIES, registers.faults);
 	return FALSE;
 }

@@ -6,11 +6,13 @@
 #include "machine.h"
 
 /*
- * The KVM machine: one slot of RAM from guest-physical 0, vCPUs in 64-bit long mode at CPL 3 from the first
- * instruction on: the one mode that every kind of KVM runs natively. No interrupts, no in-kernel irqchip.
+ * The KVM machine: one slot of RAM from guest-physical 0, vCPUs in 64-bit long mode at CPL 3 from
+ * the first instruction on: the one mode that every kind of KVM runs natively. No interrupts, no
+ * in-kernel irqchip.
  *
- * To stop a vCPU its thread is sent SIGUSR1, which the thread blocks but for the time inside KVM_RUN: it is
- * never delivered, no handler is installed, and the embedder's own use of the signal is not disturbed.
+ * To stop a vCPU its thread is sent SIGUSR1, which the thread blocks but for the time inside
+ * KVM_RUN: it is never delivered, no handler is installed, and the embedder's own use of the signal
+ * is not disturbed.
  */
 #define FERRY_KVM_SIGNAL SIGUSR1
 #define FERRY_KVM_MSRS_MAX 256u
@@ -58,14 +60,14 @@ typedef struct {
 	FerryKvmRegs regs;
 	FerryKvmSregs sregs;
 	FerryKvmDebug debug;
-	guint8 xsave[4096];  /* struct kvm_xsave: the layout of the XSAVE instruction */
-	guint8 events[64];   /* struct kvm_vcpu_events: fixed by KVM's ABI */
+	guint8 xsave[4096]; /* struct kvm_xsave: the layout of the XSAVE instruction */
+	guint8 events[64]; /* struct kvm_vcpu_events: fixed by KVM's ABI */
 	guint32 mp_state;
 	guint32 n_msrs;
-	FerryKvmMsr *msrs;   /* FERRY_KVM_MSRS_MAX of them */
+	FerryKvmMsr *msrs; /* FERRY_KVM_MSRS_MAX of them */
 	gboolean has_xcr0;
 	guint64 xcr0;
-	guint32 tsc_khz;     /* 0: not known */
+	guint32 tsc_khz; /* 0: not known */
 } FerryKvmState;
 
 typedef struct FerryKvm FerryKvm;
@@ -73,16 +75,17 @@ typedef struct FerryKvm FerryKvm;
 typedef struct {
 	FerryKvm *kvm;
 	guint index;
-	int fd;              /* -1 until it is prepared */
+	int fd; /* -1 until it is prepared */
 	struct kvm_run *run;
+	gboolean prepared;
 	FerryKvmState state;
 } FerryKvmVcpu;
 
 struct FerryKvm {
 	FerryMachine machine;
 	int kvm_fd, vm_fd;
-	gsize run_size;              /* bytes of the mapping behind FerryKvmVcpu.run */
-	struct kvm_cpuid2 *cpuid;    /* what the host's KVM supports */
+	gsize run_size; /* bytes of the mapping behind FerryKvmVcpu.run */
+	struct kvm_cpuid2 *cpuid; /* what the host's KVM supports */
 	FerryKvmVcpu vcpu[FERRY_VCPUS_MAX];
 };
 

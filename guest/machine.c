@@ -36,8 +36,8 @@ static void fill_pages(guint64 first, guint64 count, gpointer user)
 
 	for (guint64 page = first; page < first + count; page++) {
 		guint64 address = page * FERRY_PAGE_BYTES;
-		FerryPageText text =
-			ferry_page_text(fill->plan->seed, fill->plan->fill, address, 0);
+		FerryPageText text = ferry_page_text(fill->plan->seed, fill->plan->fill, address,
+						     0);
 
 		ferry_page_write((guint64 *)(fill->to + address), &text);
 	}
@@ -67,7 +67,8 @@ gboolean ferry_machine_boot(FerryMachine *machine, GError **error)
 	ferry_machine_fill(machine, machine->ram.host, machine->ram.size);
 	ferry_machine_write_system(machine, machine->ram.host);
 	for (guint i = 0; i < machine->plan.vcpus; i++) {
-		FerryRegisters registers = { .cookie = ferry_program_cookie(machine->plan.seed, i) };
+		FerryRegisters registers = { .cookie = ferry_program_cookie(machine->plan.seed,
+									    i) };
 
 		if (!machine->ops->vcpu_prepare(machine, i, error) ||
 		    !machine->ops->vcpu_boot(machine, i, &registers, error))
@@ -89,8 +90,8 @@ gboolean ferry_machine_start(FerryMachine *machine, GError **error)
 	if (machine->running)
 		return TRUE;
 	if (!ferry_machine_has_guest(machine)) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
-			    "no guest has arrived in %s yet", machine->ops->name);
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE, "no guest has arrived in %s yet",
+			    machine->ops->name);
 		return FALSE;
 	}
 	if (machine->broken) {
@@ -122,8 +123,8 @@ guint32 ferry_machine_doorbell(FerryMachine *machine, guint vcpu)
 {
 	guint64 address = FERRY_AT_MAILBOX + vcpu * FERRY_PAGE_BYTES +
 			  G_STRUCT_OFFSET(FerryMailbox, device_bursts);
-	guint32 answer =
-		ferry_clock_doorbell(&machine->clock, machine->vcpus, &machine->plan, vcpu);
+	guint32 answer = ferry_clock_doorbell(&machine->clock, machine->vcpus, &machine->plan,
+					      vcpu);
 
 	store_bursts(ferry_machine_mailbox(machine->ram.host, vcpu),
 		     machine->clock.lines[vcpu].bursts);

@@ -7,15 +7,15 @@
 #include "clock.h"
 
 /*
- * The machine below the migration engine: RAM, vCPUs and devices of one reference guest. The KVM and the
- * process machine embed it as their first member. Unless said otherwise functions are for one thread at a
- * time, and the vCPU ops for a machine that is stopped.
+ * The machine below the migration engine: RAM, vCPUs and devices of one reference guest. The KVM
+ * and the process machine embed it as their first member. Unless said otherwise functions are for
+ * one thread at a time, and the vCPU ops for a machine that is stopped.
  */
 typedef struct FerryMachine FerryMachine;
 
 typedef struct {
-	const char *name;                /* of the machine in the stream: "ferry-kvm" */
-	FerryVcpuOps vcpus;              /* their argument is the FerryMachine */
+	const char *name; /* of the machine in the stream: "ferry-kvm" */
+	FerryVcpuOps vcpus; /* their argument is the FerryMachine */
 	const FerryVmstate *vcpu_vmstate;
 	gpointer (*vcpu_opaque)(FerryMachine *machine, guint vcpu);
 	/* Makes sure that the vCPU exists; touches no RAM. */
@@ -32,28 +32,30 @@ typedef struct {
 
 struct FerryMachine {
 	const FerryMachineOps *ops;
-	FerryBacking ram;                /* owned */
+	FerryBacking ram; /* owned */
 	FerryPlan plan;
 	FerryClock clock;
 	FerryVcpus *vcpus;
 	gboolean running;
-	guint arrived;                   /* bit n: vCPU n has been booted or loaded */
+	guint arrived; /* bit n: vCPU n has been booted or loaded */
 	/* Called in a vCPU thread after a store of the monitor's own to RAM; may be NULL. */
 	void (*written)(gpointer user, guint64 address, guint64 bytes);
 	gpointer written_user;
 	GMutex broken_lock;
-	char *broken;                    /* why a vCPU stopped for good, else NULL; under broken_lock */
-	struct {                         /* the plan as it travels */
+	char *broken; /* why a vCPU stopped for good, else NULL; under broken_lock */
+	struct { /* the plan as it travels */
 		FerryPlan plan;
 		guint64 ram_size;
 	} arriving;
 };
 
-/* Makes a machine without a guest. @ram is taken over on success. FERRY_ERROR_NOSUPP where KVM lacks. */
+/* Makes a machine without a guest. @ram is taken over on success. FERRY_ERROR_NOSUPP where KVM
+ * lacks. */
 FerryMachine *ferry_machine_new_process(const FerryBacking *ram, const FerryPlan *plan);
 FerryMachine *ferry_machine_new_kvm(const FerryBacking *ram, const FerryPlan *plan, GError **error);
 
-/* Runs the program on a KVM machine of its own for about 10 ms. FERRY_ERROR_NOSUPP says what fails. */
+/* Runs the program on a KVM machine of its own for about 10 ms. FERRY_ERROR_NOSUPP says what fails.
+ */
 gboolean ferry_kvm_probe(GError **error);
 
 /* The VM's file descriptor of a KVM machine; borrowed. -1 of any other. */
@@ -101,5 +103,6 @@ static inline FerryMailbox *ferry_machine_mailbox(guint8 *ram, guint vcpu)
 /* Writes the first @size bytes that RAM of sequence 0 holds for the machine's plan to @to. */
 void ferry_machine_fill(const FerryMachine *machine, guint8 *to, guint64 size);
 
-/* Puts mailboxes and write_system() over a filled beginning of RAM: all that a fresh guest differs by. */
+/* Puts mailboxes and write_system() over a filled beginning of RAM: all that a fresh guest differs
+ * by. */
 void ferry_machine_write_system(const FerryMachine *machine, guint8 *ram);

@@ -4,27 +4,38 @@
 #include <stdint.h>
 
 /*
- * What a page of the reference guests holds. Every word is a function of (seed, address, sequence), so that
- * a page that is lost, torn, stale or misplaced differs from what it must hold in nearly every word.
+ * What a page of the reference guests holds. Every word is a function of (seed, address, sequence),
+ * so that a page that is lost, torn, stale or misplaced differs from what it must hold in nearly
+ * every word.
  *
  *   word 0  guest-physical address of the page
  *   word 1  sequence: how often the guest has written the page
  *   word 2  seed
- *   word 3  checksum over the other 511 words: a page can be judged without knowing what it should hold
- *   4..511  key + word * FERRY_PAGE_STEP, key = hash(seed, address, sequence)
+ *   word 3  checksum over the other 511 words: a page can be judged without knowing what it should
+ * hold 4..511  key + word * FERRY_PAGE_STEP, key = hash(seed, address, sequence)
  *
- * A page of sequence 0 holds what the RAM was filled with: this format, incompressible words, or zero.
- * Compiled into the program that the KVM guest runs as well: freestanding, integers only.
+ * A page of sequence 0 holds what the RAM was filled with: this format, incompressible words, or
+ * zero. Compiled into the program that the KVM guest runs as well: freestanding, integers only.
  */
 #define FERRY_PAGE_BYTES 4096u
 #define FERRY_PAGE_WORDS 512u
 #define FERRY_PAGE_HEAD 4u
 #define FERRY_PAGE_STEP 0x9e3779b97f4a7c15ull
 
-enum { FERRY_PAGE_ADDRESS, FERRY_PAGE_SEQUENCE, FERRY_PAGE_SEED, FERRY_PAGE_CHECKSUM };
+enum {
+	FERRY_PAGE_ADDRESS,
+	FERRY_PAGE_SEQUENCE,
+	FERRY_PAGE_SEED,
+	FERRY_PAGE_CHECKSUM
+};
 
 /* The content of pages of sequence 0. The numbers travel as device state. */
-enum { FERRY_FILL_PAGES, FERRY_FILL_RANDOM, FERRY_FILL_ZERO, FERRY_FILL__N };
+enum {
+	FERRY_FILL_PAGES,
+	FERRY_FILL_RANDOM,
+	FERRY_FILL_ZERO,
+	FERRY_FILL__N
+};
 
 /* The engine reads RAM while the guest writes it: races that dirty tracking makes good. */
 #if defined(__SANITIZE_THREAD__)
@@ -91,7 +102,8 @@ FERRY_PAGE_RACY static inline uint32_t ferry_page_match(const uint64_t *page,
 	return word;
 }
 
-/* Stores word by word, lowest address first: a guest that is stopped within leaves a prefix of @text. */
+/* Stores word by word, lowest address first: a guest that is stopped within leaves a prefix of
+ * @text. */
 FERRY_PAGE_RACY static inline void ferry_page_write(uint64_t *page, const FerryPageText *text)
 {
 	volatile uint64_t *to = page;

@@ -20,14 +20,18 @@ static gpointer work(gpointer data)
 
 void ferry_parallel_for(guint64 items, FerryParallelFunc func, gpointer user)
 {
-	guint n = (guint)CLAMP(items / ITEMS_A_THREAD_MIN, 1, MIN(g_get_num_processors(), THREADS_MAX));
+	guint n = (guint)CLAMP(items / ITEMS_A_THREAD_MIN, 1,
+			       MIN(g_get_num_processors(), THREADS_MAX));
 	GThread *threads[THREADS_MAX] = { NULL };
 	Stretch stretches[THREADS_MAX];
 
+	if (!items)
+		return;
 	for (guint i = 0; i < n; i++) {
 		guint64 first = items / n * i;
 
-		stretches[i] = (Stretch){ first, i + 1 < n ? items / n : items - first, func, user };
+		stretches[i] = (Stretch){ first, i + 1 < n ? items / n : items - first, func,
+					  user };
 		if (i + 1 < n)
 			threads[i] = g_thread_new("guest-ram", work, &stretches[i]);
 	}

@@ -32,7 +32,7 @@ static gboolean parse_size(const char *text, guint64 *size, GError **error)
 		shift = unit ? 10 * (guint)(unit - units + 1) : 0;
 		end += unit ? 1 : 0;
 	}
-	if (!end || *end || !number || number > G_MAXINT64 >> shift) {
+	if (!end || *end || !number || number > (guint64)G_MAXINT64 >> shift) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
 			    "workload: hot set size '%s' is not a size such as 64M",
 			    text ? text : "");
@@ -99,11 +99,12 @@ gboolean ferry_plan_check(const FerryPlan *plan, guint64 ram_size, GError **erro
 	else if (plan->hot / FERRY_PAGE_BYTES / plan->vcpus > share_pages(plan, ram_size))
 		what = "the hot set is larger than the RAM";
 	if (what)
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
-			    "guest: %s (RAM %" G_GUINT64_FORMAT " bytes, %u vCPUs, fill %u, order %u, "
-			    "rate %" G_GUINT64_FORMAT " MiB/s, hot set %" G_GUINT64_FORMAT " bytes)",
-			    what, ram_size, plan->vcpus, plan->fill, plan->order, plan->rate,
-			    plan->hot);
+		g_set_error(
+			error, FERRY_ERROR, FERRY_ERROR_INVALID,
+			"guest: %s (RAM %" G_GUINT64_FORMAT " bytes, %u vCPUs, fill %u, order %u, "
+			"rate %" G_GUINT64_FORMAT " MiB/s, hot set %" G_GUINT64_FORMAT " bytes)",
+			what, ram_size, plan->vcpus, plan->fill, plan->order, plan->rate,
+			plan->hot);
 	return !what;
 }
 
@@ -114,6 +115,7 @@ FerrySlice ferry_plan_slice(const FerryPlan *plan, guint64 ram_size, guint vcpu)
 
 	slice.first = ferry_plan_work_address(ram_size) + vcpu * share * FERRY_PAGE_BYTES;
 	if (plan->order != FERRY_ORDER_NONE)
-		slice.pages = plan->hot ? MAX(plan->hot / FERRY_PAGE_BYTES / plan->vcpus, 1) : share;
+		slice.pages = plan->hot ? MAX(plan->hot / FERRY_PAGE_BYTES / plan->vcpus, 1)
+					: share;
 	return slice;
 }

@@ -2,8 +2,9 @@
 #include "machine.h"
 
 /*
- * The process machine: vCPUs are threads of this process that run the program of program.h in C. All that a
- * vCPU knows is in this struct, so that it can be handed over. A vCPU stops between pages.
+ * The process machine: vCPUs are threads of this process that run the program of program.h in C.
+ * All that a vCPU knows is in this struct, so that it can be handed over. A vCPU stops between
+ * pages.
  */
 typedef struct {
 	FerryMachine *machine;
@@ -23,8 +24,7 @@ FERRY_PAGE_RACY static void write_page(ProcessVcpu *vcpu, const FerrySlice *slic
 	guint8 *ram = vcpu->machine->ram.host;
 	FerryRegisters *regs = &vcpu->registers;
 	const guint64 sequence = regs->progress / slice->pages;
-	const guint64 address =
-		ferry_slice_address(slice, sequence, regs->progress % slice->pages);
+	const guint64 address = ferry_slice_address(slice, sequence, regs->progress % slice->pages);
 	uint64_t *page = (uint64_t *)(ram + address);
 	FerryPageText text = ferry_slice_text(slice, address, sequence);
 
@@ -112,13 +112,14 @@ static const FerryVmstate registers_vmstate = {
 	.name = "ferry-process-vcpu/registers",
 	.version_id = 1,
 	.minimum_version_id = 1,
-	.fields = (const FerryVmstateField[]){
-		FERRY_VMSTATE_UINT64(FerryRegisters, progress),
-		FERRY_VMSTATE_UINT64(FerryRegisters, beat),
-		FERRY_VMSTATE_UINT64(FerryRegisters, bursts),
-		FERRY_VMSTATE_UINT64(FerryRegisters, cookie),
-		FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			FERRY_VMSTATE_UINT64(FerryRegisters, progress),
+			FERRY_VMSTATE_UINT64(FerryRegisters, beat),
+			FERRY_VMSTATE_UINT64(FerryRegisters, bursts),
+			FERRY_VMSTATE_UINT64(FerryRegisters, cookie),
+			FERRY_VMSTATE_END,
+		},
 };
 
 static gboolean has_faults(gconstpointer opaque)
@@ -131,10 +132,11 @@ static const FerryVmstate faults_vmstate = {
 	.version_id = 1,
 	.minimum_version_id = 1,
 	.needed = has_faults,
-	.fields = (const FerryVmstateField[]){
-		FERRY_VMSTATE_UINT64(ProcessVcpu, registers.faults),
-		FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			FERRY_VMSTATE_UINT64(ProcessVcpu, registers.faults),
+			FERRY_VMSTATE_END,
+		},
 };
 
 static gboolean vcpu_exists(gconstpointer opaque)
@@ -169,11 +171,13 @@ static const FerryVmstate process_vcpu_vmstate = {
 	.needed = vcpu_exists,
 	.pre_load = clear_vcpu,
 	.post_load = take_vcpu,
-	.fields = (const FerryVmstateField[]){
-		FERRY_VMSTATE_NESTED(ProcessVcpu, registers, FerryRegisters, &registers_vmstate),
-		FERRY_VMSTATE_UINT32_V(ProcessVcpu, left, 2),
-		FERRY_VMSTATE_END,
-	},
+	.fields =
+		(const FerryVmstateField[]){
+			FERRY_VMSTATE_NESTED(ProcessVcpu, registers, FerryRegisters,
+					     &registers_vmstate),
+			FERRY_VMSTATE_UINT32_V(ProcessVcpu, left, 2),
+			FERRY_VMSTATE_END,
+		},
 	.subsections = (const FerryVmstate *const[]){ &faults_vmstate, NULL },
 };
 

@@ -7,7 +7,7 @@ typedef struct {
 	FerryVcpus *vcpus;
 	guint index;
 	GThread *thread;
-	pthread_t self;  /* valid once started; both under the lock */
+	pthread_t self; /* valid once started; both under the lock */
 	gboolean started;
 	gboolean active; /* run() has been asked for and has not returned; under the lock */
 } Vcpu;
@@ -16,9 +16,9 @@ struct FerryVcpus {
 	const FerryVcpuOps *ops;
 	gpointer machine;
 	GMutex lock;
-	GCond changed;   /* of stopping, active and quit */
-	gint stopping;   /* atomic; written under the lock */
-	gboolean quit;   /* under the lock */
+	GCond changed; /* of stopping, active and quit */
+	gint stopping; /* atomic; written under the lock */
+	gboolean quit; /* under the lock */
 	Vcpu vcpu[FERRY_VCPUS_MAX];
 };
 

@@ -5,16 +5,17 @@
 #include <pthread.h>
 
 /*
- * The threads of a guest's vCPUs. A thread lives as long as the guest: KVM wants each vCPU to stay with its
- * own. start(), stop() and free() come from one thread at a time; the rest from the vCPU threads.
+ * The threads of a guest's vCPUs. A thread lives as long as the guest: KVM wants each vCPU to stay
+ * with its own. start(), stop() and free() come from one thread at a time; the rest from the vCPU
+ * threads.
  */
 typedef struct FerryVcpus FerryVcpus;
 
 typedef struct {
 	/* Runs vCPU @index in its thread until ferry_vcpus_stopping() or the vCPU is broken. */
 	void (*run)(gpointer machine, guint index);
-	/* Makes run() look at ferry_vcpus_stopping(), which has become TRUE. @thread is in run(), about to
-	 * call it or just back. May be NULL where run() looks often enough by itself. */
+	/* Makes run() look at ferry_vcpus_stopping(), which has become TRUE. @thread is in run(),
+	 * about to call it or just back. May be NULL where run() looks often enough by itself. */
 	void (*kick)(gpointer machine, guint index, pthread_t thread);
 } FerryVcpuOps;
 

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "guest.h"
+
+#include "check.h"
+#include "machine.h"
+
+G_STATIC_ASSERT((guint)FERRY_GUEST_FILL_PAGES == (guint)FERRY_FILL_PAGES);
+G_STATIC_ASSERT((guint)FERRY_GUEST_FILL_RANDOM == (guint)FERRY_FILL_RANDOM);
+G_STATIC_ASSERT((guint)FERRY_GUEST_FILL_ZERO == (guint)FERRY_FILL_ZERO);
+
+#define RAM_BLOCK 0u
+
+struct FerryGuest {
+	FerryMachine *machine;
+	FerryVm *vm;
+	char *kind_reason;
+	GMutex lock; /* serialises starting, stopping and checking the machine */
+};
+
+/* ---- callbacks ---- */
+
+static gboolean pause_guest(gpointer user, GError **error)
+{
+	FerryGuest *guest = user;
+
+	g_mutex_lock(&guest->lock);
+	ferry_machine_stop(guest->machine);
+	g_mutex_unlock(&guest->lock);
+	return TRUE;
+}
+
+static gboolean resume_guest(gpointer user, GError **error)
+{
+	FerryGuest *guest = user;
+	gboolean ok;
+
+	g_mutex_lock(&guest->lock);
+	ok = ferry_machine_start(guest->machine, error);
+	g_mutex_unlock(&guest->lock);
+	return ok;
+}
+
+static void throttle_guest(gpointer user, guint percent)
+{
+	FerryGuest *guest = user;
+
+	ferry_clock_throttle(&guest->machine->clock, percent);
+}
+
+/* The clock device's own stores: the KVM log does not see them. */
+static void report_write(gpointer user, guint64 address, guint64 bytes)
+{
+	ferry_vm_mark_dirty(user, RAM_BLOCK, address, bytes);
+}
+
+/* ---- construction ---- */
+
+static gboolean make_plan(const FerryGuestConfig *config, FerryPlan *plan, GError **error)
+{
+	*plan = (FerryPlan){ .seed = config->seed,
+			     .fill = config->fill,
+			     .vcpus = config->vcpus ? config->vcpus : 1 };
+	return ferry_plan_parse_workload(plan, config->workload, error) &&
+	       ferry_plan_check(plan, config->ram_size, error);
+}
+
+/* Whether it shall be a KVM guest; sets the reason. */
+static gboolean choose_kvm(FerryGuest *guest, FerryGuestKind kind)
+{
+	g_autoptr(GError) why = NULL;
+	gboolean kvm = kind == FERRY_GUEST_KVM ||
+		       (kind == FERRY_GUEST_AUTO && ferry_kvm_probe(&why));
+
+	if (kvm)
+		guest->kind_reason = g_strdup("KVM guest");
+	else if (why)
+		guest->kind_reason = g_strdup_printf("process guest: %s", why->message);
+	else
+		guest->kind_reason = g_strdup("process guest");
+	return kvm;
+}
+
+static gboolean make_machine(FerryGuest *guest, const FerryGuestConfig *config, GError **error)
+{
+	FerryBacking ram = { .fd = -1 };
+	FerryPlan plan;
+
+	if (!make_plan(config, &plan, error) ||
+	    !ferry_backing_open(&ram, config->backing, config->ram_size, error))
+		return FALSE;
+	if (choose_kvm(guest, config->kind))
+		guest->machine = ferry_machine_new_kvm(&ram, &plan, error);
+	else
+		guest->machine = ferry_machine_new_process(&ram, &plan);
+	if (!guest->machine)
+		ferry_backing_close(&ram);
+	return guest->machine != NULL;
+}
+
+static FerryDirtySource *make_dirty_source(const FerryMachine *machine, const char *name,
+					   GError **error)
+{
+	const FerryKvmSlot slot = { .block = RAM_BLOCK, .size = machine->ram.size };
+	gboolean best = !name || g_str_equal(name, "auto");
+	int kvm_fd = ferry_machine_kvm_fd(machine);
+
+	if (kvm_fd >= 0 && (best || g_str_equal(name, "kvm-log")))
+		return ferry_dirty_source_kvm_log(kvm_fd, &slot, 1, error);
+	if (!best && g_str_equal(name, "kvm-log")) {
+		g_set_error_literal(error, FERRY_ERROR, FERRY_ERROR_INVALID,
+				    "the dirty source kvm-log is for KVM guests, and this is none");
+		return NULL;
+	}
+	return ferry_dirty_source_new(name, error);
+}
+
+static gboolean make_vm(FerryGuest *guest, const FerryGuestConfig *config, GError **error)
+{
+	static const FerryVmCallbacks callbacks = { .pause = pause_guest,
+						    .resume = resume_guest,
+						    .throttle = throttle_guest };
+	FerryMachine *machine = guest->machine;
+	const FerryBacking *memory = &machine->ram;
+	g_autoptr(FerryRam) ram = ferry_ram_new();
+	g_autoptr(FerryDevices) devices = ferry_devices_new();
+	FerryDirtySource *dirty;
+
+	if (!ferry_ram_add(ram, "ram", memory->host, memory->size, memory->page_size, memory->fd, 0,
+			   error) ||
+	    !ferry_machine_register(machine, devices, error))
+		return FALSE;
+	dirty = make_dirty_source(machine, config->dirty_source, error);
+	if (!dirty)
+		return FALSE;
+	guest->vm = ferry_vm_new(machine->ops->name, g_steal_pointer(&ram),
+				 g_steal_pointer(&devices), dirty, &callbacks, guest);
+	machine->written = report_write;
+	machine->written_user = guest->vm;
+	return TRUE;
+}
+
+FerryGuest *ferry_guest_new(const FerryGuestConfig *config, GError **error)
+{
+	g_autoptr(FerryGuest) guest = g_new0(FerryGuest, 1);
+
+	g_mutex_init(&guest->lock);
+	if (!make_machine(guest, config, error) || !make_vm(guest, config, error) ||
+	    (!config->incoming && !ferry_machine_boot(guest->machine, error)))
+		return NULL;
+	return g_steal_pointer(&guest);
+}
+
+void ferry_guest_free(FerryGuest *guest)
+{
+	if (!guest)
+		return;
+	if (guest->machine)
+		ferry_machine_stop(guest->machine);
+	/* The VM first: its dirty source uses the mapping and the KVM file descriptor. */
+	g_clear_pointer(&guest->vm, ferry_vm_free);
+	g_clear_pointer(&guest->machine, ferry_machine_free);
+	g_mutex_clear(&guest->lock);
+	g_free(guest->kind_reason);
+	g_free(guest);
+}
+
+FerryVm *ferry_guest_vm(FerryGuest *guest)
+{
+	return guest->vm;
+}
+
+const char *ferry_guest_kind_reason(FerryGuest *guest)
+{
+	return guest->kind_reason;
+}
+
+/* ---- check ---- */
+
+static gboolean check_locked(FerryGuest *guest, FerryGuestReport *report, GError **error)
+{
+	FerryMachine *machine = guest->machine;
+	gboolean running = machine->running;
+	FerryGuestReport result;
+
+	ferry_machine_stop(machine);
+	if (!ferry_machine_check(machine, &result, error)) {
+		if (running)
+			(void)ferry_machine_start(machine, NULL);
+		return FALSE;
+	}
+	/* A broken vCPU cannot go on, and the report says so. */
+	if (running && !ferry_machine_start(machine, NULL))
+		result.passed = FALSE;
+	*report = result;
+	return TRUE;
+}
+
+gboolean ferry_guest_check(FerryGuest *guest, FerryGuestReport *report, GError **error)
+{
+	gboolean ok;
+
+	if (ferry_vm_run_state(guest->vm) == FERRY_RUN_STATE_INMIGRATE) {
+		g_set_error_literal(error, FERRY_ERROR, FERRY_ERROR_STATE,
+				    "there is nothing to check: the guest has not arrived yet");
+		return FALSE;
+	}
+	g_mutex_lock(&guest->lock);
+	ok = check_locked(guest, report, error);
+	g_mutex_unlock(&guest->lock);
+	return ok;
+}
