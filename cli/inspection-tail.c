@@ -86,12 +86,10 @@ static gboolean add_opaque(FerryInspection *found, const guint8 *tail, size_t le
 {
 	FerryInspectionItem item = { .kind = "devices" }, eof = { .kind = "eof" },
 			    description = { .kind = "description" };
-	size_t end = len;
+	size_t end = ferry_stream_find_description(tail, len);
 
-	if (ferry_stream_find_end(tail, len))
-		while (!is_description(tail, len, end) ||
-		       ferry_load_be32(tail + end + 1) != len - end - 5)
-			end--;
+	if (!end)
+		end = len;
 	if (tail[end - 1] != FERRY_SECTION_EOF)
 		return FALSE;
 	item.detail = g_strdup("not delimited: a machine type before 2.4 sends no footers");

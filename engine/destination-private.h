@@ -3,7 +3,7 @@
 
 #include <ferry/carrier.h>
 #include <ferry/destination.h>
-#include "populate.h"
+#include "first-touch.h"
 #include "records.h"
 #include "reply.h"
 #include "vm-private.h"
@@ -60,9 +60,10 @@ typedef struct {
 	FerryReplies replies;
 	FerryCarrier *carrier;
 	FerryRamReader ram;
-	FerryPopulate *populate;
+	FerryFirstTouch *touch;
 	gboolean ferry_peer;
 	guint8 nonce[FERRY_NONCE_SIZE];
+	char *other_machine;        /* the source's, if it is not ours; owned */
 	gboolean listed;            /* the block list fits: the state is active */
 	guint32 ram_section_id;
 	gboolean ram_ended;

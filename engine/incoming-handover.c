@@ -92,7 +92,6 @@ static FerryIncomingResult committed(FerryIncoming *incoming, GError **error)
 	/* From here no write of the source can reach the guest's RAM. */
 	if (incoming->carrier)
 		incoming->carrier->ops->quiesce(incoming->carrier);
-	g_clear_pointer(&incoming->populate, ferry_populate_stop);
 	if (!ferry_incoming_take_over(destination, error))
 		return FERRY_INCOMING_IN_DOUBT;
 	if (!reply_running(incoming, NULL))
@@ -183,7 +182,6 @@ static FerryIncomingResult one_phase(FerryIncoming *incoming, GError **error)
 	autostart = destination->autostart;
 	g_mutex_unlock(&destination->lock);
 	incoming->carrier->ops->quiesce(incoming->carrier);
-	g_clear_pointer(&incoming->populate, ferry_populate_stop);
 	if (!ferry_vm_loaded_run_state(incoming->vm, &arrived, error) ||
 	    !ferry_vm_incoming_run(incoming->vm, arrived, autostart, error))
 		return FERRY_INCOMING_FAILED;

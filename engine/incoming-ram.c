@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "destination-private.h"
 
-/* In QEMU's format the pages come one by one; first touch is asked for once in so many bytes. */
-#define POPULATE_STEP (1u << 20)
-
 /* ---- the block list ---- */
 
 /* Both lists in one message, for whoever has to find the difference. */
@@ -53,7 +50,7 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 										  FERRY_PAGE_FORMAT_QEMU);
 	if (!incoming->carrier->ops->share_ram(incoming->carrier, ram, error))
 		return FALSE;
-	incoming->populate = ferry_populate_start(ram);
+	incoming->touch = ferry_first_touch_new(ram);
 	ferry_vm_clear_loaded_run_state(incoming->vm);
 	g_mutex_lock(&destination->lock);
 	g_free(destination->transport);
@@ -70,6 +67,15 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 	return TRUE;
 }
 
+/* Page data from the stream into RAM, by the cheapest way: a FerryReadExactly over a FerryIncoming. */
+static gboolean read_pages(gpointer user, void *buf, size_t len, GError **error)
+{
+	FerryIncoming *incoming = user;
+
+	return ferry_first_touch_read(incoming->touch, buf, len, ferry_stream_reader_read_exactly,
+				      incoming->reader, error);
+}
+
 /* ---- pages in QEMU's format ---- */
 
 static gboolean take_page(FerryIncoming *incoming, const FerryRamItem *item, GError **error)
@@ -77,10 +83,7 @@ static gboolean take_page(FerryIncoming *incoming, const FerryRamItem *item, GEr
 	FerryRam *ram = ferry_vm_ram(incoming->vm);
 	FerryRun run = { item->block, item->offset >> FERRY_PAGE_SHIFT, 1 };
 
-	if (item->offset % POPULATE_STEP == 0)
-		ferry_populate_need(incoming->populate, &run);
-	ferry_stream_reader_bytes(incoming->reader, ferry_run_host(ram, &run), FERRY_PAGE_SIZE);
-	return ferry_stream_reader_check(incoming->reader, error);
+	return read_pages(incoming, ferry_run_host(ram, &run), FERRY_PAGE_SIZE, error);
 }
 
 /* A zero page goes the carrier's way, which knows how to leave untouched memory alone. */
@@ -94,8 +97,8 @@ static gboolean take_zero(FerryIncoming *incoming, const FerryRamItem *item, GEr
 	ferry_store_be64(payload + 4, item->offset >> FERRY_PAGE_SHIFT);
 	ferry_store_be64(payload + 12, 1);
 	return incoming->carrier->ops->receive(incoming->carrier, FERRY_RECORD_ZERO_PAGES, payload,
-					       sizeof(payload), ferry_stream_reader_read_exactly,
-					       incoming->reader, &run, &zero, error);
+					       sizeof(payload), read_pages, incoming, &run, &zero,
+					       error);
 }
 
 /* One body, of START, PART or END. */
@@ -216,12 +219,9 @@ static gboolean take_run(FerryIncoming *incoming, const FerryIncomingRecord *rec
 
 	if (!incoming->carrier->ops->receive ||
 	    !incoming->carrier->ops->receive(incoming->carrier, record->type, record->payload,
-					     record->length, ferry_stream_reader_read_exactly,
-					     incoming->reader, &run, &zero, error))
+					     record->length, read_pages, incoming, &run, &zero, error))
 		return FALSE;
 	incoming->round_pages += run.pages;
-	if (!zero)
-		ferry_populate_need(incoming->populate, &run);
 	return TRUE;
 }
 

@@ -23,22 +23,28 @@ static gssize read_channel(gpointer user, const struct iovec *iov, int n, GError
 
 /* ---- the head of the stream ---- */
 
+/* A machine that differs is kept for refuse_machine(): the source cannot be told before the return path is open. */
 static gboolean read_configuration(FerryIncoming *incoming, GError **error)
 {
 	const char *machine = ferry_vm_machine(incoming->vm);
 	FerryStreamConfiguration config = { 0 };
-	gboolean ok;
 
 	if (ferry_stream_reader_peek(incoming->reader) != FERRY_SECTION_CONFIGURATION)
 		return ferry_stream_reader_check(incoming->reader, error);
 	if (!ferry_stream_read_configuration(incoming->reader, &config, error))
 		return FALSE;
-	ok = strcmp(config.machine, machine) == 0;
-	if (!ok)
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH,
-			    "the source's machine is '%s', this one is '%s'", config.machine, machine);
+	if (strcmp(config.machine, machine) != 0)
+		incoming->other_machine = g_strdup(config.machine);
 	ferry_stream_configuration_clear(&config);
-	return ok;
+	return TRUE;
+}
+
+static gboolean refuse_machine(FerryIncoming *incoming, GError **error)
+{
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH,
+		    "the source's machine is '%s', the destination's is '%s'", incoming->other_machine,
+		    ferry_vm_machine(incoming->vm));
+	return FALSE;
 }
 
 static gboolean say_hello(FerryIncoming *incoming, const FerryIncomingRecord *record, GError **error)
@@ -236,10 +242,11 @@ static void incoming_init(FerryIncoming *incoming, FerryDestination *destination
 
 static void incoming_clear(FerryIncoming *incoming)
 {
-	ferry_populate_stop(incoming->populate);
+	ferry_first_touch_free(incoming->touch);
 	ferry_carrier_close(incoming->carrier);
 	ferry_ram_reader_clear(&incoming->ram);
 	ferry_stream_reader_free(incoming->reader);
+	g_free(incoming->other_machine);
 }
 
 /* Tells the source why, as far as it listens. */
@@ -288,6 +295,8 @@ static gboolean greet(FerryIncoming *incoming, FerryIncomingRecord *record, gboo
 			return TRUE;
 		}
 	}
+	if (incoming->other_machine)
+		return refuse_machine(incoming, error);
 	return ferry_stream_reader_check(incoming->reader, error);
 }
 

@@ -194,6 +194,7 @@ static FerryListener *tcp_listen(const char *uri, GCancellable *cancellable, GEr
 
 const FerryTransport ferry_tcp_transport = {
 	.scheme = "tcp",
+	.names_place = TRUE,
 	.connect = tcp_connect,
 	.listen = tcp_listen,
 };

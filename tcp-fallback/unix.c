@@ -110,6 +110,7 @@ static FerryListener *unix_listen(const char *uri, GCancellable *cancellable, GE
 
 const FerryTransport ferry_unix_transport = {
 	.scheme = "unix",
+	.names_place = TRUE,
 	.connect = unix_connect,
 	.listen = unix_listen,
 };

@@ -5,7 +5,7 @@
 #define JSON_NESTING_MAX 128u
 #define JSON_VALUES_MAX (1u << 20)
 
-size_t ferry_stream_find_end(const guint8 *data, size_t len)
+size_t ferry_stream_find_description(const guint8 *data, size_t len)
 {
 	size_t first = len > FERRY_VMDESC_MAX + 6 ? len - (FERRY_VMDESC_MAX + 6) : 0, nul = len;
 
@@ -20,9 +20,14 @@ size_t ferry_stream_find_end(const guint8 *data, size_t len)
 
 		if (len - eof >= 8 && !data[eof] && data[eof + 1] == FERRY_SECTION_VMDESC &&
 		    ferry_load_be32(data + eof + 2) == len - eof - 6 && data[eof + 6] == '{')
-			return len;
+			return eof + 1;
 	}
 	return 0;
+}
+
+size_t ferry_stream_find_end(const guint8 *data, size_t len)
+{
+	return ferry_stream_find_description(data, len) ? len : 0;
 }
 
 /* json-glib recurses and allocates for each value: bounds both before it sees a byte. */

@@ -142,7 +142,7 @@ void ferry_stream_reader_bytes(FerryStreamReader *reader, void *buf, size_t len)
 	memset(to, 0, len);
 	if (!reader->error)
 		fail(reader, reader->read ? FERRY_ERROR_LINK : FERRY_ERROR_STREAM,
-		     "it ends here, but %zu more bytes must follow: it was cut short", len);
+		     "it was cut short: it ends here, %zu bytes too early", len);
 }
 
 size_t ferry_stream_reader_some(FerryStreamReader *reader, void *buf, size_t len)

@@ -155,6 +155,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryRamReader, ferry_ram_reader_clear)
  * ends exactly there, else 0.
  */
 size_t ferry_stream_find_end(const guint8 *data, size_t len);
+/* The same, but returns the offset of the description's type byte, which the EOF byte precedes; or 0. */
+size_t ferry_stream_find_description(const guint8 *data, size_t len);
 
 /* One device section, found by walking the JSON description over the bytes. */
 typedef struct {

@@ -109,6 +109,24 @@ static void reader__link_error__is_passed_through(void)
 	CU_ASSERT(error && strstr(error->message, "the link was cut"));
 }
 
+static void reader__peek_ahead_at_every_chunk_size__sees_the_bytes_and_consumes_none(void)
+{
+	for (size_t chunk = 1; chunk <= sizeof(counting); chunk++) {
+		SampleSource source = { counting, sizeof(counting), .chunk = chunk };
+		g_autoptr(FerryStreamReader)
+			r = ferry_stream_reader_new(sample_source_read, &source);
+
+		ferry_stream_reader_skip(r, 3);
+		CU_ASSERT_EQUAL(ferry_stream_reader_peek_at(r, 5), 0x09);
+		CU_ASSERT_EQUAL(ferry_stream_reader_peek_at(r, 0), 0x04);
+		CU_ASSERT_EQUAL(ferry_stream_reader_peek_at(r, 14), 0x12);
+		CU_ASSERT_EQUAL(ferry_stream_reader_peek_at(r, 15), -1);
+		CU_ASSERT_EQUAL(ferry_stream_reader_offset(r), 3);
+		CU_ASSERT_EQUAL(ferry_stream_reader_be32(r), 0x04050607);
+		CU_ASSERT_TRUE(ferry_stream_reader_check(r, NULL));
+	}
+}
+
 static void reader__skip_beyond_the_end__fails(void)
 {
 	g_autoptr(FerryStreamReader)
@@ -145,6 +163,7 @@ static CU_TestInfo cases[] = {
 	CASE(reader__some__gives_what_is_there),
 	CASE(reader__failure__is_sticky_and_names_the_offset),
 	CASE(reader__link_error__is_passed_through),
+	CASE(reader__peek_ahead_at_every_chunk_size__sees_the_bytes_and_consumes_none),
 	CASE(reader__skip_beyond_the_end__fails),
 	CASE(reader__name__terminated_and_without_nul),
 	CU_TEST_INFO_NULL,

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "commands.h"
+#include "common.h"
+#include "progress.h"
+#include "report.h"
+#include "set-options.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+#include <ferry/error.h>
+
+#define POLL_MS 200
+/* How long a hand-over may be in doubt before we stop watching: the source asks again by itself. */
+#define DOUBT_US (5 * G_USEC_PER_SEC)
+
+static const FerryCliHelp help = {
+	.command = "migrate",
+	.operands = "URI",
+	.summary = "Moves the guest of a monitor to URI and shows how it goes.",
+	.description =
+		"URI is where another monitor waits for a guest: tcp:HOST:PORT, unix:PATH, fd:N (a\n"
+		"descriptor of this process), exec:COMMAND or file:PATH. --set takes every capability "
+		"(on, off)\nand parameter by its QMP name. Ctrl-C cancels: the guest stays.\n\n"
+		"Examples:\n"
+		"  ferry migrate --qmp unix:/tmp/a.qmp tcp:192.0.2.7:4444\n"
+		"  ferry migrate --qmp unix:/tmp/a.qmp --set max-bandwidth=500M --set "
+		"downtime-limit=50 tcp:b:4444\n"
+		"  ferry migrate --qmp unix:/tmp/a.qmp --json file:/tmp/guest.stream\n\n"
+		"Exit status: 0 the guest moved; 1 it did not, and still runs at the source; 2 wrong "
+		"usage;\n3 the hand-over is in doubt.",
+};
+
+typedef struct {
+	char *address;
+	char **settings;
+	gboolean json;
+	gboolean quiet;
+	const char *uri;
+} Options;
+
+static void options_clear(Options *options)
+{
+	g_free(options->address);
+	g_strfreev(options->settings);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+	interrupted = 1;
+}
+
+/* The first Ctrl-C cancels the migration, the second ends us. */
+static void catch_signals(void)
+{
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESETHAND };
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+}
+
+/* The URI for the monitor: a descriptor of ours is passed on and gets a name. */
+static char *monitor_uri(FerryQmpClient *client, const char *uri, GError **error)
+{
+	g_autofree char *name = NULL;
+	guint64 fd;
+
+	if (!g_str_has_prefix(uri, "fd:") ||
+	    !g_ascii_string_to_unsigned(uri + strlen("fd:"), 10, 0, G_MAXINT, &fd, NULL))
+		return g_strdup(uri);
+	name = g_strdup_printf("ferry-migrate-%d", (int)getpid());
+	return ferry_qmp_client_pass_fd(client, name, fd, error) ? g_strconcat("fd:", name, NULL)
+								 : NULL;
+}
+
+static gboolean start(FerryQmpClient *client, const char *uri, GError **error)
+{
+	g_autofree char *there = monitor_uri(client, uri, error);
+	g_autoptr(JsonNode) answer = NULL;
+	JsonObject *arguments;
+
+	if (!there)
+		return FALSE;
+	arguments = json_object_new();
+	json_object_set_string_member(arguments, "uri", there);
+	answer = ferry_qmp_client_call(client, "migrate", arguments, error);
+	return answer != NULL;
+}
+
+/* Whether there is nothing more to wait for. *@doubted: since when the hand-over is in doubt, 0 for
+ * not. */
+static gboolean is_settled(const char *status, gint64 *doubted)
+{
+	static const char *const ends[] = { "none", "completed", "failed", "cancelled", NULL };
+	gboolean lost = g_str_equal(status, "handover-lost");
+
+	if (!lost)
+		*doubted = 0;
+	else if (!*doubted)
+		*doubted = g_get_monotonic_time();
+	return g_strv_contains(ends, status) ||
+	       (lost && g_get_monotonic_time() - *doubted > DOUBT_US);
+}
+
+static gboolean cancel(FerryQmpClient *client, GError **error)
+{
+	g_autoptr(JsonNode) answer = NULL;
+
+	interrupted = 0;
+	answer = ferry_qmp_client_call(client, "migrate_cancel", NULL, error);
+	return answer != NULL;
+}
+
+/* Watches until the end; the last query-migrate answer, the caller's, or NULL if the monitor is
+ * lost. */
+static JsonNode *follow(FerryQmpClient *client, FerryCliProgress *progress, GError **error)
+{
+	gint64 doubted = 0;
+
+	for (;;) {
+		g_autoptr(JsonNode)
+			answer = ferry_qmp_client_call(client, "query-migrate", NULL, error);
+		g_autoptr(JsonNode) event = NULL;
+		g_autoptr(GError) why = NULL;
+		FerryCliMigration migration;
+
+		if (!answer || !ferry_cli_migration_read(answer, &migration))
+			return NULL;
+		if (is_settled(migration.status, &doubted))
+			return g_steal_pointer(&answer);
+		ferry_cli_progress_show(progress, &migration);
+		event = ferry_qmp_client_wait(client, POLL_MS, &why);
+		if (why) {
+			g_propagate_error(error, g_steal_pointer(&why));
+			return NULL;
+		}
+		if (interrupted && !cancel(client, error))
+			return NULL;
+	}
+}
+
+/* Says how the guest is now that it did not move. */
+static void say_where(FerryQmpClient *client)
+{
+	g_autoptr(JsonNode) answer = ferry_qmp_client_call(client, "query-status", NULL, NULL);
+	JsonObject *object = answer && JSON_NODE_HOLDS_OBJECT(answer) ? json_node_get_object(answer)
+								      : NULL;
+
+	if (!object)
+		fputs("What the guest does is not known: the monitor does not answer.\n", stderr);
+	else if (json_object_get_boolean_member_with_default(object, "running", FALSE))
+		fputs("The guest runs on at the source.\n", stderr);
+	else
+		fprintf(stderr, "The guest is at the source, %s.\n",
+			json_object_get_string_member_with_default(object, "status", "stopped"));
+}
+
+static int conclude(FerryQmpClient *client, JsonNode *answer, const Options *options)
+{
+	FerryCliMigration migration;
+
+	ferry_cli_migration_read(answer, &migration);
+	if (options->json)
+		ferry_cli_report_json(answer, NULL, NULL);
+	if (g_str_equal(migration.status, "completed")) {
+		if (!options->json && !options->quiet)
+			ferry_cli_report(&migration, options->uri);
+		return FERRY_EXIT_DONE;
+	}
+	if (g_str_equal(migration.status, "handover-lost")) {
+		ferry_cli_fail(
+			"migrate",
+			"the hand-over to %s is in doubt: %s\nLook whether the guest runs there. "
+			"Then decide:\n  ferry ctl --qmp %s ferry-resolve "
+			"action=retry|run-here|discard",
+			options->uri, migration.error_desc ? migration.error_desc : "the link died",
+			options->address);
+		return FERRY_EXIT_IN_DOUBT;
+	}
+	if (g_str_equal(migration.status, "cancelled"))
+		ferry_cli_fail("migrate", "cancelled");
+	else
+		ferry_cli_fail("migrate", "the migration to %s failed: %s", options->uri,
+			       migration.error_desc ? migration.error_desc : "no reason was given");
+	if (!options->quiet)
+		say_where(client);
+	return FERRY_EXIT_FAILED;
+}
+
+/* The monitor went away while the guest was moving, so nobody here knows where it is. */
+static int lost(const Options *options, const GError *error)
+{
+	const char *why = error ? error->message : "the monitor's answer is not QMP's";
+
+	if (options->json)
+		ferry_cli_report_json(NULL, "handover-lost", why);
+	ferry_cli_fail("migrate",
+		       "lost sight of the migration: %s\nThe guest may be on either side: look.",
+		       why);
+	return FERRY_EXIT_IN_DOUBT;
+}
+
+static int refused(const Options *options, const GError *error)
+{
+	if (options->json)
+		ferry_cli_report_json(NULL, "failed", error->message);
+	return ferry_cli_fail("migrate", "%s", error->message);
+}
+
+static int watch(FerryQmpClient *client, const Options *options)
+{
+	FerryCliProgressStyle style = ferry_cli_progress_style();
+	FerryCliProgress *progress;
+	g_autoptr(GError) error = NULL;
+	g_autoptr(JsonNode) answer = NULL;
+	FerryCliMigration migration;
+
+	if (options->quiet || (options->json && style == FERRY_CLI_PROGRESS_ROUNDS))
+		style = FERRY_CLI_PROGRESS_NONE;
+	progress = ferry_cli_progress_new(style);
+	answer = follow(client, progress, &error);
+	if (answer)
+		ferry_cli_migration_read(answer, &migration);
+	ferry_cli_progress_finish(progress, answer ? &migration : NULL);
+	return answer ? conclude(client, answer, options) : lost(options, error);
+}
+
+int ferry_cli_migrate(int argc, char **argv)
+{
+	g_auto(Options) options = { NULL };
+	const GOptionEntry entries[] = {
+		{ "qmp", 0, 0, G_OPTION_ARG_STRING, &options.address,
+		  "The source monitor's QMP socket", "unix:PATH" },
+		{ "set", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.settings,
+		  "Set a capability or parameter first", "NAME=VALUE" },
+		{ "json", 0, 0, G_OPTION_ARG_NONE, &options.json,
+		  "Print the result as one JSON object", NULL },
+		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &options.quiet,
+		  "Show no progress and no report", NULL },
+		{ NULL },
+	};
+	g_autoptr(FerryQmpClient) client = NULL;
+	g_autoptr(GError) error = NULL;
+
+	if (!ferry_cli_parse(&help, entries, &argc, &argv, 1, 1))
+		return FERRY_EXIT_USAGE;
+	options.uri = argv[1];
+	if (!options.address)
+		return ferry_cli_usage("migrate", "--qmp unix:PATH is missing");
+	client = ferry_qmp_client_new(options.address, &error);
+	if (client && ferry_cli_apply_settings(client, options.settings, &error)) {
+		catch_signals();
+		if (start(client, options.uri, &error))
+			return watch(client, &options);
+	}
+	if (g_error_matches(error, FERRY_ERROR, FERRY_ERROR_INVALID))
+		return ferry_cli_usage("migrate", "%s", error->message);
+	return refused(&options, error);
+}

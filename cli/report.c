@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "report.h"
+#include "common.h"
+
+#include <stdio.h>
+
+static void print_moved(const FerryCliMigration *migration)
+{
+	g_autofree char *total = ferry_cli_format_bytes(migration->total);
+	g_autofree char *wire = ferry_cli_format_bytes(migration->transferred);
+	g_autofree char *zero = ferry_cli_format_bytes(migration->zero_bytes);
+	g_autofree char *rate = ferry_cli_format_bytes(
+		migration->total_ms > 0 ? migration->transferred * 1000 / migration->total_ms : 0);
+
+	printf("  memory       %s, of it %s zero\n", total, zero);
+	printf("  sent         %s, %s/s on average\n", wire, rate);
+}
+
+static void print_rounds(const FerryCliMigration *migration)
+{
+	guint n = ferry_cli_migration_n_rounds(migration);
+	FerryCliRound last;
+
+	if (!n) {
+		printf("  rounds       %" G_GINT64_FORMAT "\n", migration->round);
+		return;
+	}
+	ferry_cli_migration_round(migration, n - 1, &last);
+	printf("  rounds       %" G_GINT64_FORMAT ", the last of %" G_GINT64_FORMAT " pages\n",
+	       last.round, last.pages);
+}
+
+static void print_cpu(const FerryCliMigration *migration)
+{
+	static const char *const sides[] = { "source", "destination" };
+	const char *separator = "  cpu          ";
+
+	for (guint i = 0; i < G_N_ELEMENTS(sides); i++) {
+		JsonObject *side;
+
+		if (!migration->cpu || !json_object_has_member(migration->cpu, sides[i]))
+			continue;
+		side = json_object_get_object_member(migration->cpu, sides[i]);
+		printf("%s%s %.2f s user, %.2f s system", separator, sides[i],
+		       json_object_get_double_member_with_default(side, "user", 0),
+		       json_object_get_double_member_with_default(side, "system", 0));
+		separator = "; ";
+	}
+	if (*separator == ';')
+		putchar('\n');
+}
+
+static void print_verified(const FerryCliMigration *migration)
+{
+	if (!migration->verified)
+		puts("  verified     not asked for; --set verify-ram=on compares all memory");
+	else if (json_node_get_boolean(migration->verified))
+		puts("  verified     yes, the memory there equals the memory here");
+	else
+		puts("  verified     NO: the memory there differs");
+}
+
+void ferry_cli_report(const FerryCliMigration *migration, const char *uri)
+{
+	g_autofree char *total = ferry_cli_format_ms(migration->total_ms);
+	g_autofree char *downtime = ferry_cli_format_ms(MAX(migration->downtime_ms, 0));
+
+	printf("The guest moved to %s in %s and stood still for %s.\n\n", uri, total, downtime);
+	if (migration->transport)
+		printf("  transport    %s\n", migration->transport);
+	print_moved(migration);
+	print_rounds(migration);
+	print_verified(migration);
+	print_cpu(migration);
+}
+
+void ferry_cli_report_json(JsonNode *answer, const char *status, const char *why)
+{
+	static const char *const promised[] = { "transport", "wire-bytes", "cpu", "verified" };
+	JsonObject *object = answer ? json_node_get_object(answer) : json_object_new();
+	g_autoptr(JsonNode) node = json_node_init_object(json_node_alloc(), object);
+	g_autofree char *text = NULL;
+
+	if (!answer) {
+		json_object_set_string_member(object, "status", status);
+		json_object_set_string_member(object, "error-desc", why);
+		json_object_unref(object);
+	}
+	for (guint i = 0; i < G_N_ELEMENTS(promised); i++)
+		if (!json_object_has_member(object, promised[i]))
+			json_object_set_null_member(object, promised[i]);
+	text = json_to_string(node, TRUE);
+	puts(text);
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "holes.h"
+#include "pagemap.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+typedef enum {
+	BACKING_UNKNOWN, /* everything is data */
+	BACKING_FILE, /* the file's own map of holes */
+	BACKING_ANONYMOUS, /* private: what is neither present nor swapped was never written */
+} Backing;
+
+/* The stretch of a block that was found last: pages @first to @end are all @hole. */
+typedef struct {
+	Backing backing;
+	gboolean hole;
+	guint64 first;
+	guint64 end;
+} Known;
+
+struct FerryHoles {
+	const FerryRam *ram;
+	int pagemap;
+	Known *known; /* one for each block */
+};
+
+/*
+ * Whether the kernel's list of mappings says that all of the block is private and has no file. Only
+ * then does the page table tell: shared memory can be swapped out, or not be mapped here, and leave
+ * an empty entry.
+ */
+static gboolean is_private_anonymous(const FerryRamBlock *block)
+{
+	guint64 covered = (guintptr)block->host, block_end = covered + block->size;
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char *line = NULL;
+	size_t room = 0;
+
+	while (maps && covered < block_end && getline(&line, &room, maps) > 0) {
+		unsigned long long start, end, inode;
+		char permissions[5];
+
+		if (sscanf(line, "%llx-%llx %4s %*x %*s %llu", &start, &end, permissions, &inode) !=
+		    4)
+			break;
+		if (end <= covered)
+			continue;
+		if (start > covered || permissions[3] != 'p' || inode != 0)
+			break;
+		covered = end;
+	}
+	free(line);
+	if (maps)
+		fclose(maps);
+	return covered >= block_end;
+}
+
+FerryHoles *ferry_holes_new(const FerryRam *ram)
+{
+	FerryHoles *holes = g_new0(FerryHoles, 1);
+
+	holes->ram = ram;
+	holes->pagemap = ferry_pagemap_open();
+	holes->known = g_new0(Known, ram->n_blocks);
+	for (guint i = 0; i < ram->n_blocks; i++) {
+		if (ram->blocks[i].fd >= 0)
+			holes->known[i].backing = BACKING_FILE;
+		else if (holes->pagemap >= 0 && is_private_anonymous(&ram->blocks[i]))
+			holes->known[i].backing = BACKING_ANONYMOUS;
+	}
+	return holes;
+}
+
+void ferry_holes_free(FerryHoles *holes)
+{
+	if (!holes)
+		return;
+	g_free(holes->known);
+	if (holes->pagemap >= 0)
+		close(holes->pagemap);
+	g_free(holes);
+}
+
+void ferry_holes_forget(FerryHoles *holes)
+{
+	for (guint i = 0; i < holes->ram->n_blocks; i++)
+		holes->known[i].first = holes->known[i].end = 0;
+}
+
+static void know(Known *known, guint64 first, guint64 end, gboolean hole)
+{
+	known->first = first;
+	known->end = end;
+	known->hole = hole;
+}
+
+/* A file that has no map of holes says that all is data, or fails: then it is. */
+static void ask_file(const FerryRamBlock *block, Known *known, guint64 first)
+{
+	guint64 pages = ferry_ram_block_pages(block);
+	off_t at = (off_t)(block->fd_offset + (first << FERRY_PAGE_SHIFT)), next;
+
+	next = lseek(block->fd, at, SEEK_DATA);
+	if (next < 0) {
+		know(known, first, pages, errno == ENXIO);
+	} else if (next - at >= (off_t)FERRY_PAGE_SIZE) {
+		know(known, first, MIN(first + (guint64)(next - at) / FERRY_PAGE_SIZE, pages),
+		     TRUE);
+	} else {
+		next = lseek(block->fd, MAX(at, next), SEEK_HOLE);
+		next = next < 0 ? G_MAXINT64 - (off_t)FERRY_PAGE_SIZE : next;
+		/* Rounded up: a page with any data is data. */
+		know(known, first,
+		     MIN(first + ((guint64)(next - at) + FERRY_PAGE_SIZE - 1) / FERRY_PAGE_SIZE,
+			 pages),
+		     FALSE);
+	}
+}
+
+/* Without PAGEMAP_SCAN: the entries themselves, one word a page, a buffer at a time. */
+static void ask_entries(const FerryHoles *holes, const FerryRamBlock *block, Known *known,
+			guint64 first)
+{
+	guint64 entries[1024], n = MIN(ferry_ram_block_pages(block) - first, G_N_ELEMENTS(entries)),
+			       i;
+	guint64 page = ((guintptr)block->host >> FERRY_PAGE_SHIFT) + first;
+	const guint64 content = FERRY_PAGEMAP_PRESENT | FERRY_PAGEMAP_SWAPPED;
+	gssize got = pread(holes->pagemap, entries, n * sizeof(guint64),
+			   (off_t)(page * sizeof(guint64)));
+
+	if (got < (gssize)sizeof(guint64)) {
+		know(known, first, first + n, FALSE);
+		return;
+	}
+	for (i = 1; i < (guint64)got / sizeof(guint64); i++)
+		if (!(entries[i] & content) != !(entries[0] & content))
+			break;
+	know(known, first, first + i, !(entries[0] & content));
+}
+
+static void ask_pagemap(const FerryHoles *holes, const FerryRamBlock *block, Known *known,
+			guint64 first)
+{
+	const FerryPagemapQuery query = {
+		.any_of = FERRY_PAGE_IS_PRESENT | FERRY_PAGE_IS_SWAPPED,
+		.report = FERRY_PAGE_IS_PRESENT | FERRY_PAGE_IS_SWAPPED,
+	};
+	guint64 base = (guintptr)block->host, at = base + (first << FERRY_PAGE_SHIFT), walked;
+	FerryPagemapRegion region;
+	int n = ferry_pagemap_scan(holes->pagemap, at, base + block->size, &query, &region, 1,
+				   &walked);
+
+	if (n < 0)
+		ask_entries(holes, block, known, first);
+	else if (n > 0 && region.start == at)
+		know(known, first, (region.end - base) >> FERRY_PAGE_SHIFT, FALSE);
+	else
+		know(known, first, ((n > 0 ? region.start : walked) - base) >> FERRY_PAGE_SHIFT,
+		     TRUE);
+}
+
+static void ask(const FerryHoles *holes, const FerryRamBlock *block, Known *known, guint64 first)
+{
+	switch (known->backing) {
+	case BACKING_FILE:
+		ask_file(block, known, first);
+		break;
+	case BACKING_ANONYMOUS:
+		ask_pagemap(holes, block, known, first);
+		break;
+	case BACKING_UNKNOWN:
+		know(known, 0, ferry_ram_block_pages(block), FALSE);
+		break;
+	}
+}
+
+guint64 ferry_holes_split(FerryHoles *holes, guint block, guint64 first, guint64 pages,
+			  gboolean *hole)
+{
+	Known *known = &holes->known[block];
+
+	if (first < known->first || first >= known->end)
+		ask(holes, &holes->ram->blocks[block], known, first);
+	*hole = known->hole;
+	return MIN(pages, known->end - first);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "backing.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "page.h"
+
+#define HUGE_PAGE_BYTES (2u << 20)
+
+static gboolean failed(GError **error, const char *kind, const char *call)
+{
+	int saved = errno;
+
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_IO, "guest RAM in %s: %s: %s", kind, call,
+		    g_strerror(saved));
+	return FALSE;
+}
+
+static gboolean open_memfd(FerryBacking *b, const char *kind, guint64 page_size, GError **error)
+{
+	guint flags = MFD_CLOEXEC;
+
+	if (page_size == HUGE_PAGE_BYTES)
+		flags |= MFD_HUGETLB | 21u << MFD_HUGE_SHIFT;
+	b->page_size = page_size;
+	b->fd = memfd_create("ferry-guest-ram", flags);
+	if (b->fd < 0)
+		return failed(error, kind, "memfd_create");
+	if (b->size % page_size == 0 && ftruncate(b->fd, (off_t)b->size) < 0)
+		return failed(error, kind, "ftruncate");
+	return TRUE;
+}
+
+static gboolean open_file(FerryBacking *b, const char *path, GError **error)
+{
+	struct statfs fs;
+	struct stat st;
+
+	b->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (b->fd < 0)
+		return failed(error, path, "open");
+	if (fstat(b->fd, &st) < 0 || fstatfs(b->fd, &fs) < 0)
+		return failed(error, path, "stat");
+	b->page_size = fs.f_type == HUGETLBFS_MAGIC ? (guint64)fs.f_bsize : FERRY_PAGE_BYTES;
+	if (S_ISREG(st.st_mode) && (guint64)st.st_size < b->size && b->size % b->page_size == 0 &&
+	    ftruncate(b->fd, (off_t)b->size) < 0)
+		return failed(error, path, "ftruncate");
+	return TRUE;
+}
+
+static gboolean map(FerryBacking *b, const char *kind, GError **error)
+{
+	int flags = b->fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+	void *host;
+
+	if (b->size % b->page_size) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
+			    "guest RAM in %s: %" G_GUINT64_FORMAT " bytes is not a multiple of its "
+			    "page size of %" G_GUINT64_FORMAT " bytes",
+			    kind, b->size, b->page_size);
+		return FALSE;
+	}
+	host = mmap(NULL, b->size, PROT_READ | PROT_WRITE, flags, b->fd, 0);
+	if (host == MAP_FAILED && errno == ENOMEM && b->page_size > FERRY_PAGE_BYTES) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+			    "guest RAM in %s: %" G_GUINT64_FORMAT " huge pages of %" G_GUINT64_FORMAT
+			    " bytes are not free; raise vm.nr_hugepages",
+			    kind, b->size / b->page_size, b->page_size);
+		return FALSE;
+	}
+	if (host == MAP_FAILED)
+		return failed(error, kind, "mmap");
+	b->host = host;
+	return TRUE;
+}
+
+gboolean ferry_backing_open(FerryBacking *backing, const char *kind, guint64 size, GError **error)
+{
+	FerryBacking b = { .size = size, .page_size = FERRY_PAGE_BYTES, .fd = -1 };
+	gboolean ok = TRUE;
+
+	if (!kind || !*kind)
+		kind = "memfd";
+	if (g_str_equal(kind, "memfd"))
+		ok = open_memfd(&b, kind, FERRY_PAGE_BYTES, error);
+	else if (g_str_equal(kind, "hugetlb"))
+		ok = open_memfd(&b, kind, HUGE_PAGE_BYTES, error);
+	else if (!g_str_equal(kind, "anon"))
+		ok = open_file(&b, kind, error);
+	if (!ok || !map(&b, kind, error)) {
+		ferry_backing_close(&b);
+		return FALSE;
+	}
+	*backing = b;
+	return TRUE;
+}
+
+void ferry_backing_close(FerryBacking *backing)
+{
+	if (backing->host)
+		munmap(backing->host, backing->size);
+	if (backing->fd >= 0)
+		close(backing->fd);
+	*backing = (FerryBacking){ .fd = -1 };
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include <glib.h>
+#include <pthread.h>
+
+/*
+ * The threads of a guest's vCPUs. A thread lives as long as the guest: KVM wants each vCPU to stay with its
+ * own. start(), stop() and free() come from one thread at a time; the rest from the vCPU threads.
+ */
+typedef struct FerryVcpus FerryVcpus;
+
+typedef struct {
+	/* Runs vCPU @index in its thread until ferry_vcpus_stopping() or the vCPU is broken. */
+	void (*run)(gpointer machine, guint index);
+	/* Makes run() look at ferry_vcpus_stopping(), which has become TRUE. @thread is in run(), about to
+	 * call it or just back. May be NULL where run() looks often enough by itself. */
+	void (*kick)(gpointer machine, guint index, pthread_t thread);
+} FerryVcpuOps;
+
+FerryVcpus *ferry_vcpus_new(const FerryVcpuOps *ops, gpointer machine);
+/* Stops and joins the threads. NULL is allowed. */
+void ferry_vcpus_free(FerryVcpus *vcpus);
+
+/* Lets vCPUs 0 to @n - 1 run; makes the threads that it lacks. */
+void ferry_vcpus_start(FerryVcpus *vcpus, guint n);
+
+/* Returns when no run() is active: nothing of the guest writes RAM. No-op when stopped. */
+void ferry_vcpus_stop(FerryVcpus *vcpus);
+
+/* Whether run() must return. Cheap: one relaxed load. */
+gboolean ferry_vcpus_stopping(FerryVcpus *vcpus);
+
+/* Sleeps until @time_us of g_get_monotonic_time() or until stopping. */
+void ferry_vcpus_sleep_until(FerryVcpus *vcpus, gint64 time_us);

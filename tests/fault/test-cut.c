@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The link breaks at every byte of the conversation, in both directions. Whatever happens: the guest never runs on
+ * two sides, and in the end it runs on exactly one, or is held on a side that says so.
+ */
+#include "cutter.h"
+#include "harness.h"
+#include "mini-guest.h"
+
+#include <glib/gstdio.h>
+
+#define SETTLE_MS 20000u
+
+typedef struct {
+	MiniGuest *source;
+	MiniGuest *destination;
+	Cutter cutter;
+	char *dir;
+} Pair;
+
+static void pair_open(Pair *pair, CutWhere where, guint64 at, gboolean once)
+{
+	g_autofree char *uri = NULL, *listening = NULL, *cut = NULL;
+	g_autoptr(GError) error = NULL;
+
+	*pair = (Pair){ .cutter = { .where = where, .at = at, .once = once } };
+	mini_guest_most_running();
+	pair->source = mini_guest_new(&(MiniGuestConfig){
+		.ram_size = 256 << 10, .transports = cutter_transports(&pair->cutter) });
+	pair->destination = mini_guest_new(&(MiniGuestConfig){ .ram_size = 256 << 10 });
+	pair->dir = g_dir_make_tmp("ferry-cut-XXXXXX", NULL);
+	listening = g_strdup_printf("unix:%s/socket", pair->dir);
+	uri = mini_guest_listen(pair->destination, listening);
+	cut = g_strconcat("cut:", uri, NULL);
+	if (!ferry_vm_start(pair->source->vm, &error) ||
+	    !ferry_source_migrate(pair->source->source, cut, &error))
+		g_error("%s", error->message);
+}
+
+static void pair_close(Pair *pair)
+{
+	mini_guest_free(pair->source);
+	mini_guest_free(pair->destination);
+	g_rmdir(pair->dir);
+	g_free(pair->dir);
+}
+
+static FerryState source_state(Pair *pair)
+{
+	return ferry_source_state(pair->source->source);
+}
+
+static FerryState destination_state(Pair *pair)
+{
+	return ferry_destination_state(pair->destination->destination);
+}
+
+/* Nothing more happens by itself, but for a source that goes on asking. */
+static gboolean settled(gpointer user)
+{
+	FerryState s = source_state(user), d = destination_state(user);
+
+	if (s == FERRY_STATE_COMPLETED)
+		return d == FERRY_STATE_COMPLETED;
+	if (s == FERRY_STATE_FAILED || s == FERRY_STATE_CANCELLED)
+		return d != FERRY_STATE_ACTIVE && d != FERRY_STATE_HANDOVER;
+	return s == FERRY_STATE_HANDOVER_LOST &&
+	       (d == FERRY_STATE_HANDOVER_LOST || d == FERRY_STATE_COMPLETED);
+}
+
+/* The rule of all rules. */
+static gboolean one_owner(Pair *pair)
+{
+	gboolean here = g_atomic_int_get(&pair->source->running);
+	gboolean there = g_atomic_int_get(&pair->destination->running);
+	gboolean held = source_state(pair) == FERRY_STATE_HANDOVER_LOST ||
+			destination_state(pair) == FERRY_STATE_HANDOVER_LOST;
+
+	return mini_guest_most_running() <= 1 && (here != there || (!here && !there && held));
+}
+
+static void show(Pair *pair, const char *what)
+{
+	FerryMigrationStatus status;
+
+	ferry_source_get_status(pair->source->source, &status);
+	printf("# %s: cut %s at %" G_GUINT64_FORMAT ": source %s (%s), destination %s\n", what,
+	       pair->cutter.where == CUT_FORTH ? "forth" : "back", pair->cutter.at,
+	       ferry_state_name(status.state), status.error_desc ? status.error_desc : "-",
+	       ferry_state_name(destination_state(pair)));
+	ferry_migration_status_clear(&status);
+}
+
+/* One migration with a cut; whether the rule held. */
+static gboolean survives(CutWhere where, guint64 at, gboolean once, gboolean *completed)
+{
+	gboolean ok;
+	Pair pair;
+
+	pair_open(&pair, where, at, once);
+	ok = mini_guest_await(settled, &pair, SETTLE_MS);
+	if (!ok)
+		show(&pair, "does not settle");
+	if (ok && !one_owner(&pair)) {
+		ok = FALSE;
+		show(&pair, "not exactly one owner");
+	}
+	*completed = source_state(&pair) == FERRY_STATE_COMPLETED;
+	pair_close(&pair);
+	return ok;
+}
+
+/* How many bytes go each way when nothing is cut. */
+static gboolean whole_conversation(guint64 *forth, guint64 *back)
+{
+	gboolean ok;
+	Pair pair;
+
+	pair_open(&pair, CUT_NOTHING, 0, FALSE);
+	ok = mini_guest_await(settled, &pair, SETTLE_MS) && one_owner(&pair) &&
+	     source_state(&pair) == FERRY_STATE_COMPLETED;
+	if (!ok)
+		show(&pair, "whole");
+	*forth = pair.cutter.forth;
+	*back = pair.cutter.back;
+	pair_close(&pair);
+	return ok;
+}
+
+/* Cuts at every byte of the last @tail and at every @step-th before it. */
+static void cut_everywhere(CutWhere where, guint64 bytes, guint64 tail, guint64 step, gboolean once)
+{
+	guint cuts = 0, bad = 0, completed_count = 0;
+	guint64 edge = bytes - MIN(tail, bytes);
+	gboolean completed;
+
+	for (guint64 at = 1; at < bytes; at += at < edge ? MIN(step, edge - at) : 1, cuts++) {
+		bad += !survives(where, at, once, &completed);
+		completed_count += completed;
+	}
+	printf("# %u cuts in %" G_GUINT64_FORMAT " bytes, %u migrations completed all the same\n", cuts, bytes,
+	       completed_count);
+	CU_ASSERT_EQUAL(bad, 0);
+}
+
+static void conversation__whole__guest_moves(void)
+{
+	guint64 forth, back;
+
+	CU_ASSERT(whole_conversation(&forth, &back));
+	printf("# %" G_GUINT64_FORMAT " bytes forth, %" G_GUINT64_FORMAT " back\n", forth, back);
+}
+
+static void link__cut_forth_at_every_byte_of_the_hand_over__one_owner(void)
+{
+	guint64 forth, back;
+
+	CU_ASSERT(whole_conversation(&forth, &back));
+	cut_everywhere(CUT_FORTH, forth, 160, 37, TRUE);
+}
+
+static void link__cut_back_at_every_byte__one_owner(void)
+{
+	guint64 forth, back;
+
+	CU_ASSERT(whole_conversation(&forth, &back));
+	cut_everywhere(CUT_BACK, back, 120, 7, TRUE);
+}
+
+/* The link stays cut: a guest in doubt waits for the operator, whose word ends it on both sides. */
+static void link__stays_cut_in_the_hand_over__operator_decides(void)
+{
+	guint64 forth, back;
+	gboolean ok;
+	Pair pair;
+
+	CU_ASSERT(whole_conversation(&forth, &back));
+	/* READY has arrived, RUNNING (and SHUT behind it) never does, on any connection. */
+	pair_open(&pair, CUT_BACK, back - 28, FALSE);
+	ok = mini_guest_await(settled, &pair, SETTLE_MS);
+	CU_ASSERT(ok);
+	show(&pair, "for ever");
+	CU_ASSERT(source_state(&pair) == FERRY_STATE_HANDOVER_LOST);
+	CU_ASSERT_FALSE(g_atomic_int_get(&pair.source->running));
+	CU_ASSERT_FALSE(ferry_vm_start(pair.source->vm, NULL));
+	CU_ASSERT(ferry_source_resolve(pair.source->source, FERRY_RESOLVE_DISCARD, NULL));
+	CU_ASSERT(ferry_source_wait(pair.source->source) == FERRY_STATE_HANDOVER_LOST ||
+		  ferry_source_state(pair.source->source) == FERRY_STATE_COMPLETED);
+	CU_ASSERT(mini_guest_most_running() <= 1);
+	pair_close(&pair);
+}
+
+static CU_TestInfo cases[] = {
+	CASE(conversation__whole__guest_moves),
+	CASE(link__cut_forth_at_every_byte_of_the_hand_over__one_owner),
+	CASE(link__cut_back_at_every_byte__one_owner),
+	CASE(link__stays_cut_in_the_hand_over__operator_decides),
+	CU_TEST_INFO_NULL,
+};
+
+int main(int argc, char **argv)
+{
+	return harness_run(argc, argv, "a cut at every byte", cases);
+}
