@@ -75,7 +75,7 @@ gboolean ferry_cli_parse_size(const char *text, guint64 *bytes, GError **error)
 	guint64 number = g_ascii_isdigit(*text) ? g_ascii_strtoull(text, &end, 10) : 0;
 	int power = end ? power_of(end) : -1;
 
-	if (power < 0 || number > G_MAXINT64 >> (10 * power)) {
+	if (power < 0 || number > (guint64)G_MAXINT64 >> (10 * power)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
 			    "'%s' is no size: expected a number with K, M, G or T, as in 512M",
 			    text);
@@ -83,6 +83,15 @@ gboolean ferry_cli_parse_size(const char *text, guint64 *bytes, GError **error)
 	}
 	*bytes = number << (10 * power);
 	return TRUE;
+}
+
+gboolean ferry_cli_parse_boolean(const char *text, gboolean *value)
+{
+	static const char *const on[] = { "on", "true", "yes", "1", NULL };
+	static const char *const off[] = { "off", "false", "no", "0", NULL };
+
+	*value = g_strv_contains(on, text);
+	return *value || g_strv_contains(off, text);
 }
 
 char *ferry_cli_format_bytes(double bytes)

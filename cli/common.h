@@ -38,6 +38,9 @@ int ferry_cli_fail(const char *command, const char *format, ...) G_GNUC_PRINTF(2
  * or "B". FERRY_ERROR_INVALID otherwise. */
 gboolean ferry_cli_parse_size(const char *text, guint64 *bytes, GError **error);
 
+/* on, true, yes, 1; off, false, no, 0. FALSE for anything else. */
+gboolean ferry_cli_parse_boolean(const char *text, gboolean *value);
+
 /* "512 MiB", "1.25 GiB"; free with g_free(). */
 char *ferry_cli_format_bytes(double bytes);
 /* "12 ms", "3.42 s", "2 min 5 s"; free with g_free(). */

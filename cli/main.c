@@ -18,6 +18,8 @@ static const Subcommand subcommands[] = {
 	{ "migrate", ferry_cli_migrate, "move a guest to another monitor and watch it go" },
 	{ "ctl", ferry_cli_ctl, "send a monitor any QMP command" },
 	{ "inspect", ferry_cli_inspect, "print a migration stream, section by section" },
+	{ "receive", ferry_cli_receive, "take in any monitor's migration, as files" },
+	{ "send", ferry_cli_send, "put what receive took in into a fresh monitor" },
 	{ "doctor", ferry_cli_doctor,
 	  "show what this host can do, with a remedy for what it cannot" },
 };

@@ -89,22 +89,13 @@ static gboolean is_capability(const Settings *settings, const char *name)
 	return FALSE;
 }
 
-static gboolean parse_boolean(const char *text, gboolean *value)
-{
-	static const char *const on[] = { "on", "true", "yes", "1", NULL };
-	static const char *const off[] = { "off", "false", "no", "0", NULL };
-
-	*value = g_strv_contains(on, text);
-	return *value || g_strv_contains(off, text);
-}
-
 static gboolean add_capability(Settings *settings, const char *name, const char *value,
 			       GError **error)
 {
 	JsonObject *entry;
 	gboolean on;
 
-	if (!parse_boolean(value, &on))
+	if (!ferry_cli_parse_boolean(value, &on))
 		return malformed(name, value, "on or off", error);
 	entry = json_object_new();
 	json_object_set_string_member(entry, "capability", name);
@@ -128,7 +119,7 @@ static gboolean add_parameter(Settings *settings, const char *name, const char *
 			return malformed(name, value, "an integer, as 300 or 100M", error);
 		json_object_set_int_member(settings->parameters, name, integer);
 	} else if (type == G_TYPE_BOOLEAN) {
-		if (!parse_boolean(value, &on))
+		if (!ferry_cli_parse_boolean(value, &on))
 			return malformed(name, value, "on or off", error);
 		json_object_set_boolean_member(settings->parameters, name, on);
 	} else if (type == G_TYPE_DOUBLE) {

@@ -46,8 +46,8 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH, "RAM differs: %s", lists);
 		return FALSE;
 	}
-	incoming->carrier = channel->ops->carrier(channel, incoming->ferry_peer ? FERRY_PAGE_FORMAT_RUNS :
-										  FERRY_PAGE_FORMAT_QEMU);
+	/* The carrier that can receive; pages in QEMU's format are read here, but its zero pages go its way. */
+	incoming->carrier = channel->ops->carrier(channel, FERRY_PAGE_FORMAT_RUNS);
 	if (!incoming->carrier->ops->share_ram(incoming->carrier, ram, error))
 		return FALSE;
 	incoming->touch = ferry_first_touch_new(ram);

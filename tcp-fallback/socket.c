@@ -10,13 +10,13 @@
 #include "fd-util.h"
 
 /*
- * A dead host shows after this long, both by unacknowledged data and by keepalive probes. Not less:
- * the kernel also counts the time for which a living peer keeps its window shut, and a destination
- * may be busy for seconds (registering memory, loading devices). The engine's heartbeat is the
- * quick detector.
+ * A dead host shows after this long, by unacknowledged data and by keepalive probes. Not less: with
+ * TCP_USER_TIMEOUT the kernel also cuts off a living peer that keeps its window shut for as long,
+ * and a destination may not read for a while (registering memory, loading devices, an operator's
+ * debugger). The engine's heartbeat is the quick detector.
  */
-#define SILENCE_S 30
-#define KEEPALIVE_IDLE_S 10
+#define SILENCE_S 60
+#define KEEPALIVE_IDLE_S 15
 #define KEEPALIVE_INTERVAL_S 5
 
 /* A unix: socket does not tune its buffer by itself; the default lets 200 KiB out at a time. */

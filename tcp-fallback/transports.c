@@ -4,9 +4,8 @@
 const FerryTransport *const *ferry_transports(void)
 {
 	static const FerryTransport *const all[] = {
-		&ferry_tcp_transport,
-		&ferry_unix_transport,
-		NULL,
+		&ferry_tcp_transport,  &ferry_unix_transport, &ferry_fd_transport,
+		&ferry_exec_transport, &ferry_file_transport, NULL,
 	};
 
 	return all;

@@ -59,6 +59,11 @@ static gboolean move(Pair *pair, const char *uri)
 	return ferry_destination_wait(pair->destination->destination) == FERRY_STATE_COMPLETED;
 }
 
+static gboolean wrote(gpointer user)
+{
+	return *(volatile guint64 *)&((Pair *)user)->source->state.counter > 1000;
+}
+
 /* Moves a writing guest that arrives stopped, so that both sides can be compared byte by byte. */
 static void check_move(const char *listen, const char *connect)
 {
@@ -68,9 +73,9 @@ static void check_move(const char *listen, const char *connect)
 	start(pair.source);
 	uri = mini_guest_listen(pair.destination, listen);
 	CU_ASSERT(ferry_vm_stop(pair.destination->vm, NULL));
+	CU_ASSERT(mini_guest_await(wrote, &pair, 10000));
 	CU_ASSERT(move(&pair, connect ? connect : uri));
 	CU_ASSERT(mini_guest_same_ram(pair.source, pair.destination));
-	CU_ASSERT(pair.source->state.counter > 0);
 	CU_ASSERT_FALSE(g_atomic_int_get(&pair.source->running));
 	CU_ASSERT(ferry_vm_start(pair.destination->vm, NULL));
 	CU_ASSERT(mini_guest_most_running() == 1);

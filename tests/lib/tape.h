@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include <ferry/transport.h>
+
+/*
+ * A transport "tape:" for destinations that plays bytes from memory, as if a source sent them and hung up. What the
+ * destination answers is thrown away. One tape at a time in a process.
+ */
+const FerryTransport *const *tape_transports(const guint8 *data, size_t len);
+
+/* Changes what the next connection plays. */
+void tape_load(const guint8 *data, size_t len);
+
+/*
+ * A transport "record:URI" for sources that keeps what goes from source to destination. The bytes of the last
+ * connection are in the array that was given; borrowed.
+ */
+const FerryTransport *const *recorder_transports(GByteArray *kept);
