@@ -45,15 +45,23 @@ static gboolean wait_for_room(const FerryRoundSender *sender, gint64 since, GErr
 	return carrier->ops->progress(carrier) != FERRY_IO_DEAD || carrier_dead(carrier, error);
 }
 
+/* Counts pages that were taken, and the bytes that left since the last time: a carrier queues. */
+static void account(const FerryRoundSender *sender, guint64 normal, guint64 zero)
+{
+	FerryCarrierStats stats;
+
+	sender->carrier->ops->get_stats(sender->carrier, &stats);
+	ferry_progress_sent(sender->progress, normal, zero, stats.bytes - *sender->accounted);
+	*sender->accounted = stats.bytes;
+}
+
 /* Puts one run, waiting for room as long as it takes. */
 static gboolean put(const FerryRoundSender *sender, const FerryRun *run, gboolean zero, GError **error)
 {
 	FerryCarrier *carrier = sender->carrier;
-	FerryCarrierStats before, after;
 	gint64 since = g_get_monotonic_time();
 	size_t taken = 0;
 
-	carrier->ops->get_stats(carrier, &before);
 	for (;;) {
 		FerryIo io = (zero ? carrier->ops->put_zero : carrier->ops->put)(carrier, run, 1, &taken);
 
@@ -64,9 +72,7 @@ static gboolean put(const FerryRoundSender *sender, const FerryRun *run, gboolea
 		if (!wait_for_room(sender, since, error))
 			return FALSE;
 	}
-	carrier->ops->get_stats(carrier, &after);
-	ferry_progress_sent(sender->progress, zero ? 0 : run->pages, zero ? run->pages : 0,
-			    after.bytes - before.bytes);
+	account(sender, zero ? 0 : run->pages, zero ? run->pages : 0);
 	return TRUE;
 }
 
@@ -147,6 +153,7 @@ gboolean ferry_round_settle(const FerryRoundSender *sender, guint32 fence, GErro
 	for (;;) {
 		FerryIo io = carrier->ops->settle(carrier, fence);
 
+		account(sender, 0, 0);
 		if (io == FERRY_IO_OK)
 			return TRUE;
 		if (io == FERRY_IO_DEAD)
