@@ -2,7 +2,8 @@
 """libferry exports what the public headers declare, no more and no less; ferry.map says the same; each
 header compiles alone, as C and as C++, and is installed. TAP.
 
-usage: test-abi.py SOURCE_ROOT LIBFERRY_SO INCLUDE_DIR..."""
+usage: test-abi.py LIBFERRY_SO INCLUDE_DIR...
+       test-abi.py --write-map      brings ferry.map in line with the headers"""
 
 import glob
 import os
@@ -12,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 
-SOURCE, LIBRARY, *INCLUDES = sys.argv[1:]
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LIBRARY, *INCLUDES = sys.argv[1:]
+MAP = os.path.join(SOURCE, "ferry.map")
 sys.path.insert(0, os.path.join(SOURCE, "tests", "lib"))
 
 from tap import Report  # noqa: E402 (the path comes first)
@@ -66,8 +69,20 @@ def exported_symbols():
 
 
 def mapped_symbols():
-    with open(os.path.join(SOURCE, "ferry.map"), encoding="utf-8") as text:
+    with open(MAP, encoding="utf-8") as text:
         return set(re.findall(r"\b(ferry_\w+|\S*\*\S*)(?=;)", text.read())) - {"*"}
+
+
+def write_map(declared):
+    with open(MAP, "w", encoding="utf-8") as out:
+        out.write("FERRY_0 {\nglobal:\n")
+        last = None
+        for header, name in sorted((header, name) for name, header in declared.items()):
+            if header != last:
+                out.write(f"\t/* ferry/{header} */\n")
+            out.write(f"\t{name};\n")
+            last = header
+        out.write("local:\n\t*;\n};\n")
 
 
 def only_in(left, right, message):
@@ -108,13 +123,17 @@ def check_headers(report):
 
 def main():
     report = Report()
-    declared, exported, mapped = declared_symbols(), exported_symbols(), mapped_symbols()
+    declared = declared_symbols()
+    if LIBRARY == "--write-map":
+        write_map(declared)
+        return 0
+    exported, mapped = exported_symbols(), mapped_symbols()
     report.case("parser__headers__declare_something",
                 [] if len(declared) > 50 else [f"found {len(declared)} declarations only"])
     report.case("library__every_declared_symbol__exported",
                 [f"{name} of {declared[name]} is not in the library" for name in sorted(set(declared) - exported)])
     report.case("library__no_undeclared_symbol__exported", only_in(exported, declared, "{} is in no public header"))
-    report.case("map__every_declared_symbol__listed", only_in(declared, mapped, "ferry.map lacks {}"))
+    report.case("map__every_declared_symbol__listed", only_in(declared, mapped, "ferry.map lacks {}: test-abi.py --write-map"))
     report.case("map__no_undeclared_symbol__listed", only_in(mapped, declared, "ferry.map has {}, which no header has"))
     check_headers(report)
     return report.finish()

@@ -145,7 +145,7 @@ static void check_bent(gboolean return_path)
 	}
 	printf("# %u failed, %u completed, %u in doubt; %ld KiB more memory\n", ends[FERRY_STATE_FAILED],
 	       ends[FERRY_STATE_COMPLETED], ends[FERRY_STATE_HANDOVER_LOST], most_memory_kib() - before);
-	CU_ASSERT(ends[FERRY_STATE_FAILED] > BENT / 4);
+	CU_ASSERT(ends[FERRY_STATE_FAILED] > BENT / 20);
 #if !defined(__SANITIZE_ADDRESS__)
 	CU_ASSERT(most_memory_kib() - before < 64 << 10);
 #endif

@@ -8,6 +8,7 @@ typedef struct {
 	FerryChannel *inner;
 	Cutter *cutter;
 	gboolean armed;
+	guint64 at;
 } CutChannel;
 
 static CutChannel *cut_channel(FerryChannel *channel)
@@ -44,7 +45,7 @@ static gssize pass(CutChannel *self, CutWhere where, guint64 *count, const struc
 	gssize done;
 
 	if (self->armed && self->cutter->where == where) {
-		guint64 left = self->cutter->at - MIN(*count, self->cutter->at);
+		guint64 left = self->at - MIN(*count, self->at);
 
 		n = clip(iov, MIN(n, 1024), some, left);
 		iov = some;
@@ -58,7 +59,7 @@ static gssize pass(CutChannel *self, CutWhere where, guint64 *count, const struc
 	done = op(self->inner, iov, n, error);
 	if (done > 0)
 		*count += done;
-	if (self->armed && self->cutter->where == where && *count >= self->cutter->at)
+	if (self->armed && self->cutter->where == where && *count >= self->at)
 		cut(self);
 	return done;
 }
@@ -142,6 +143,7 @@ static FerryChannel *cut_connect(const char *uri, guint timeout_ms, GCancellable
 	self->cutter = current;
 	self->armed = current->where != CUT_NOTHING &&
 		      !(current->once && g_atomic_int_get(&current->connections));
+	self->at = g_atomic_int_get(&current->connections) ? current->later : current->at;
 	current->forth = current->back = 0;
 	g_atomic_int_inc(&current->connections);
 	return &self->channel;

@@ -17,7 +17,8 @@ typedef enum {
 typedef struct {
 	CutWhere where;
 	guint64 at;
-	gboolean once;   /* later connections are whole */
+	gboolean once;   /* later connections are whole; else they are cut at @later */
+	guint64 later;
 	/* atomics, for the test to read */
 	gint cuts;       /* how often the cut happened */
 	gint connections;

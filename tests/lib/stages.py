@@ -111,7 +111,9 @@ def run_tests(stage, folder, names, multiplier=1, wrapper=()):
     if os.path.exists(record):
         os.unlink(record)
     argv = ["meson", "test", "-C", folder, "--no-rebuild", "-t", str(multiplier), *names]
-    status = run_logged([*wrapper, *argv], log, SANITIZER_ENVIRONMENT)
+    if wrapper:
+        argv.append("--wrapper=" + " ".join(wrapper))
+    status = run_logged(argv, log, SANITIZER_ENVIRONMENT)
     ran = count_log(stage, folder) if os.path.exists(record) else 0
     if ran < len(names) or (status and not stage.count.failed):
         stage.count.failed.append(f"meson test in {folder}: {ran} of {len(names)} programs ran "
@@ -168,8 +170,9 @@ def thread_stage(stage):
     if not build(stage, folder, ["-Dwerror=true", "-Dbuildtype=debugoptimized", "-Db_sanitize=thread"]):
         return
     threaded = re.compile(r"tests/(unit/(engine|tcp-fallback|guest)|flow)/")
+    glib_locks = os.path.join(ROOT, folder, "tests", "libtsan-glib.so")
     run_tests(stage, folder, list_tests(folder, lambda suites, path: threaded.search(path)),
-              multiplier=6, wrapper=wrapper)
+              multiplier=6, wrapper=["env", "LD_PRELOAD=" + glib_locks, *wrapper])
 
 
 def report(stages):
