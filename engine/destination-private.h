@@ -28,11 +28,16 @@ struct FerryDestination {
 
 	gboolean has_session;
 	guint8 nonce[FERRY_NONCE_SIZE];
+	gboolean telling;           /* the guest runs, and the source is just being told so */
 	FerryHandoverAnswer answer; /* of the session; WAITING changes once, and who changes it acts */
 };
 
 gboolean ferry_destination_enter(FerryDestination *destination, FerryState from, FerryState to);
 void ferry_destination_set_error(FerryDestination *destination, const char *text);
+
+/* Holds ferry_destination_wait() back until the source has been told: an embedder that frees the destination at
+ * once would cut the very answer that ends the source's doubt. */
+void ferry_destination_set_telling(FerryDestination *destination, gboolean telling);
 
 /* Takes the decision about a guest that is loaded and waits: FALSE if it was taken before. */
 gboolean ferry_destination_decide(FerryDestination *destination, FerryHandoverAnswer answer);

@@ -74,6 +74,14 @@ void ferry_destination_set_error(FerryDestination *destination, const char *text
 	g_mutex_unlock(&destination->lock);
 }
 
+void ferry_destination_set_telling(FerryDestination *destination, gboolean telling)
+{
+	g_mutex_lock(&destination->lock);
+	destination->telling = telling;
+	g_cond_broadcast(&destination->changed);
+	g_mutex_unlock(&destination->lock);
+}
+
 gboolean ferry_destination_decide(FerryDestination *destination, FerryHandoverAnswer answer)
 {
 	gboolean ok;
@@ -102,7 +110,7 @@ FerryState ferry_destination_wait(FerryDestination *destination)
 
 	g_mutex_lock(&destination->lock);
 	while (destination->state == FERRY_STATE_SETUP || destination->state == FERRY_STATE_ACTIVE ||
-	       destination->state == FERRY_STATE_HANDOVER)
+	       destination->state == FERRY_STATE_HANDOVER || destination->telling)
 		g_cond_wait(&destination->changed, &destination->lock);
 	state = destination->state;
 	g_mutex_unlock(&destination->lock);

@@ -83,6 +83,7 @@ static FerryIncomingResult wait_for_done(FerryIncoming *incoming)
 static FerryIncomingResult committed(FerryIncoming *incoming, GError **error)
 {
 	FerryDestination *destination = incoming->destination;
+	gboolean runs, told;
 
 	if (!ferry_destination_decide(destination, FERRY_HANDOVER_RUNS)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
@@ -92,11 +93,13 @@ static FerryIncomingResult committed(FerryIncoming *incoming, GError **error)
 	/* From here no write of the source can reach the guest's RAM. */
 	if (incoming->carrier)
 		incoming->carrier->ops->quiesce(incoming->carrier);
-	if (!ferry_incoming_take_over(destination, error))
+	ferry_destination_set_telling(destination, TRUE);
+	runs = ferry_incoming_take_over(destination, error);
+	told = runs && reply_running(incoming, NULL);
+	ferry_destination_set_telling(destination, FALSE);
+	if (!runs)
 		return FERRY_INCOMING_IN_DOUBT;
-	if (!reply_running(incoming, NULL))
-		return FERRY_INCOMING_COMPLETED;
-	return wait_for_done(incoming);
+	return told ? wait_for_done(incoming) : FERRY_INCOMING_COMPLETED;
 }
 
 static gboolean right_nonce(const FerryIncomingRecord *record, const guint8 *expected, GError **error)
