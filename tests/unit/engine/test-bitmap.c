@@ -112,7 +112,7 @@ static void next_run__empty__ends_at_once(void)
 	CU_ASSERT_FALSE(ferry_bitmap_next_run(bitmap, &run, 1));
 }
 
-#define GENERATIONS 5000
+#define GENERATIONS 1000
 
 typedef struct {
 	FerryBitmap *shared;
@@ -145,8 +145,11 @@ static void move__another_thread_sets_bits__none_is_lost(void)
 	guint lost = 0;
 
 	for (gint i = 1; i <= GENERATIONS; i++) {
-		while (g_atomic_int_get(&marking.marked) < i)
-			ferry_bitmap_move(mine, shared);
+		while (g_atomic_int_get(&marking.marked) < i) {
+			for (guint n = 0; n < 100; n++)
+				ferry_bitmap_move(mine, shared);
+			g_thread_yield();
+		}
 		ferry_bitmap_move(mine, shared);
 		lost += ferry_bitmap_count(mine) != 64;
 		ferry_bitmap_clear_all(mine);
