@@ -117,12 +117,13 @@ static JsonNode *query_migrate(const FerryQmpCall *call, JsonObject *arguments, 
 {
 	g_auto(GStrv) blocked = ferry_vm_blocked_reasons(call->vm);
 	g_auto(FerryMigrationStatus) status = { 0 };
+	gboolean incoming = destination_is_last(call);
 
-	if (destination_is_last(call))
+	if (incoming)
 		ferry_destination_get_status(call->destination, &status);
 	else
 		ferry_source_get_status(call->source, &status);
-	return ferry_qmp_migration_info(&status, blocked);
+	return ferry_qmp_migration_info(&status, incoming, blocked);
 }
 
 static const char *const resolve_actions[] = {

@@ -28,6 +28,16 @@ static gboolean carrier_dead(FerryCarrier *carrier, GError **error)
 	return FALSE;
 }
 
+/* Counts pages that were put, and what the carrier has written since it was last asked: it writes when it can,
+ * not when pages are put. */
+static void count(const FerryRoundSender *sender, guint64 normal, guint64 zero)
+{
+	FerryCarrierStats stats;
+
+	sender->carrier->ops->get_stats(sender->carrier, &stats);
+	ferry_progress_sent(sender->progress, normal, zero, stats.bytes);
+}
+
 /* Sleeps until the carrier can do something, and lets it; @since is when the waiting began. */
 static gboolean wait_for_room(const FerryRoundSender *sender, gint64 since, GError **error)
 {
@@ -49,11 +59,9 @@ static gboolean wait_for_room(const FerryRoundSender *sender, gint64 since, GErr
 static gboolean put(const FerryRoundSender *sender, const FerryRun *run, gboolean zero, GError **error)
 {
 	FerryCarrier *carrier = sender->carrier;
-	FerryCarrierStats before, after;
 	gint64 since = g_get_monotonic_time();
 	size_t taken = 0;
 
-	carrier->ops->get_stats(carrier, &before);
 	for (;;) {
 		FerryIo io = (zero ? carrier->ops->put_zero : carrier->ops->put)(carrier, run, 1, &taken);
 
@@ -64,9 +72,7 @@ static gboolean put(const FerryRoundSender *sender, const FerryRun *run, gboolea
 		if (!wait_for_room(sender, since, error))
 			return FALSE;
 	}
-	carrier->ops->get_stats(carrier, &after);
-	ferry_progress_sent(sender->progress, zero ? 0 : run->pages, zero ? run->pages : 0,
-			    after.bytes - before.bytes);
+	count(sender, zero ? 0 : run->pages, zero ? run->pages : 0);
 	return TRUE;
 }
 
@@ -84,6 +90,7 @@ static guint64 allowed_pages(const FerryRoundSender *sender, guint64 want)
 			return 0;
 		/* What was put must not sit here meanwhile. */
 		sender->carrier->ops->progress(sender->carrier);
+		count(sender, 0, 0);
 		g_usleep(CLAMP(ferry_token_bucket_delay_us(sender->bucket, g_get_monotonic_time(),
 							   MIN(bytes, FERRY_TOKEN_BUCKET_BATCH)),
 			       1, WAIT_US));
@@ -147,6 +154,7 @@ gboolean ferry_round_settle(const FerryRoundSender *sender, guint32 fence, GErro
 	for (;;) {
 		FerryIo io = carrier->ops->settle(carrier, fence);
 
+		count(sender, 0, 0);
 		if (io == FERRY_IO_OK)
 			return TRUE;
 		if (io == FERRY_IO_DEAD)
