@@ -16,6 +16,7 @@ static FerryRoundSender sender_of(FerryOutgoing *outgoing)
 		.bucket = &outgoing->bucket,
 		.progress = outgoing->progress,
 		.cancel = &outgoing->source->cancel,
+		.accounted = &outgoing->accounted,
 	};
 }
 

@@ -15,7 +15,6 @@ struct FerryProgress {
 	gint64 round_us;
 	gint64 collected_us;
 	gint64 window_us;
-	guint64 carrier_bytes; /* the carrier's total, as it was told last */
 	guint64 window_bytes;
 	gboolean window_filled; /* a whole window passed in this round */
 	double bandwidth;
@@ -58,7 +57,7 @@ void ferry_progress_begin(FerryProgress *progress, guint64 ram_bytes, gint64 dow
 	progress->begin_us = progress->window_us = g_get_monotonic_time();
 	progress->setup_us = progress->stop_us = progress->resume_us = progress->end_us = 0;
 	progress->collected_us = 0;
-	progress->carrier_bytes = progress->window_bytes = 0;
+	progress->window_bytes = 0;
 	progress->bandwidth = 0;
 	progress->cpu_begin = process_cpu();
 	progress->status.ram.total = progress->status.ram.remaining = ram_bytes;
@@ -121,14 +120,12 @@ static void measure_window(FerryProgress *progress, gint64 now)
 	progress->window_filled = TRUE;
 }
 
-void ferry_progress_sent(FerryProgress *progress, guint64 normal, guint64 zero, guint64 carrier_bytes)
+void ferry_progress_sent(FerryProgress *progress, guint64 normal, guint64 zero, guint64 bytes)
 {
 	FerryRound *round;
-	guint64 done = (normal + zero) << FERRY_PAGE_SHIFT, bytes;
+	guint64 done = (normal + zero) << FERRY_PAGE_SHIFT;
 
 	g_mutex_lock(&progress->lock);
-	bytes = carrier_bytes - progress->carrier_bytes;
-	progress->carrier_bytes = carrier_bytes;
 	round = last_round(progress);
 	round->normal += normal;
 	round->duplicate += zero;

@@ -19,8 +19,8 @@ void ferry_progress_set_transport(FerryProgress *progress, const char *name);
 
 /* A round begins, with @dirty_pages to send that took @collect_us to collect. */
 void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, gint64 collect_us);
-/* Pages left the round: as data or as zero. @carrier_bytes: on the wire since the carrier was made, all in all. */
-void ferry_progress_sent(FerryProgress *progress, guint64 normal, guint64 zero, guint64 carrier_bytes);
+/* Pages left the round: as data or as zero, with @bytes on the wire. */
+void ferry_progress_sent(FerryProgress *progress, guint64 normal, guint64 zero, guint64 bytes);
 /* The destination has all of the round. */
 void ferry_progress_round_end(FerryProgress *progress);
 /* Bytes of the control stream. */

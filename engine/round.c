@@ -28,16 +28,6 @@ static gboolean carrier_dead(FerryCarrier *carrier, GError **error)
 	return FALSE;
 }
 
-/* Counts pages that were put, and what the carrier has written since it was last asked: it writes when it can,
- * not when pages are put. */
-static void count(const FerryRoundSender *sender, guint64 normal, guint64 zero)
-{
-	FerryCarrierStats stats;
-
-	sender->carrier->ops->get_stats(sender->carrier, &stats);
-	ferry_progress_sent(sender->progress, normal, zero, stats.bytes);
-}
-
 /* Sleeps until the carrier can do something, and lets it; @since is when the waiting began. */
 static gboolean wait_for_room(const FerryRoundSender *sender, gint64 since, GError **error)
 {
@@ -53,6 +43,16 @@ static gboolean wait_for_room(const FerryRoundSender *sender, gint64 since, GErr
 	}
 	carrier->ops->wait(carrier, WAIT_US);
 	return carrier->ops->progress(carrier) != FERRY_IO_DEAD || carrier_dead(carrier, error);
+}
+
+/* Counts pages that were taken, and the bytes that left since the last time: a carrier queues. */
+static void account(const FerryRoundSender *sender, guint64 normal, guint64 zero)
+{
+	FerryCarrierStats stats;
+
+	sender->carrier->ops->get_stats(sender->carrier, &stats);
+	ferry_progress_sent(sender->progress, normal, zero, stats.bytes - *sender->accounted);
+	*sender->accounted = stats.bytes;
 }
 
 /* Puts one run, waiting for room as long as it takes. */
@@ -72,7 +72,7 @@ static gboolean put(const FerryRoundSender *sender, const FerryRun *run, gboolea
 		if (!wait_for_room(sender, since, error))
 			return FALSE;
 	}
-	count(sender, zero ? 0 : run->pages, zero ? run->pages : 0);
+	account(sender, zero ? 0 : run->pages, zero ? run->pages : 0);
 	return TRUE;
 }
 
@@ -90,7 +90,6 @@ static guint64 allowed_pages(const FerryRoundSender *sender, guint64 want)
 			return 0;
 		/* What was put must not sit here meanwhile. */
 		sender->carrier->ops->progress(sender->carrier);
-		count(sender, 0, 0);
 		g_usleep(CLAMP(ferry_token_bucket_delay_us(sender->bucket, g_get_monotonic_time(),
 							   MIN(bytes, FERRY_TOKEN_BUCKET_BATCH)),
 			       1, WAIT_US));
@@ -154,7 +153,7 @@ gboolean ferry_round_settle(const FerryRoundSender *sender, guint32 fence, GErro
 	for (;;) {
 		FerryIo io = carrier->ops->settle(carrier, fence);
 
-		count(sender, 0, 0);
+		account(sender, 0, 0);
 		if (io == FERRY_IO_OK)
 			return TRUE;
 		if (io == FERRY_IO_DEAD)

@@ -15,6 +15,7 @@ typedef struct {
 	FerryTokenBucket *bucket;
 	FerryProgress *progress;
 	const gint *cancel;
+	guint64 *accounted;         /* the carrier's bytes that @progress knows of */
 } FerryRoundSender;
 
 /*

@@ -49,6 +49,7 @@ typedef struct {
 	FerryBitmap *collected;    /* scratch */
 	FerryHoles *holes;
 	FerryTokenBucket bucket;
+	guint64 accounted;         /* bytes of the carrier that @progress knows of */
 	gboolean tracking;
 	guint32 round;
 	GByteArray *out;           /* control bytes not yet written */

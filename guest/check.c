@@ -186,11 +186,17 @@ static void check_vcpu(Check *check, guint i)
 		find(check,
 		     "vCPU %u: the heartbeat went back or jumped %" G_GUINT64_FORMAT " times", i,
 		     line->breaks);
-	if (regs->faults)
+	if (regs->faults && box->fault_address)
 		find(check,
-		     "vCPU %u: its program found %" G_GUINT64_FORMAT " faults; the last bad "
-		     "page was 0x%" G_GINT64_MODIFIER "x, version %" G_GUINT64_FORMAT " expected",
+		     "vCPU %u: its program found %" G_GUINT64_FORMAT
+		     " faults; the last bad page was 0x%" G_GINT64_MODIFIER
+		     "x, version %" G_GUINT64_FORMAT " expected",
 		     i, regs->faults, box->fault_address, box->fault_sequence);
+	else if (regs->faults)
+		find(check,
+		     "vCPU %u: its program found %" G_GUINT64_FORMAT
+		     " times that its registers and its mailbox differ: state was lost",
+		     i, regs->faults);
 }
 
 static void check_ram(Check *check)

@@ -137,24 +137,14 @@ gboolean ferry_kvm_vcpu_registers(FerryMachine *machine, guint index, FerryRegis
 
 /* ---- running ---- */
 
-void ferry_kvm_vcpu_kick(gpointer machine, guint index, pthread_t thread)
-{
-	pthread_kill(thread, FERRY_KVM_SIGNAL);
-}
-
-static void our_signal(sigset_t *set)
-{
-	sigemptyset(set);
-	sigaddset(set, FERRY_KVM_SIGNAL);
-}
-
 /* The signal that interrupted KVM_RUN is still pending, and would interrupt the next one too. */
 static void take_signal(void)
 {
 	const struct timespec now = { 0 };
 	sigset_t set;
 
-	our_signal(&set);
+	sigemptyset(&set);
+	sigaddset(&set, FERRY_KVM_SIGNAL);
 	while (sigtimedwait(&set, NULL, &now) < 0 && errno == EINTR)
 		;
 }
@@ -214,10 +204,7 @@ void ferry_kvm_vcpu_run(gpointer opaque, guint index)
 	FerryMachine *machine = opaque;
 	FerryKvmVcpu *vcpu = &ferry_kvm_of(machine)->vcpu[index];
 	gboolean well = TRUE;
-	sigset_t set;
 
-	our_signal(&set);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	while (well && !ferry_vcpus_stopping(machine->vcpus)) {
 		if (ioctl(vcpu->fd, KVM_RUN, 0) == 0) {
 			well = handle_exit(vcpu);

@@ -92,7 +92,7 @@ static void kvm_free(FerryMachine *machine)
 
 static const FerryMachineOps kvm_ops = {
 	.name = "ferry-kvm",
-	.vcpus = { .run = ferry_kvm_vcpu_run, .kick = ferry_kvm_vcpu_kick },
+	.vcpus = { .run = ferry_kvm_vcpu_run, .signal = FERRY_KVM_SIGNAL },
 	.vcpu_vmstate = &ferry_kvm_vcpu_vmstate,
 	.vcpu_opaque = kvm_vcpu_opaque,
 	.vcpu_prepare = ferry_kvm_vcpu_prepare,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <linux/kvm.h>
+#include <signal.h>
 
 #include "machine.h"
 
@@ -106,5 +107,4 @@ gboolean ferry_kvm_vcpu_boot(FerryMachine *machine, guint index, const FerryRegi
 gboolean ferry_kvm_vcpu_registers(FerryMachine *machine, guint index, FerryRegisters *registers,
 				  GError **error);
 void ferry_kvm_vcpu_run(gpointer machine, guint index);
-void ferry_kvm_vcpu_kick(gpointer machine, guint index, pthread_t thread);
 void ferry_kvm_vcpu_free(FerryKvmVcpu *vcpu);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "vcpus.h"
 
+#include <pthread.h>
+#include <signal.h>
+
 #include "program.h"
 
 typedef struct {
@@ -22,14 +25,28 @@ struct FerryVcpus {
 	Vcpu vcpu[FERRY_VCPUS_MAX];
 };
 
+/* From here on the thread can be sent the signal. */
+static void announce_thread(Vcpu *vcpu)
+{
+	FerryVcpus *vcpus = vcpu->vcpus;
+	sigset_t set;
+
+	sigemptyset(&set);
+	if (vcpus->ops->signal)
+		sigaddset(&set, vcpus->ops->signal);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	g_mutex_lock(&vcpus->lock);
+	vcpu->self = pthread_self();
+	vcpu->started = TRUE;
+	g_mutex_unlock(&vcpus->lock);
+}
+
 static gboolean wait_until_active(Vcpu *vcpu)
 {
 	FerryVcpus *vcpus = vcpu->vcpus;
 	gboolean active;
 
 	g_mutex_lock(&vcpus->lock);
-	vcpu->self = pthread_self();
-	vcpu->started = TRUE;
 	while (!vcpu->active && !vcpus->quit)
 		g_cond_wait(&vcpus->changed, &vcpus->lock);
 	active = vcpu->active;
@@ -42,6 +59,7 @@ static gpointer vcpu_thread(gpointer data)
 	Vcpu *vcpu = data;
 	FerryVcpus *vcpus = vcpu->vcpus;
 
+	announce_thread(vcpu);
 	while (wait_until_active(vcpu)) {
 		vcpus->ops->run(vcpus->machine, vcpu->index);
 		g_mutex_lock(&vcpus->lock);
@@ -109,8 +127,8 @@ void ferry_vcpus_stop(FerryVcpus *vcpus)
 		Vcpu *vcpu = &vcpus->vcpu[i];
 
 		/* One that has not started yet will see stopping before it runs. */
-		if (vcpu->active && vcpu->started && vcpus->ops->kick)
-			vcpus->ops->kick(vcpus->machine, i, vcpu->self);
+		if (vcpu->active && vcpu->started && vcpus->ops->signal)
+			pthread_kill(vcpu->self, vcpus->ops->signal);
 	}
 	for (guint i = 0; i < FERRY_VCPUS_MAX; i++)
 		while (vcpus->vcpu[i].active)

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <glib.h>
-#include <pthread.h>
 
 /*
  * The threads of a guest's vCPUs. A thread lives as long as the guest: KVM wants each vCPU to stay
@@ -14,9 +13,9 @@ typedef struct FerryVcpus FerryVcpus;
 typedef struct {
 	/* Runs vCPU @index in its thread until ferry_vcpus_stopping() or the vCPU is broken. */
 	void (*run)(gpointer machine, guint index);
-	/* Makes run() look at ferry_vcpus_stopping(), which has become TRUE. @thread is in run(),
-	 * about to call it or just back. May be NULL where run() looks often enough by itself. */
-	void (*kick)(gpointer machine, guint index, pthread_t thread);
+	/* A signal that is sent to a thread in run() once ferry_vcpus_stopping() is TRUE; it may
+	 * come just before or after run(), too. The threads block it. 0 where run() needs none. */
+	int signal;
 } FerryVcpuOps;
 
 FerryVcpus *ferry_vcpus_new(const FerryVcpuOps *ops, gpointer machine);

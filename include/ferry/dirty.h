@@ -16,7 +16,6 @@
  *                              to the mapping   the mapping   pwrite(memfd)
  *   wp-async     yes           yes              yes           no               no
  *   wp-fault     yes           yes              yes           no               no
- *   soft-dirty   yes           yes              yes           no               no
  *   kvm-log      yes           no               no            no               no
  *   callback     whatever the embedder reports
  *
@@ -57,10 +56,6 @@ FerryDirtySource *ferry_dirty_source_wp_async(GError **error) G_GNUC_WARN_UNUSED
  * 5.19 for shmem). About 50 us for the first write to a page per round. */
 FerryDirtySource *ferry_dirty_source_wp_fault(GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* The soft-dirty bits of /proc/self/pagemap (CONFIG_MEM_SOFT_DIRTY). Clearing is for the whole process
- * and not atomic with reading: the pass clears first, so it over-reports and never misses. */
-FerryDirtySource *ferry_dirty_source_soft_dirty(GError **error) G_GNUC_WARN_UNUSED_RESULT;
-
 /* One KVM memory slot that shows a part of a RAM block to the guest. */
 typedef struct {
 	guint32 slot;
@@ -71,7 +66,8 @@ typedef struct {
 } FerryKvmSlot;
 
 /* KVM_GET_DIRTY_LOG (Documentation/virt/kvm/api.rst 4.8). @vm_fd is borrowed; @slots is copied. Sets and
- * clears KVM_MEM_LOG_DIRTY_PAGES on the slots at start and stop. */
+ * clears KVM_MEM_LOG_DIRTY_PAGES on the slots at start and stop; the slots have no other flag, and the VM
+ * neither KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 nor a dirty ring on. */
 FerryDirtySource *ferry_dirty_source_kvm_log(int vm_fd, const FerryKvmSlot *slots, guint n_slots,
 					     GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
@@ -85,9 +81,10 @@ typedef struct {
 FerryDirtySource *ferry_dirty_source_callback(const FerryDirtyCallbacks *callbacks, gpointer user);
 
 /*
- * The best source that this kernel offers for memory of this process: wp-async, else soft-dirty, else
- * wp-fault; or the one called @name ("wp-async", "wp-fault", "soft-dirty"), with "auto" and NULL for the
- * best. FERRY_ERROR_NOSUPP tells what each lacked; FERRY_ERROR_INVALID an unknown name.
+ * The best source that this kernel offers for memory of this process: wp-async, else wp-fault; or the one
+ * called @name ("wp-async", "wp-fault"), with "auto" and NULL for the best. Soft-dirty bits are no source:
+ * reading and clearing them are two steps, and a page first written between the two is lost.
+ * FERRY_ERROR_NOSUPP tells what each lacked; FERRY_ERROR_INVALID an unknown name.
  */
 FerryDirtySource *ferry_dirty_source_new(const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

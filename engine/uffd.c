@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "uffd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef USERFAULTFD_IOC_NEW
+#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00) /* Linux 6.1 */
+#endif
+
+static gboolean unsupported(GError **error, const char *what, const char *remedy)
+{
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP, "userfaultfd: %s; %s", what, remedy);
+	return FALSE;
+}
+
+/* The device gives to those whom its file mode lets in what the system call gives to
+ * CAP_SYS_PTRACE. */
+static int open_device(int flags)
+{
+	int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC), fd, failure;
+
+	if (device < 0)
+		return -1;
+	fd = ioctl(device, USERFAULTFD_IOC_NEW, flags);
+	failure = errno;
+	close(device);
+	errno = failure;
+	return fd;
+}
+
+static int open_fd(gboolean kernel_faults, GError **error)
+{
+	const int flags = O_CLOEXEC | O_NONBLOCK;
+	int fd = (int)syscall(SYS_userfaultfd, flags);
+
+	if (fd < 0 && errno == EPERM)
+		fd = open_device(flags);
+	if (fd < 0 && !kernel_faults)
+		fd = (int)syscall(SYS_userfaultfd, flags | UFFD_USER_MODE_ONLY);
+	if (fd >= 0)
+		return fd;
+	if (errno == ENOSYS)
+		unsupported(error, "the kernel is built without it",
+			    "use one with CONFIG_USERFAULTFD, Linux 5.7 or later");
+	else if (errno == EPERM || errno == EACCES || errno == ENOENT)
+		unsupported(
+			error, "not permitted",
+			"grant CAP_SYS_PTRACE, or access to /dev/userfaultfd (Linux 6.1), or set sysctl "
+			"vm.unprivileged_userfaultfd=1");
+	else
+		unsupported(error, g_strerror(errno), "raise the limit of open files or of memory");
+	return -1;
+}
+
+static gboolean handshake(int fd, guint64 features, guint64 *supported)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+
+	if (ioctl(fd, UFFDIO_API, &api) < 0)
+		return FALSE;
+	*supported = api.features;
+	return TRUE;
+}
+
+static const char *name_missing(guint64 missing)
+{
+	if (missing & UFFD_FEATURE_PAGEFAULT_FLAG_WP)
+		return "write protection (Linux 5.7, CONFIG_HAVE_ARCH_USERFAULTFD_WP)";
+	if (missing & UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
+		return "write protection of shared memory (Linux 5.19, CONFIG_PTE_MARKER_UFFD_WP)";
+	if (missing & UFFD_FEATURE_WP_UNPOPULATED)
+		return "write protection of untouched memory (Linux 6.4)";
+	return "asynchronous write protection (Linux 6.7)";
+}
+
+/* The kernel refuses a handshake with one feature too many without saying which, and allows one
+ * handshake for each descriptor: the first descriptor is there to ask. */
+int ferry_uffd_open(guint64 required, guint64 wanted, gboolean kernel_faults, guint64 *features,
+		    GError **error)
+{
+	guint64 supported = 0, on;
+	gboolean ok;
+	int fd = open_fd(kernel_faults, error);
+
+	if (fd < 0)
+		return -1;
+	ok = handshake(fd, 0, &supported);
+	close(fd);
+	if (!ok || (supported & required) != required) {
+		g_autofree char *what = g_strdup_printf("this kernel lacks %s",
+							name_missing(required & ~supported));
+
+		unsupported(error, what, "use a later kernel, or another dirty source");
+		return -1;
+	}
+	fd = open_fd(kernel_faults, error);
+	if (fd < 0)
+		return -1;
+	on = supported & (required | wanted);
+	if (!handshake(fd, on, &supported)) {
+		unsupported(error, g_strerror(errno), "use another dirty source");
+		close(fd);
+		return -1;
+	}
+	*features = on;
+	return fd;
+}
+
+gboolean ferry_uffd_set_protection(int fd, guint64 start, guint64 len, gboolean on)
+{
+	struct uffdio_writeprotect arg = {
+		.range = { .start = start, .len = len },
+		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+	int failed;
+
+	/* EAGAIN: the address space is changing under it, as by mmap() elsewhere in the process. */
+	do
+		failed = ioctl(fd, UFFDIO_WRITEPROTECT, &arg);
+	while (failed && (errno == EAGAIN || errno == EINTR));
+	return !failed;
+}
+
+static gboolean protect_block(int fd, const FerryRamBlock *block, GError **error)
+{
+	struct uffdio_register arg = {
+		.range = { .start = (guintptr)block->host, .len = block->size },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	const char *step = "register";
+
+	if (ioctl(fd, UFFDIO_REGISTER, &arg) == 0) {
+		step = "write-protect";
+		if (ferry_uffd_set_protection(fd, (guintptr)block->host, block->size, TRUE))
+			return TRUE;
+	}
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+		    "userfaultfd: cannot %s RAM block '%s' at %p, %" G_GUINT64_FORMAT
+		    " bytes: %s; %s",
+		    step, block->name, block->host, block->size, g_strerror(errno),
+		    errno == EBUSY ? "another userfaultfd tracks it: end that first"
+				   : "back it with a memfd, tmpfs, hugetlb or anonymous memory");
+	return FALSE;
+}
+
+static void release_blocks(int fd, const FerryRam *ram, guint n)
+{
+	for (guint i = 0; i < n; i++) {
+		struct uffdio_range range = {
+			.start = (guintptr)ram->blocks[i].host,
+			.len = ram->blocks[i].size,
+		};
+
+		/* Lifts the protection and wakes the waiters; fails only for what is not
+		 * registered. */
+		ioctl(fd, UFFDIO_UNREGISTER, &range);
+	}
+}
+
+gboolean ferry_uffd_protect_ram(int fd, const FerryRam *ram, GError **error)
+{
+	for (guint i = 0; i < ram->n_blocks; i++)
+		if (!protect_block(fd, &ram->blocks[i], error)) {
+			release_blocks(fd, ram, i + 1);
+			return FALSE;
+		}
+	return TRUE;
+}
+
+void ferry_uffd_release_ram(int fd, const FerryRam *ram)
+{
+	release_blocks(fd, ram, ram->n_blocks);
+}
