@@ -112,7 +112,7 @@ static void next_run__empty__ends_at_once(void)
 	CU_ASSERT_FALSE(ferry_bitmap_next_run(bitmap, &run, 1));
 }
 
-#define GENERATIONS 1000
+#define GENERATIONS 5000
 
 typedef struct {
 	FerryBitmap *shared;
