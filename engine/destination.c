@@ -74,14 +74,6 @@ void ferry_destination_set_error(FerryDestination *destination, const char *text
 	g_mutex_unlock(&destination->lock);
 }
 
-void ferry_destination_set_telling(FerryDestination *destination, gboolean telling)
-{
-	g_mutex_lock(&destination->lock);
-	destination->telling = telling;
-	g_cond_broadcast(&destination->changed);
-	g_mutex_unlock(&destination->lock);
-}
-
 gboolean ferry_destination_decide(FerryDestination *destination, FerryHandoverAnswer answer)
 {
 	gboolean ok;
@@ -110,7 +102,7 @@ FerryState ferry_destination_wait(FerryDestination *destination)
 
 	g_mutex_lock(&destination->lock);
 	while (destination->state == FERRY_STATE_SETUP || destination->state == FERRY_STATE_ACTIVE ||
-	       destination->state == FERRY_STATE_HANDOVER || destination->telling)
+	       destination->state == FERRY_STATE_HANDOVER)
 		g_cond_wait(&destination->changed, &destination->lock);
 	state = destination->state;
 	g_mutex_unlock(&destination->lock);
@@ -285,6 +277,12 @@ static gboolean discard(FerryDestination *destination)
 	return ferry_destination_enter(destination, FERRY_STATE_HANDOVER_LOST, FERRY_STATE_FAILED);
 }
 
+static gboolean run_here(FerryDestination *destination, GError **error)
+{
+	return ferry_incoming_take_over(destination, error) &&
+	       ferry_destination_enter(destination, FERRY_STATE_HANDOVER_LOST, FERRY_STATE_COMPLETED);
+}
+
 gboolean ferry_destination_resolve(FerryDestination *destination, FerryResolve how, GError **error)
 {
 	FerryState state = ferry_destination_state(destination);
@@ -303,7 +301,7 @@ gboolean ferry_destination_resolve(FerryDestination *destination, FerryResolve h
 	if (how == FERRY_RESOLVE_DISCARD ?
 		    discard(destination) :
 		    ferry_destination_decide(destination, FERRY_HANDOVER_RUNS))
-		return how == FERRY_RESOLVE_DISCARD || ferry_incoming_take_over(destination, error);
+		return how == FERRY_RESOLVE_DISCARD || run_here(destination, error);
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
 		    "the source has just decided: look at the state again");
 	return FALSE;
