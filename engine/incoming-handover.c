@@ -8,7 +8,6 @@
 
 gboolean ferry_incoming_take_over(FerryDestination *destination, GError **error)
 {
-	FerryState from = ferry_destination_state(destination);
 	FerryRunState arrived = FERRY_RUN_STATE_PAUSED;
 	g_autoptr(GError) cause = NULL;
 	gboolean autostart;
@@ -19,7 +18,7 @@ gboolean ferry_incoming_take_over(FerryDestination *destination, GError **error)
 	if (ferry_vm_loaded_run_state(destination->vm, &arrived, &cause) &&
 	    ferry_vm_incoming_run(destination->vm, arrived, autostart, &cause)) {
 		ferry_destination_set_error(destination, NULL);
-		return ferry_destination_enter(destination, from, FERRY_STATE_COMPLETED);
+		return TRUE;
 	}
 	/* The vCPUs did not start: nobody runs the guest, and the operator decides where it shall. */
 	g_mutex_lock(&destination->lock);
@@ -83,6 +82,8 @@ static FerryIncomingResult wait_for_done(FerryIncoming *incoming)
 static FerryIncomingResult committed(FerryIncoming *incoming, GError **error)
 {
 	FerryDestination *destination = incoming->destination;
+	FerryState from = ferry_destination_state(destination);
+	gboolean told;
 
 	if (!ferry_destination_decide(destination, FERRY_HANDOVER_RUNS)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
@@ -94,9 +95,10 @@ static FerryIncomingResult committed(FerryIncoming *incoming, GError **error)
 		incoming->carrier->ops->quiesce(incoming->carrier);
 	if (!ferry_incoming_take_over(destination, error))
 		return FERRY_INCOMING_IN_DOUBT;
-	if (!reply_running(incoming, NULL))
-		return FERRY_INCOMING_COMPLETED;
-	return wait_for_done(incoming);
+	/* The event completed comes last: an embedder may leave as soon as it sees it. */
+	told = reply_running(incoming, NULL);
+	ferry_destination_enter(destination, from, FERRY_STATE_COMPLETED);
+	return told ? wait_for_done(incoming) : FERRY_INCOMING_COMPLETED;
 }
 
 static gboolean right_nonce(const FerryIncomingRecord *record, const guint8 *expected, GError **error)

@@ -93,14 +93,14 @@ void ferry_fd_channel_wait(FerryFdChannel *c, int fd, short events, gint64 timeo
 /* Returns -1 with @error for the errno of a read or write. */
 static gssize failed(FerryFdChannel *c, const char *what, int error_number, GError **error)
 {
+	gboolean is_link = c->kind == FERRY_FD_SOCKET || error_number == EPIPE;
 	const char *hint = "";
 
 	if (error_number == ETIMEDOUT)
 		hint = "; the peer's host or the network between has gone silent";
 	else if (error_number == ECONNRESET || error_number == EPIPE)
 		hint = "; the peer has closed, its own log says why";
-	g_set_error(error, FERRY_ERROR,
-		    c->kind == FERRY_FD_FILE ? FERRY_ERROR_IO : FERRY_ERROR_LINK,
+	g_set_error(error, FERRY_ERROR, is_link ? FERRY_ERROR_LINK : FERRY_ERROR_IO,
 		    "%s: cannot %s: %s%s", c->peer, what, g_strerror(error_number), hint);
 	return -1;
 }

@@ -45,33 +45,23 @@ static void clear_pages(guint8 *host, guint64 pages)
 }
 
 /*
- * Shared memory: what is a hole in the file reads as zero. lseek() moves the position of the
- * embedder's descriptor, which nobody can rely on while the file is guest RAM.
+ * Shared memory: a hole in the file reads as zero. Asked page by page, since SEEK_HOLE would go
+ * through all that follows the run to find an end that does not matter. lseek() moves the position
+ * of the embedder's descriptor, which nobody can rely on while the file is guest RAM.
  */
 static void clear_file_pages(const FerryRamBlock *block, guint64 first, guint64 pages)
 {
-	gint64 base = (gint64)block->fd_offset, at = base + (gint64)(first << FERRY_PAGE_SHIFT);
-	gint64 end = at + (gint64)(pages << FERRY_PAGE_SHIFT);
-
-	while (at < end) {
-		gint64 data = lseek(block->fd, at, SEEK_DATA), hole;
+	for (guint64 page = first; page < first + pages; page++) {
+		gint64 at = (gint64)(block->fd_offset + (page << FERRY_PAGE_SHIFT));
+		gint64 data = lseek(block->fd, at, SEEK_DATA);
 
 		if (data < 0 && errno == ENXIO)
 			return;
-		if (data < 0 || data < at)
-			data = at;
-		hole = lseek(block->fd, data, SEEK_HOLE);
-		if (hole <= data || hole > end)
-			hole = end;
-		if (data >= end)
-			return;
-		/* A hole may begin inside a page of the guest's, a page never is half a hole. */
-		data = at + ((data - at) & ~(gint64)(FERRY_PAGE_SIZE - 1));
-		hole = MIN(end, at + (((hole - at) + FERRY_PAGE_SIZE - 1) &
-				      ~(gint64)(FERRY_PAGE_SIZE - 1)));
-		clear_pages(block->host + (data - base),
-			    (guint64)(hole - data) >> FERRY_PAGE_SHIFT);
-		at = hole;
+		/* A file that cannot tell is all data. */
+		if (data > at)
+			page += (guint64)(data - at) >> FERRY_PAGE_SHIFT;
+		if (page < first + pages)
+			clear_page(block->host + (page << FERRY_PAGE_SHIFT));
 	}
 }
 

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Writes migration streams by hand, so that tests can say what no monitor would."""
+
+import json
+import struct
+
+PAGE = 4096
+ZERO, MEM_SIZE, FULL_PAGE, EOS, CONTINUE = 0x02, 0x04, 0x08, 0x10, 0x20
+FERRY = 0x4652
+
+
+def name(text):
+    return struct.pack(">B", len(text)) + text.encode()
+
+
+def begin(machine="test-1.0"):
+    return b"QEVM" + struct.pack(">IBI", 3, 7, len(machine)) + machine.encode()
+
+
+def command(number, data=b""):
+    return struct.pack(">BHH", 8, number, len(data)) + data
+
+
+def record(kind, payload=b"", flags=0):
+    """One of Ferry's own."""
+    return command(FERRY, struct.pack(">HBBI", kind, 1, flags, len(payload)) + payload)
+
+
+def footer(section):
+    return struct.pack(">BI", 0x7e, section)
+
+
+def ram_start(blocks, section=2):
+    """@blocks: name to bytes."""
+    body = struct.pack(">Q", sum(blocks.values()) | MEM_SIZE)
+    for block, size in blocks.items():
+        body += name(block) + struct.pack(">Q", size)
+    return (struct.pack(">BI", 1, section) + name("ram") + struct.pack(">II", 0, 4) + body +
+            struct.pack(">Q", EOS) + footer(section))
+
+
+def page(block, offset, content=None):
+    """@content: 4096 bytes, or None for a zero page."""
+    flags = ZERO if content is None else FULL_PAGE
+    return struct.pack(">Q", offset | flags) + name(block) + (content or b"\0")
+
+
+def ram_part(*pages, last=False, section=2):
+    return (struct.pack(">BI", 3 if last else 2, section) + b"".join(pages) + struct.pack(">Q", EOS) +
+            footer(section))
+
+
+def device(kind, body, section=5, instance=0, version=1):
+    return (struct.pack(">BI", 4, section) + name(kind) + struct.pack(">II", instance, version) + body +
+            footer(section))
+
+
+def description(*devices):
+    """@devices: (name, bytes of the body)."""
+    text = json.dumps({"page_size": PAGE, "devices": [
+        {"name": kind, "instance_id": 0, "vmsd_name": kind, "version": 1,
+         "fields": [{"name": "all", "type": "buffer", "size": size}]} for kind, size in devices]})
+    return struct.pack(">BI", 6, len(text)) + text.encode()
+
+
+def tail():
+    """One device, EOF, and the description."""
+    return device("test", b"state") + b"\0" + description(("test", 5))
