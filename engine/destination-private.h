@@ -3,6 +3,7 @@
 
 #include <ferry/carrier.h>
 #include <ferry/destination.h>
+#include "digest.h"
 #include "first-touch.h"
 #include "records.h"
 #include "reply.h"
@@ -61,6 +62,8 @@ typedef struct {
 	FerryCarrier *carrier;
 	FerryRamReader ram;
 	FerryFirstTouch *touch;
+	gboolean will_digest;       /* the source announced verify-ram */
+	FerryDigest *digest;        /* then it follows the rounds; else NULL */
 	gboolean ferry_peer;
 	guint8 nonce[FERRY_NONCE_SIZE];
 	char *other_machine;        /* the source's, if it is not ours; owned */

@@ -2,7 +2,6 @@
 #include "destination-private.h"
 
 #include <sys/resource.h>
-#include "digest.h"
 
 /* ---- taking the guest over ---- */
 
@@ -134,8 +133,10 @@ static gboolean get_ready(FerryIncoming *incoming, GError **error)
 	}
 	if (!ferry_record_get_digest(record.payload, record.length, &digest, error))
 		return FALSE;
+	if (digest.has_digest && !incoming->digest)
+		incoming->digest = ferry_digest_new(ferry_vm_ram(incoming->vm));
 	if (digest.has_digest)
-		ferry_digest_ram(ferry_vm_ram(incoming->vm), NULL, &digest.digest);
+		ferry_digest_finish(incoming->digest, NULL, &digest.digest);
 	ferry_record_put_digest(answer, FERRY_RECORD_HANDOVER_READY, &digest);
 	g_mutex_lock(&destination->lock);
 	memcpy(destination->nonce, incoming->nonce, FERRY_NONCE_SIZE);
