@@ -3,6 +3,7 @@
 
 #include <ferry/carrier.h>
 #include <ferry/destination.h>
+#include "digest.h"
 #include "first-touch.h"
 #include "records.h"
 #include "reply.h"
@@ -37,8 +38,8 @@ void ferry_destination_set_error(FerryDestination *destination, const char *text
 /* Takes the decision about a guest that is loaded and waits: FALSE if it was taken before. */
 gboolean ferry_destination_decide(FerryDestination *destination, FerryHandoverAnswer answer);
 
-/* Runs the loaded guest, once decide(RUNS) returned TRUE, and ends in state completed, or in handover-lost if
- * it could not be started. incoming-handover.c */
+/* Runs the loaded guest, once decide(RUNS) returned TRUE; the state completed is the caller's to enter. Where it
+ * cannot be started it waits again, in handover-lost. incoming-handover.c */
 gboolean ferry_incoming_take_over(FerryDestination *destination, GError **error);
 
 /* How a connection ended. */
@@ -61,6 +62,8 @@ typedef struct {
 	FerryCarrier *carrier;
 	FerryRamReader ram;
 	FerryFirstTouch *touch;
+	gboolean will_digest;       /* the source announced verify-ram */
+	FerryDigest *digest;        /* then it follows the rounds; else NULL */
 	gboolean ferry_peer;
 	guint8 nonce[FERRY_NONCE_SIZE];
 	char *other_machine;        /* the source's, if it is not ours; owned */

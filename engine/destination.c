@@ -277,6 +277,12 @@ static gboolean discard(FerryDestination *destination)
 	return ferry_destination_enter(destination, FERRY_STATE_HANDOVER_LOST, FERRY_STATE_FAILED);
 }
 
+static gboolean run_here(FerryDestination *destination, GError **error)
+{
+	return ferry_incoming_take_over(destination, error) &&
+	       ferry_destination_enter(destination, FERRY_STATE_HANDOVER_LOST, FERRY_STATE_COMPLETED);
+}
+
 gboolean ferry_destination_resolve(FerryDestination *destination, FerryResolve how, GError **error)
 {
 	FerryState state = ferry_destination_state(destination);
@@ -295,7 +301,7 @@ gboolean ferry_destination_resolve(FerryDestination *destination, FerryResolve h
 	if (how == FERRY_RESOLVE_DISCARD ?
 		    discard(destination) :
 		    ferry_destination_decide(destination, FERRY_HANDOVER_RUNS))
-		return how == FERRY_RESOLVE_DISCARD || ferry_incoming_take_over(destination, error);
+		return how == FERRY_RESOLVE_DISCARD || run_here(destination, error);
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
 		    "the source has just decided: look at the state again");
 	return FALSE;

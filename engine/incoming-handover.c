@@ -2,13 +2,11 @@
 #include "destination-private.h"
 
 #include <sys/resource.h>
-#include "digest.h"
 
 /* ---- taking the guest over ---- */
 
 gboolean ferry_incoming_take_over(FerryDestination *destination, GError **error)
 {
-	FerryState from = ferry_destination_state(destination);
 	FerryRunState arrived = FERRY_RUN_STATE_PAUSED;
 	g_autoptr(GError) cause = NULL;
 	gboolean autostart;
@@ -19,7 +17,7 @@ gboolean ferry_incoming_take_over(FerryDestination *destination, GError **error)
 	if (ferry_vm_loaded_run_state(destination->vm, &arrived, &cause) &&
 	    ferry_vm_incoming_run(destination->vm, arrived, autostart, &cause)) {
 		ferry_destination_set_error(destination, NULL);
-		return ferry_destination_enter(destination, from, FERRY_STATE_COMPLETED);
+		return TRUE;
 	}
 	/* The vCPUs did not start: nobody runs the guest, and the operator decides where it shall. */
 	g_mutex_lock(&destination->lock);
@@ -83,6 +81,8 @@ static FerryIncomingResult wait_for_done(FerryIncoming *incoming)
 static FerryIncomingResult committed(FerryIncoming *incoming, GError **error)
 {
 	FerryDestination *destination = incoming->destination;
+	FerryState from = ferry_destination_state(destination);
+	gboolean told;
 
 	if (!ferry_destination_decide(destination, FERRY_HANDOVER_RUNS)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
@@ -94,9 +94,10 @@ static FerryIncomingResult committed(FerryIncoming *incoming, GError **error)
 		incoming->carrier->ops->quiesce(incoming->carrier);
 	if (!ferry_incoming_take_over(destination, error))
 		return FERRY_INCOMING_IN_DOUBT;
-	if (!reply_running(incoming, NULL))
-		return FERRY_INCOMING_COMPLETED;
-	return wait_for_done(incoming);
+	/* The event completed comes last: an embedder may leave as soon as it sees it. */
+	told = reply_running(incoming, NULL);
+	ferry_destination_enter(destination, from, FERRY_STATE_COMPLETED);
+	return told ? wait_for_done(incoming) : FERRY_INCOMING_COMPLETED;
 }
 
 static gboolean right_nonce(const FerryIncomingRecord *record, const guint8 *expected, GError **error)
@@ -132,8 +133,10 @@ static gboolean get_ready(FerryIncoming *incoming, GError **error)
 	}
 	if (!ferry_record_get_digest(record.payload, record.length, &digest, error))
 		return FALSE;
+	if (digest.has_digest && !incoming->digest)
+		incoming->digest = ferry_digest_new(ferry_vm_ram(incoming->vm));
 	if (digest.has_digest)
-		ferry_digest_ram(ferry_vm_ram(incoming->vm), NULL, &digest.digest);
+		ferry_digest_finish(incoming->digest, NULL, &digest.digest);
 	ferry_record_put_digest(answer, FERRY_RECORD_HANDOVER_READY, &digest);
 	g_mutex_lock(&destination->lock);
 	memcpy(destination->nonce, incoming->nonce, FERRY_NONCE_SIZE);

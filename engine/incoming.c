@@ -63,7 +63,8 @@ static gboolean say_hello(FerryIncoming *incoming, const FerryIncomingRecord *re
 	}
 	incoming->ferry_peer = TRUE;
 	memcpy(incoming->nonce, hello.nonce, FERRY_NONCE_SIZE);
-	hello.features = 0;
+	incoming->will_digest = hello.features & FERRY_FEATURE_DIGEST;
+	hello.features &= FERRY_FEATURE_DIGEST;
 	ferry_record_put_hello(answer, &hello);
 	return ferry_reply_record(&incoming->replies, answer, error);
 }
@@ -242,6 +243,7 @@ static void incoming_init(FerryIncoming *incoming, FerryDestination *destination
 
 static void incoming_clear(FerryIncoming *incoming)
 {
+	ferry_digest_free(incoming->digest);
 	ferry_first_touch_free(incoming->touch);
 	ferry_carrier_close(incoming->carrier);
 	ferry_ram_reader_clear(&incoming->ram);
