@@ -89,5 +89,8 @@ typedef enum {
 } FerryHandoverResult;
 FerryHandoverResult ferry_outgoing_hand_over(FerryOutgoing *outgoing, FerryOutgoingFate *fate,
 					     GError **error);
+/* Reads a stored stream back and compares it with RAM, which stands still: FERRY_ERROR_MISMATCH names the first page
+ * that differs. read-back.c */
+gboolean ferry_outgoing_read_back(FerryOutgoing *outgoing, GError **error);
 /* Tells a destination that may be READY to give up, if it can be told. */
 void ferry_outgoing_abort(FerryOutgoing *outgoing);
