@@ -2,6 +2,7 @@
 /* The public API end to end, in one process: a guest moves over every transport, and what must not move it. */
 #include "harness.h"
 #include "mini-guest.h"
+#include "tape.h"
 
 #include <glib/gstdio.h>
 #include <sys/socket.h>
@@ -143,6 +144,31 @@ static void guest__saved_to_a_file_and_loaded__ram_is_the_same(void)
 	g_unlink(path);
 	g_rmdir(dir);
 	pair_free(&pair);
+}
+
+static void file__read_back_with_a_wrong_byte__save_fails_and_guest_runs_on(void)
+{
+	g_autoptr(GByteArray) kept = g_byte_array_new();
+	MiniGuest *guest = mini_guest_new(&(MiniGuestConfig){ .transports = recorder_transports(kept) });
+	FerryMigrationStatus status;
+
+	memset(guest->ram, 0x5a, guest->size);
+	start(guest);
+	set(guest, FERRY_CAPABILITY_VERIFY_RAM, TRUE);
+	for (guint i = 0; i < 2; i++) {
+		recorder_spoil(i ? 1 << 20 : -1);
+		CU_ASSERT(ferry_vm_start(guest->vm, NULL));
+		CU_ASSERT(ferry_source_migrate(guest->source, "record:file:/dev/null", NULL));
+		CU_ASSERT_EQUAL(ferry_source_wait(guest->source),
+				i ? FERRY_STATE_FAILED : FERRY_STATE_COMPLETED);
+	}
+	ferry_source_get_status(guest->source, &status);
+	printf("# %s\n", status.error_desc);
+	CU_ASSERT_EQUAL(status.verified, FERRY_VERIFIED_NO);
+	CU_ASSERT(g_atomic_int_get(&guest->running));
+	ferry_migration_status_clear(&status);
+	recorder_spoil(-1);
+	mini_guest_free(guest);
 }
 
 /* ---- run states ---- */
@@ -523,6 +549,7 @@ static CU_TestInfo cases[] = {
 	CASE(guest__moves_by_unix__ram_is_the_same),
 	CASE(guest__moves_by_fd__ram_is_the_same),
 	CASE(guest__saved_to_a_file_and_loaded__ram_is_the_same),
+	CASE(file__read_back_with_a_wrong_byte__save_fails_and_guest_runs_on),
 	CASE(guest__paused__arrives_paused),
 	CASE(guest__running__runs_there_and_never_here_again),
 	CASE(guest__there_and_back_ten_times__goes_on),
