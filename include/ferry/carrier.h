@@ -4,6 +4,8 @@
 #include <ferry/channel.h>
 #include <ferry/ram.h>
 
+G_BEGIN_DECLS
+
 /*
  * A carrier moves pages from the source's RAM to the destination's. It is all that the engine knows
  * of sockets and RDMA. Back-pressure is a value: put() and progress() never block, allocate, log or
@@ -81,3 +83,5 @@ static inline void ferry_carrier_close(FerryCarrier *carrier)
 		carrier->ops->close(carrier);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryCarrier, ferry_carrier_close)
+
+G_END_DECLS

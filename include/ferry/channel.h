@@ -5,6 +5,8 @@
 #include <sys/uio.h>
 #include <ferry/error.h>
 
+G_BEGIN_DECLS
+
 typedef struct FerryCarrier FerryCarrier;
 
 /*
@@ -88,3 +90,5 @@ static inline void ferry_channel_close(FerryChannel *channel)
 		channel->ops->close(channel);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryChannel, ferry_channel_close)
+
+G_END_DECLS

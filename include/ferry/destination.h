@@ -3,6 +3,8 @@
 
 #include <ferry/source.h>
 
+G_BEGIN_DECLS
+
 /*
  * Takes a guest in. The guest must not have run here, or have moved away (postmigrate); its run state is
  * inmigrate from the start on. A connection that fails before it brought a block list that fits leaves the
@@ -41,3 +43,5 @@ FerryState ferry_destination_state(FerryDestination *destination);
 
 /* Blocks until the incoming migration completed, failed, or is in doubt. Not from a callback. */
 FerryState ferry_destination_wait(FerryDestination *destination);
+
+G_END_DECLS

@@ -3,6 +3,8 @@
 
 #include <ferry/ram.h>
 
+G_BEGIN_DECLS
+
 /*
  * Where dirty pages come from. One object serves one migration at a time: start, any number of
  * collects, stop; then it may start again. The engine calls from its migration thread only.
@@ -91,3 +93,5 @@ FerryDirtySource *ferry_dirty_source_new(const char *name, GError **error) G_GNU
 /* Stops if need be, and frees. NULL is allowed. */
 void ferry_dirty_source_free(FerryDirtySource *source);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryDirtySource, ferry_dirty_source_free)
+
+G_END_DECLS

@@ -3,6 +3,8 @@
 
 #include <ferry/bytes.h>
 
+G_BEGIN_DECLS
+
 /*
  * The numbers of the control stream. The first part is QEMU's public wire format, version 3; the
  * second is Ferry's own, spoken only after both peers know each other. docs/protocol.md specifies both.
@@ -112,3 +114,5 @@ static inline void ferry_put_record_header(GByteArray *out, guint16 type, guint8
 	ferry_put_u8(out, flags);
 	ferry_put_be32(out, length);
 }
+
+G_END_DECLS

@@ -5,6 +5,8 @@
 #include <ferry/destination.h>
 #include <ferry/source.h>
 
+G_BEGIN_DECLS
+
 /*
  * A QMP server for one guest: QEMU's protocol (docs/interop/qmp-spec of QEMU; greeting, capabilities
  * negotiation, ids, errors, events), with the migration commands of QEMU's schema and ours.
@@ -30,3 +32,5 @@ void ferry_qmp_add_command(FerryQmp *qmp, const char *name, FerryQmpFunc func, g
 
 /* Sends an event of the embedder's to every client; @data may be NULL and is taken over. Any thread. */
 void ferry_qmp_send_event(FerryQmp *qmp, const char *name, JsonNode *data);
+
+G_END_DECLS

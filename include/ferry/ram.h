@@ -4,6 +4,8 @@
 #include <glib.h>
 #include <ferry/error.h>
 
+G_BEGIN_DECLS
+
 /* The stream's page size, and the unit of every dirty bitmap and run. */
 #define FERRY_PAGE_SIZE 4096u
 #define FERRY_PAGE_SHIFT 12u
@@ -76,3 +78,5 @@ static inline guint64 ferry_run_bytes(const FerryRun *run)
 {
 	return run->pages << FERRY_PAGE_SHIFT;
 }
+
+G_END_DECLS

@@ -3,6 +3,8 @@
 
 #include <ferry/error.h>
 
+G_BEGIN_DECLS
+
 /*
  * Capabilities (on or off, fixed while a migration runs) and parameters (numbers and names, some of
  * which act on a running migration). One const table each, by QMP name; QMP, the command line and
@@ -49,3 +51,5 @@ guint64 ferry_settings_get_parameter(FerrySettings *settings, FerryParameter par
 /* FERRY_ERROR_INVALID outside of the range, with the range in the message; nothing is then stored. */
 gboolean ferry_settings_set_parameter(FerrySettings *settings, FerryParameter parameter, guint64 value,
 				      GError **error);
+
+G_END_DECLS

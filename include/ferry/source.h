@@ -5,6 +5,8 @@
 #include <ferry/transport.h>
 #include <ferry/vm.h>
 
+G_BEGIN_DECLS
+
 /*
  * Moves a guest away. One object for each guest; one migration at a time, any number one after the
  * other. Functions are safe from any thread except where they say otherwise.
@@ -49,3 +51,5 @@ FerryState ferry_source_state(FerrySource *source);
 
 /* Blocks until no migration runs (completed, failed, cancelled, handover-lost, none). Not from a callback. */
 FerryState ferry_source_wait(FerrySource *source);
+
+G_END_DECLS

@@ -3,6 +3,8 @@
 
 #include <glib.h>
 
+G_BEGIN_DECLS
+
 /*
  * The states of a migration, under the names that query-migrate and the event MIGRATION show.
  * docs/states.md has the diagram; engine/state.c the one table of allowed changes.
@@ -50,3 +52,5 @@ typedef enum {
 const char *ferry_run_state_name(FerryRunState state);
 /* FALSE if no run state has this name. */
 gboolean ferry_run_state_from_name(const char *name, FerryRunState *state);
+
+G_END_DECLS

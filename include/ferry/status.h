@@ -3,6 +3,8 @@
 
 #include <ferry/state.h>
 
+G_BEGIN_DECLS
+
 /* One precopy round as it went. */
 typedef struct {
 	guint64 round;        /* from 1 */
@@ -64,3 +66,5 @@ typedef struct {
 
 void ferry_migration_status_clear(FerryMigrationStatus *status);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryMigrationStatus, ferry_migration_status_clear)
+
+G_END_DECLS

@@ -7,6 +7,8 @@
 #include <ferry/protocol.h>
 #include <ferry/ram.h>
 
+G_BEGIN_DECLS
+
 /*
  * The migration stream, element by element. A pull reader over any source of bytes, which trusts
  * nothing, and writers that append to a GByteArray. Neither knows devices; ferry/vmstate.h does.
@@ -196,3 +198,5 @@ void ferry_stream_put_command(GByteArray *out, guint16 command, const void *data
 void ferry_stream_put_vmdesc(GByteArray *out, const char *json, size_t len);
 /* The MEM_SIZE word and the block list of @ram, without EOS. */
 void ferry_stream_put_ram_list(GByteArray *out, const FerryRam *ram);
+
+G_END_DECLS

@@ -3,6 +3,8 @@
 
 #include <ferry/channel.h>
 
+G_BEGIN_DECLS
+
 /*
  * A transport turns a migration URI into channels. The engine is handed a table of them and knows
  * none by name.
@@ -59,3 +61,5 @@ static inline void ferry_listener_close(FerryListener *listener)
 		listener->ops->close(listener);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryListener, ferry_listener_close)
+
+G_END_DECLS

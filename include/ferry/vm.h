@@ -7,6 +7,8 @@
 #include <ferry/state.h>
 #include <ferry/vmstate.h>
 
+G_BEGIN_DECLS
+
 /*
  * The guest as the engine sees it: RAM, devices, a dirty-page source, a run state, and callbacks into
  * the monitor. The hub that a FerrySource, a FerryDestination and a FerryQmp share.
@@ -97,3 +99,5 @@ typedef void (*FerryEventFunc)(const FerryEvent *event, gpointer user);
 guint ferry_vm_add_notifier(FerryVm *vm, FerryEventFunc func, gpointer user);
 /* When it returns the function does not run and will not be called again. */
 void ferry_vm_remove_notifier(FerryVm *vm, guint id);
+
+G_END_DECLS

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <ferry/stream.h>
 
+G_BEGIN_DECLS
+
 /*
  * Device state as data: a description lists the fields of a struct, and ferry turns the struct into
  * the stream's bytes and back. The encoding is QEMU's: big-endian integers, fields in the order of the
@@ -213,3 +215,5 @@ extern const FerryVmstate ferry_global_state_vmstate;
 void ferry_global_state_set(FerryGlobalState *state, const char *name);
 /* Checks size and terminator; returns the name inside @state, or NULL with @error. */
 const char *ferry_global_state_get(const FerryGlobalState *state, GError **error);
+
+G_END_DECLS

@@ -101,6 +101,7 @@ def long_functions(sources):
 
 
 def unformatted(sources):
+    """The first place in each file; clang-format -i mends all."""
     for name in sources:
         result = subprocess.run(["clang-format", "--dry-run", "-Werror", name], cwd=ROOT, text=True, check=False,
                                 capture_output=True)
