@@ -61,6 +61,10 @@ gboolean ferry_cli_migration_read(JsonNode *answer, FerryCliMigration *migration
 		.verified = member(object, "verified", JSON_NODE_VALUE),
 	};
 	read_ram(object_member(object, "ram"), migration);
+	/* QEMU counts its looks for dirty pages; the first is round 1. */
+	migration->round = MAX(migration->round, 1);
+	if (migration->rounds && json_array_get_length(migration->rounds))
+		migration->round = json_array_get_length(migration->rounds);
 	return object != NULL;
 }
 

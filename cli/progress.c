@@ -121,9 +121,9 @@ char *ferry_cli_progress_line(const FerryCliMigration *migration, guint width, g
 
 static void draw(const FerryCliMigration *migration)
 {
-	/* One column less than there are: a full line would wrap on some terminals. */
-	g_autofree char *line = ferry_cli_progress_line(migration, terminal_width() - 1,
-							g_get_charset(NULL));
+	/* A full line would wrap on some terminals, and so would the ^C that the terminal echoes. */
+	g_autofree char *line = ferry_cli_progress_line(
+		migration, MAX(terminal_width(), BAR_MIN) - 3, g_get_charset(NULL));
 
 	fprintf(stderr, "\r%s\033[K", line);
 	fflush(stderr);
@@ -140,10 +140,11 @@ static void print_round(const FerryCliMigration *migration, guint index)
 	bytes = ferry_cli_format_bytes(round.bytes);
 	time = ferry_cli_format_ms(round.seconds * 1000);
 	rate = ferry_cli_format_bytes(round.seconds > 0 ? round.bytes / round.seconds : 0);
-	fprintf(stderr,
-		"round %" G_GINT64_FORMAT ": %" G_GINT64_FORMAT " pages (%" G_GINT64_FORMAT
-		" zero), %s in %s, %s/s\n",
-		round.round, round.pages, round.zero_pages, bytes, time, rate);
+	fprintf(stderr, "round %" G_GINT64_FORMAT ": %" G_GINT64_FORMAT " pages", round.round,
+		round.pages);
+	if (round.zero_pages)
+		fprintf(stderr, " (%" G_GINT64_FORMAT " zero)", round.zero_pages);
+	fprintf(stderr, ", %s in %s, %s/s\n", bytes, time, rate);
 }
 
 /* Prints the rounds that are complete: the last one is once the next began, or at the end. */

@@ -12,7 +12,9 @@ static void print_moved(const FerryCliMigration *migration)
 	g_autofree char *rate = ferry_cli_format_bytes(
 		migration->total_ms > 0 ? migration->transferred * 1000 / migration->total_ms : 0);
 
-	printf("  memory       %s, of it %s zero\n", total, zero);
+	printf("  memory       %s%s%s\n", total,
+	       migration->zero_bytes > 0 ? ", zero pages worth " : "",
+	       migration->zero_bytes > 0 ? zero : "");
 	printf("  sent         %s, %s/s on average\n", wire, rate);
 }
 

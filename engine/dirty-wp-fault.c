@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -25,7 +26,7 @@ typedef struct {
 	int quit; /* eventfd */
 	guint64 features;
 	GThread *thread;
-	GMutex lock; /* noted, and the protection of pages */
+	pthread_mutex_t lock; /* noted, and the protection of pages */
 	FerryBitmap *noted; /* written and unprotected since the last collect */
 } WpFault;
 
@@ -52,11 +53,11 @@ static void resolve(WpFault *s, guint64 address)
 
 	if (!find_page(s->ram, address, &run))
 		return;
-	g_mutex_lock(&s->lock);
+	pthread_mutex_lock(&s->lock);
 	ferry_bitmap_set_run(s->noted, &run);
 	ferry_uffd_set_protection(s->uffd, (guintptr)ferry_run_host(s->ram, &run),
 				  ferry_run_bytes(&run), FALSE);
-	g_mutex_unlock(&s->lock);
+	pthread_mutex_unlock(&s->lock);
 }
 
 static gpointer handler_thread(gpointer data)
@@ -159,11 +160,11 @@ static gboolean wp_fault_collect(FerryDirtySource *source, guint block, guint64 
 	gboolean more = TRUE, ok = TRUE;
 
 	while (more && ok) {
-		g_mutex_lock(&s->lock);
+		pthread_mutex_lock(&s->lock);
 		more = ferry_bitmap_next_run(s->noted, &run, G_MAXUINT64) && run.block == block;
 		if (more)
 			ok = collect_run(s, &run, bitmap, error);
-		g_mutex_unlock(&s->lock);
+		pthread_mutex_unlock(&s->lock);
 	}
 	return ok;
 }
@@ -173,7 +174,7 @@ static void wp_fault_free(FerryDirtySource *source)
 	WpFault *s = (WpFault *)source;
 
 	close(s->uffd);
-	g_mutex_clear(&s->lock);
+	pthread_mutex_destroy(&s->lock);
 	g_free(s);
 }
 
@@ -199,6 +200,6 @@ FerryDirtySource *ferry_dirty_source_wp_fault(GError **error)
 	s->base.ops = &wp_fault_ops;
 	s->uffd = uffd;
 	s->features = features;
-	g_mutex_init(&s->lock);
+	pthread_mutex_init(&s->lock, NULL);
 	return &s->base;
 }

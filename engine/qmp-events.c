@@ -13,8 +13,8 @@ struct FerryQmpEvents {
 	gpointer user;
 	guint notifier;
 	gint incoming; /* atomic */
-	GMutex lock; /* guards what follows */
-	GQueue queue; /* of QueuedEvent */
+	GMutex lock;   /* guards what follows */
+	GQueue queue;  /* of QueuedEvent */
 	GSource *wake; /* attached, or NULL */
 };
 

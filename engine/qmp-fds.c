@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 struct FerryQmpFds {
-	GArray *unnamed; /* of int */
+	GArray *unnamed;   /* of int */
 	GHashTable *named; /* name -> GINT_TO_POINTER(descriptor) */
 };
 

@@ -35,15 +35,30 @@ static JsonNode *migrate(const FerryQmpCall *call, JsonObject *arguments, GError
 	return NULL;
 }
 
+/* Checked before a descriptor is given away, since a listener that was made keeps it. */
+static gboolean check_incoming(const FerryQmpCall *call, GError **error)
+{
+	FerryRunState state = ferry_vm_run_state(call->vm);
+
+	if (!call->destination)
+		return refuse(error, FERRY_ERROR_NOSUPP, "This monitor does not take guests in");
+	if (state == FERRY_RUN_STATE_PRELAUNCH || state == FERRY_RUN_STATE_INMIGRATE ||
+	    state == FERRY_RUN_STATE_POSTMIGRATE)
+		return TRUE;
+	g_set_error(
+		error, FERRY_ERROR, FERRY_ERROR_STATE,
+		"A guest lives here already (run state %s): an incoming one needs a fresh monitor",
+		ferry_run_state_name(state));
+	return FALSE;
+}
+
 static JsonNode *migrate_incoming(const FerryQmpCall *call, JsonObject *arguments, GError **error)
 {
 	const char *uri = ferry_qmp_get_string(arguments, "uri");
 	g_autofree char *resolved = NULL;
 
-	if (!call->destination) {
-		refuse(error, FERRY_ERROR_NOSUPP, "This monitor does not take guests in");
+	if (!check_incoming(call, error))
 		return NULL;
-	}
 	resolved = ferry_qmp_fds_resolve(call->fds, uri, error);
 	if (resolved && ferry_destination_start(call->destination, resolved, error))
 		ferry_qmp_fds_forget(call->fds, uri);
@@ -117,12 +132,13 @@ static JsonNode *query_migrate(const FerryQmpCall *call, JsonObject *arguments, 
 {
 	g_auto(GStrv) blocked = ferry_vm_blocked_reasons(call->vm);
 	g_auto(FerryMigrationStatus) status = { 0 };
+	gboolean incoming = destination_is_last(call);
 
-	if (destination_is_last(call))
+	if (incoming)
 		ferry_destination_get_status(call->destination, &status);
 	else
 		ferry_source_get_status(call->source, &status);
-	return ferry_qmp_migration_info(&status, blocked);
+	return ferry_qmp_migration_info(&status, incoming, blocked);
 }
 
 static const char *const resolve_actions[] = {

@@ -15,9 +15,9 @@ typedef struct FerryQmpSplitter FerryQmpSplitter;
 #define FERRY_QMP_DEPTH_MAX 64u
 
 typedef enum {
-	FERRY_QMP_SPLIT_MORE, /* nothing whole yet: push more bytes */
+	FERRY_QMP_SPLIT_MORE,  /* nothing whole yet: push more bytes */
 	FERRY_QMP_SPLIT_VALUE, /* *value is the next one; the caller owns it */
-	FERRY_QMP_SPLIT_BAD, /* @error says why; what was bad is gone */
+	FERRY_QMP_SPLIT_BAD,   /* @error says why; what was bad is gone */
 } FerryQmpSplit;
 
 FerryQmpSplitter *ferry_qmp_splitter_new(void);

@@ -32,12 +32,15 @@ void ferry_qmp_set_double(JsonObject *object, const char *name, double value)
 }
 
 /* What query-migrate tells in each state. */
-#define TIMES 1u /* total and set-up time, RAM, throttling */
+#define TIMES 1u    /* total and set-up time, RAM, throttling */
 #define EXPECTED 2u /* expected-downtime */
 #define DOWNTIME 4u /* downtime */
+#define ARRIVING 8u /* a destination: total time, RAM received */
 
-static guint parts_of(FerryState state)
+static guint parts_of(FerryState state, gboolean incoming)
 {
+	if (incoming && state != FERRY_STATE_SETUP)
+		return ARRIVING;
 	switch (state) {
 	case FERRY_STATE_NONE:
 	case FERRY_STATE_SETUP:
@@ -91,6 +94,16 @@ static void set_times(JsonObject *info, const FerryMigrationStatus *status, guin
 	json_object_set_object_member(info, "ram", ram_info(status));
 }
 
+static void set_arriving(JsonObject *info, const FerryMigrationStatus *status)
+{
+	JsonObject *ram = json_object_new();
+
+	json_object_set_int_member(info, "total-time", status->total_time_ms);
+	ferry_qmp_set_number(ram, "transferred", status->ram.transferred);
+	ferry_qmp_set_number(ram, "total", status->ram.total);
+	json_object_set_object_member(info, "ram", ram);
+}
+
 static void set_cpu(JsonObject *cpu, const char *side, const FerryCpuTime *time)
 {
 	JsonObject *seconds;
@@ -126,7 +139,7 @@ static JsonArray *rounds_info(const FerryMigrationStatus *status)
 /* The members that QEMU's schema does not have. */
 static void set_ferrys_own(JsonObject *info, const FerryMigrationStatus *status)
 {
-	JsonObject *cpu = json_object_new();
+	g_autoptr(JsonObject) cpu = json_object_new();
 
 	if (status->transport)
 		json_object_set_string_member(info, "transport", status->transport);
@@ -136,10 +149,12 @@ static void set_ferrys_own(JsonObject *info, const FerryMigrationStatus *status)
 					       status->verified == FERRY_VERIFIED_YES);
 	set_cpu(cpu, "source", &status->source_cpu);
 	set_cpu(cpu, "destination", &status->destination_cpu);
-	json_object_set_object_member(info, "cpu", cpu);
+	if (json_object_get_size(cpu))
+		json_object_set_object_member(info, "cpu", json_object_ref(cpu));
 	if (status->dirty_source)
 		json_object_set_string_member(info, "dirty-source", status->dirty_source);
-	json_object_set_array_member(info, "rounds", rounds_info(status));
+	if (status->n_rounds)
+		json_object_set_array_member(info, "rounds", rounds_info(status));
 }
 
 static void set_blocked(JsonObject *info, char **blocked)
@@ -154,10 +169,11 @@ static void set_blocked(JsonObject *info, char **blocked)
 	json_object_set_array_member(info, "blocked-reasons", reasons);
 }
 
-JsonNode *ferry_qmp_migration_info(const FerryMigrationStatus *status, char **blocked)
+JsonNode *ferry_qmp_migration_info(const FerryMigrationStatus *status, gboolean incoming,
+				   char **blocked)
 {
 	JsonObject *info = json_object_new();
-	guint parts = parts_of(status->state);
+	guint parts = parts_of(status->state, incoming);
 
 	set_blocked(info, blocked);
 	if (status->state == FERRY_STATE_NONE)
@@ -167,6 +183,8 @@ JsonNode *ferry_qmp_migration_info(const FerryMigrationStatus *status, char **bl
 		json_object_set_string_member(info, "error-desc", status->error_desc);
 	if (parts & TIMES)
 		set_times(info, status, parts);
+	if (parts & ARRIVING)
+		set_arriving(info, status);
 	if (status->state != FERRY_STATE_SETUP)
 		set_ferrys_own(info, status);
 	return ferry_qmp_object_node(info);

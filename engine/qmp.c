@@ -18,8 +18,8 @@ struct FerryQmp {
 	GMainContext *context;
 	FerryQmpEvents *events;
 	GPtrArray *listeners; /* of FerryQmpListener */
-	GPtrArray *sessions; /* of FerryQmpSession */
-	GPtrArray *added; /* of AddedCommand, the newest last */
+	GPtrArray *sessions;  /* of FerryQmpSession */
+	GPtrArray *added;     /* of AddedCommand, the newest last */
 };
 
 static const FerryQmpCommand *const tables[] = {
