@@ -121,8 +121,14 @@ def over_getfd(kind):
         source = guest(place, kind)
         destination.qmp.call("getfd", descriptor=theirs.fileno(), fdname="in")
         destination.call("migrate-incoming", uri="fd:in")
+        # A descriptor belongs to the client that passed it: the migration starts on this connection too.
         source.qmp.call("getfd", descriptor=ours.fileno(), fdname="out")
-        check_move(source, destination, "fd:out", transport="fd")
+        begin = time.monotonic()
+        source.call("migrate", uri="fd:out")
+        _, state = source.wait_state("completed", "failed")
+        check(state == "completed", f"the migration failed: {source.migration()}")
+        check_result(0, source.migration(), "", "fd", True)
+        check_arrived(source, destination, begin)
 
 
 def over_exec(kind):
