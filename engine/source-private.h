@@ -51,6 +51,7 @@ typedef struct {
 	FerryTokenBucket bucket;
 	guint64 accounted;         /* bytes of the carrier that @progress knows of */
 	gboolean tracking;
+	gboolean stopped;          /* precopy is over: the last pages go */
 	guint32 round;
 	GByteArray *out;           /* control bytes not yet written */
 } FerryOutgoing;
