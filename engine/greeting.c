@@ -36,6 +36,8 @@ static gboolean say_hello(FerryOutgoing *outgoing, GError **error)
 	FerryHello hello = { .version = FERRY_PROTOCOL_VERSION, .page_size = FERRY_PAGE_SIZE };
 	FerryReply reply;
 
+	if (ferry_settings_get_capability(ferry_vm_settings(outgoing->vm), FERRY_CAPABILITY_VERIFY_RAM))
+		hello.features |= FERRY_FEATURE_DIGEST;
 	memcpy(hello.nonce, outgoing->nonce, FERRY_NONCE_SIZE);
 	ferry_record_put_hello(record, &hello);
 	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_FERRY, record->data, record->len);

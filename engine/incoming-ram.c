@@ -51,6 +51,8 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 	if (!incoming->carrier->ops->share_ram(incoming->carrier, ram, error))
 		return FALSE;
 	incoming->touch = ferry_first_touch_new(ram);
+	if (incoming->will_digest)
+		incoming->digest = ferry_digest_new(ram);
 	ferry_vm_clear_loaded_run_state(incoming->vm);
 	g_mutex_lock(&destination->lock);
 	g_free(destination->transport);
@@ -170,8 +172,11 @@ gboolean ferry_incoming_ram_section(FerryIncoming *incoming, const FerryStreamEl
 	if (!read_body(incoming, start, error) ||
 	    !ferry_stream_read_footer(incoming->reader, element->section_id, error))
 		return FALSE;
-	if (element->type == FERRY_SECTION_END)
+	if (element->type == FERRY_SECTION_END) {
+		if (!ferry_first_touch_settle(incoming->touch, error))
+			return FALSE;
 		incoming->ram_ended = TRUE;
+	}
 	if (!incoming->listed) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
 			    "offset %" G_GUINT64_FORMAT ": section 'ram' begins without a block list",
@@ -209,6 +214,10 @@ static gboolean end_round(FerryIncoming *incoming, const FerryIncomingRecord *re
 			    mark.round, mark.pages, incoming->round_pages, incoming->round);
 		return FALSE;
 	}
+	if (!ferry_first_touch_settle(incoming->touch, error))
+		return FALSE;
+	if (incoming->digest)
+		ferry_digest_catch_up(incoming->digest);
 	return acknowledge(incoming, &mark, error);
 }
 
@@ -222,6 +231,8 @@ static gboolean take_run(FerryIncoming *incoming, const FerryIncomingRecord *rec
 					     record->length, read_pages, incoming, &run, &zero, error))
 		return FALSE;
 	incoming->round_pages += run.pages;
+	if (incoming->digest)
+		ferry_digest_touched(incoming->digest, &run);
 	return TRUE;
 }
 

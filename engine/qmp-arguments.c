@@ -53,8 +53,8 @@ static gboolean check_known(JsonObject *object, const FerryQmpArgument *table, c
 	JsonObjectIter iter;
 	const char *name;
 
-	json_object_iter_init(&iter, object);
-	while (json_object_iter_next(&iter, &name, NULL)) {
+	json_object_iter_init_ordered(&iter, object);
+	while (json_object_iter_next_ordered(&iter, &name, NULL)) {
 		const FerryQmpArgument *argument = table;
 
 		while (argument->name && !g_str_equal(argument->name, name))

@@ -34,11 +34,13 @@
 
 typedef struct {
 	guint32 version;  /* FERRY_PROTOCOL_VERSION */
-	guint64 features; /* bits that both must know to use; none yet */
+	guint64 features; /* bits of FERRY_FEATURE_; unknown ones are ignored, the answer has those in use */
 	guint32 page_size;
 	guint8 nonce[FERRY_NONCE_SIZE]; /* names the session; the destination echoes it */
 } FerryHello;
 #define FERRY_PROTOCOL_VERSION 1u
+/* The source will ask for a digest of RAM: the destination may digest along. */
+#define FERRY_FEATURE_DIGEST 1u
 
 typedef struct {
 	guint32 round; /* 0 is the block list */

@@ -295,10 +295,12 @@ static gboolean give_back_locked(FerryVm *vm, GError **error)
 
 gboolean ferry_vm_outgoing_end(FerryVm *vm, FerryOutgoingFate fate, GError **error)
 {
+	g_autoptr(FerryBitmap) scrap = ferry_bitmap_new(vm->ram);
 	gboolean ok = TRUE;
 
 	g_atomic_int_set(&vm->tracking, 0);
-	ferry_bitmap_clear_all(vm->marked);
+	/* Not a plain clear: somebody may be marking just now. */
+	ferry_bitmap_move(scrap, vm->marked);
 	g_mutex_lock(&vm->run_lock);
 	if (fate != FERRY_OUTGOING_STAYED) {
 		vm->run_state = FERRY_RUN_STATE_POSTMIGRATE;

@@ -22,10 +22,18 @@ static gboolean call(FerryKvmVcpu *vcpu, gulong request, const char *name, void 
 
 static FerryKvmSegment segment_from_kvm(const struct kvm_segment *s)
 {
-	return (FerryKvmSegment){
-		s->base, s->limit, s->selector, s->type, s->present, s->dpl,
-		s->db,	 s->s,	   s->l,	s->g,	 s->avl,     s->unusable
-	};
+	return (FerryKvmSegment){ .base = s->base,
+				  .limit = s->limit,
+				  .selector = s->selector,
+				  .type = s->type,
+				  .present = s->present,
+				  .dpl = s->dpl,
+				  .db = s->db,
+				  .s = s->s,
+				  .l = s->l,
+				  .g = s->g,
+				  .avl = s->avl,
+				  .unusable = s->unusable };
 }
 
 static struct kvm_segment segment_to_kvm(const FerryKvmSegment *s)
