@@ -54,7 +54,7 @@ gboolean ferry_state_allows(FerrySide side, FerryState from, FerryState to)
 	guint next = side == FERRY_SIDE_SOURCE ? states[from].source_next
 					       : states[from].destination_next;
 
-	return next & (1u << to);
+	return (next & (1u << to)) != 0;
 }
 
 gboolean ferry_state_guest_may_run(FerryState state)
