@@ -50,13 +50,7 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 	incoming->carrier = channel->ops->carrier(channel, FERRY_PAGE_FORMAT_RUNS);
 	if (!incoming->carrier->ops->share_ram(incoming->carrier, ram, error))
 		return FALSE;
-	incoming->touch = ferry_first_touch_new(ram);
-	ferry_vm_clear_loaded_run_state(incoming->vm);
-	g_mutex_lock(&destination->lock);
-	g_free(destination->transport);
-	destination->transport = g_strdup(incoming->carrier->ops->name);
-	g_clear_pointer(&destination->error_desc, g_free);
-	g_mutex_unlock(&destination->lock);
+	/* What a guest that is here already has loaded is not touched. */
 	if (!ferry_destination_enter(destination, FERRY_STATE_SETUP, FERRY_STATE_ACTIVE)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
 			    "this destination takes no guest now: its migration is in state %s",
@@ -64,6 +58,13 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 		return FALSE;
 	}
 	incoming->listed = TRUE;
+	incoming->touch = ferry_first_touch_new(ram);
+	ferry_vm_clear_loaded_run_state(incoming->vm);
+	g_mutex_lock(&destination->lock);
+	g_free(destination->transport);
+	destination->transport = g_strdup(incoming->carrier->ops->name);
+	g_clear_pointer(&destination->error_desc, g_free);
+	g_mutex_unlock(&destination->lock);
 	return TRUE;
 }
 
