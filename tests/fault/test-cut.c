@@ -231,12 +231,37 @@ static void doubt__another_guest_comes__refused_and_nothing_changes(void)
 	pair_close(&pair);
 }
 
+static void cancel(gpointer user)
+{
+	ferry_source_cancel(((Pair *)user)->source->source);
+}
+
+/* A peer that knows no hand-over has the guest: it is too late, and the migration ends all the same. */
+static void cancel__comes_when_all_is_written__completed(void)
+{
+	g_autofree char *dir = g_dir_make_tmp("ferry-cut-XXXXXX", NULL);
+	g_autofree char *path = g_build_filename(dir, "guest", NULL);
+	g_autofree char *uri = g_strconcat("cut:file:", path, NULL);
+	Pair pair = { .cutter = { .finished = cancel, .user = &pair } };
+
+	pair.source = mini_guest_new(&(MiniGuestConfig){ .ram_size = 256 << 10,
+							 .transports = cutter_transports(&pair.cutter) });
+	CU_ASSERT(ferry_vm_start(pair.source->vm, NULL));
+	CU_ASSERT(ferry_source_migrate(pair.source->source, uri, NULL));
+	CU_ASSERT(mini_guest_await(source_completed, &pair, SETTLE_MS));
+	CU_ASSERT_FALSE(g_atomic_int_get(&pair.source->running));
+	mini_guest_free(pair.source);
+	g_unlink(path);
+	g_rmdir(dir);
+}
+
 static CU_TestInfo cases[] = {
 	CASE(conversation__whole__guest_moves),
 	CASE(link__cut_forth_at_every_byte_of_the_hand_over__one_owner),
 	CASE(link__cut_back_at_every_byte__one_owner),
 	CASE(link__stays_cut_in_the_hand_over__operator_decides),
 	CASE(doubt__another_guest_comes__refused_and_nothing_changes),
+	CASE(cancel__comes_when_all_is_written__completed),
 	CU_TEST_INFO_NULL,
 };
 
