@@ -543,6 +543,40 @@ static void destination__vcpus_do_not_start__guest_is_held_then_runs(void)
 	pair_free(&pair);
 }
 
+static gboolean source_runs_again(gpointer user)
+{
+	return ferry_source_state(((Pair *)user)->source->source) == FERRY_STATE_FAILED &&
+	       g_atomic_int_get(&((Pair *)user)->source->running);
+}
+
+static gboolean discarded(gpointer user)
+{
+	return ferry_destination_resolve(((Pair *)user)->destination->destination,
+					 FERRY_RESOLVE_DISCARD, NULL);
+}
+
+/* The source has the guest again: nothing makes the destination run it. */
+static void destination__discarded_as_vcpus_do_not_start__cont_does_not_run_it(void)
+{
+	Pair pair = pair_new(&(MiniGuestConfig){ 0 }, &(MiniGuestConfig){ 0 });
+	g_autofree char *uri = mini_guest_listen(pair.destination, "tcp:127.0.0.1:0"), *again = NULL;
+
+	start(pair.source);
+	g_atomic_int_set(&pair.destination->refuse_resume, 1);
+	CU_ASSERT(ferry_source_migrate(pair.source->source, uri, NULL));
+	CU_ASSERT(mini_guest_await(vcpus_failed, &pair, 10000));
+	CU_ASSERT(mini_guest_await(discarded, &pair, 10000));
+	CU_ASSERT(mini_guest_await(source_runs_again, &pair, 10000));
+	g_atomic_int_set(&pair.destination->refuse_resume, 0);
+	ferry_vm_start(pair.destination->vm, NULL);
+	CU_ASSERT_FALSE(g_atomic_int_get(&pair.destination->running));
+	CU_ASSERT(mini_guest_most_running() == 1);
+	/* It can be filled anew. */
+	again = mini_guest_listen(pair.destination, "tcp:127.0.0.1:0");
+	CU_ASSERT(move(&pair, again));
+	pair_free(&pair);
+}
+
 static CU_TestInfo cases[] = {
 	CASE(guest__moves_by_tcp__ram_is_the_same),
 	CASE(guest__moves_by_tcp6__ram_is_the_same),
@@ -570,6 +604,7 @@ static CU_TestInfo cases[] = {
 	CASE(bandwidth__limited__is_kept),
 	CASE(guest__without_a_dirty_source__moves_standing_still),
 	CASE(destination__vcpus_do_not_start__guest_is_held_then_runs),
+	CASE(destination__discarded_as_vcpus_do_not_start__cont_does_not_run_it),
 	CU_TEST_INFO_NULL,
 };
 

@@ -141,7 +141,7 @@ def address_stage(stage):
     folder = "build/asan"
     if not build(stage, folder, [*SANITIZER_OPTIONS, "-Db_sanitize=address,undefined"]):
         return
-    run_tests(stage, folder, list_tests(folder, lambda suites, path: suites & {"unit", "flow"}), multiplier=4)
+    run_tests(stage, folder, list_tests(folder, lambda suites, path: suites & {"unit", "flow", "qmp", "cli"}), multiplier=4)
 
 
 def thread_wrapper():
@@ -168,7 +168,7 @@ def thread_stage(stage):
         return
     if not build(stage, folder, [*SANITIZER_OPTIONS, "-Db_sanitize=thread"]):
         return
-    threaded = re.compile(r"tests/(unit/(engine|tcp-fallback|guest)|flow)/")
+    threaded = re.compile(r"tests/(unit/(engine|tcp-fallback|guest)|flow|qmp)/")
     glib_locks = os.path.join(ROOT, folder, "tests", "libtsan-glib.so")
     run_tests(stage, folder, list_tests(folder, lambda suites, path: threaded.search(path)),
               multiplier=6, wrapper=["env", "LD_PRELOAD=" + glib_locks, *wrapper])

@@ -255,8 +255,10 @@ static void header_get__length_or_version_wrong__refused(void)
 	bytes->data[7] = 0;
 	bytes->data[2] = FERRY_RECORD_VERSION + 1;
 	CU_ASSERT_FALSE(ferry_record_get_header(bytes->data, bytes->len, &record, NULL));
+	/* One that may be skipped must not be taken for ours. */
 	bytes->data[3] = FERRY_RECORD_MAY_SKIP;
 	CU_ASSERT(ferry_record_get_header(bytes->data, bytes->len, &record, NULL));
+	CU_ASSERT_EQUAL(record.type, 0);
 }
 
 static void error_put__long_text__cut_at_a_characters_edge(void)
