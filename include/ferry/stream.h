@@ -108,8 +108,7 @@ typedef struct {
 
 /* Reads the next element's header; the body is the caller's to read, then the footer. An unknown
  * type byte is FERRY_ERROR_STREAM. A stream that ends cleanly before a type byte yields EOF with a
- * length of
- * 1 (a real EOF byte has 0). */
+ * length of 1 (a real EOF byte has 0). */
 gboolean ferry_stream_next(FerryStreamReader *reader, FerryStreamElement *element, GError **error);
 
 /* Reads a section's footer and compares its id. */

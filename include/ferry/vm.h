@@ -35,8 +35,7 @@ typedef struct {
  * Creates the guest object, in run state PRELAUNCH.
  * @machine: the machine's name; both sides must have the same. Copied.
  * @ram, @devices, @dirty: taken over, also freed by ferry_vm_free(). @dirty may be NULL for a guest
- * that
- *     never migrates away while running.
+ *     that never migrates away while running.
  * @callbacks is copied, @user borrowed.
  */
 FerryVm *ferry_vm_new(const char *machine, FerryRam *ram, FerryDevices *devices,
