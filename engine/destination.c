@@ -135,7 +135,7 @@ static gboolean serve(FerryDestination *destination, FerryListener *listener, Fe
 	FerryIncomingResult result;
 
 	publish(destination, channel);
-	result = ferry_incoming_run(destination, channel, &error);
+	result = ferry_incoming_run(destination, channel, !listener->again, &error);
 	publish(destination, NULL);
 	ferry_channel_close(channel);
 	switch (result) {
