@@ -222,6 +222,24 @@ static FerryHandoverResult wait_for_shut(FerryOutgoing *outgoing, GError **error
 	return FERRY_HANDED_OVER;
 }
 
+/* Nobody answers: it is done when every byte is where it belongs, which can be checked if it is a file. */
+static FerryHandoverResult one_way(FerryOutgoing *outgoing, GError **error)
+{
+	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
+
+	if (!outgoing->channel->ops->finish(outgoing->channel, error))
+		return FERRY_KEPT;
+	if (!outgoing->transport->stores ||
+	    !ferry_settings_get_capability(settings, FERRY_CAPABILITY_VERIFY_RAM))
+		return FERRY_HANDED_OVER;
+	if (!ferry_outgoing_read_back(outgoing, error)) {
+		ferry_progress_verified(outgoing->progress, FERRY_VERIFIED_NO);
+		return FERRY_KEPT;
+	}
+	ferry_progress_verified(outgoing->progress, FERRY_VERIFIED_YES);
+	return FERRY_HANDED_OVER;
+}
+
 FerryHandoverResult ferry_outgoing_hand_over(FerryOutgoing *outgoing, FerryOutgoingFate *fate,
 					     GError **error)
 {
@@ -233,8 +251,7 @@ FerryHandoverResult ferry_outgoing_hand_over(FerryOutgoing *outgoing, FerryOutgo
 		result = wait_for_shut(outgoing, error);
 	} else {
 		*fate = FERRY_OUTGOING_COPIED;
-		result = outgoing->channel->ops->finish(outgoing->channel, error) ? FERRY_HANDED_OVER :
-										  FERRY_KEPT;
+		result = one_way(outgoing, error);
 	}
 	if (result == FERRY_HANDED_OVER)
 		ferry_progress_resumed(outgoing->progress);

@@ -83,12 +83,6 @@ void ferry_holes_free(FerryHoles *holes)
 	g_free(holes);
 }
 
-void ferry_holes_forget(FerryHoles *holes)
-{
-	for (guint i = 0; i < holes->ram->n_blocks; i++)
-		holes->known[i].first = holes->known[i].end = 0;
-}
-
 static void know(Known *known, guint64 first, guint64 end, gboolean hole)
 {
 	known->first = first;

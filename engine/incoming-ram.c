@@ -50,6 +50,14 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 	incoming->carrier = channel->ops->carrier(channel, FERRY_PAGE_FORMAT_RUNS);
 	if (!incoming->carrier->ops->share_ram(incoming->carrier, ram, error))
 		return FALSE;
+	/* What a guest that is here already has loaded is not touched. */
+	if (!ferry_destination_enter(destination, FERRY_STATE_SETUP, FERRY_STATE_ACTIVE)) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+			    "this destination takes no guest now: its migration is in state %s",
+			    ferry_state_name(ferry_destination_state(destination)));
+		return FALSE;
+	}
+	incoming->listed = TRUE;
 	incoming->touch = ferry_first_touch_new(ram);
 	if (incoming->will_digest)
 		incoming->digest = ferry_digest_new(ram);
@@ -59,13 +67,6 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 	destination->transport = g_strdup(incoming->carrier->ops->name);
 	g_clear_pointer(&destination->error_desc, g_free);
 	g_mutex_unlock(&destination->lock);
-	if (!ferry_destination_enter(destination, FERRY_STATE_SETUP, FERRY_STATE_ACTIVE)) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
-			    "this destination takes no guest now: its migration is in state %s",
-			    ferry_state_name(ferry_destination_state(destination)));
-		return FALSE;
-	}
-	incoming->listed = TRUE;
 	return TRUE;
 }
 

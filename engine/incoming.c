@@ -52,6 +52,8 @@ static gboolean say_hello(FerryIncoming *incoming, const FerryIncomingRecord *re
 	g_autoptr(GByteArray) answer = g_byte_array_new();
 	FerryHello hello;
 
+	/* Also one that is refused for its version reads an ERROR record. */
+	incoming->ferry_peer = TRUE;
 	if (!ferry_record_get_hello(record->payload, record->length, &hello, error))
 		return FALSE;
 	if (hello.version != FERRY_PROTOCOL_VERSION || hello.page_size != FERRY_PAGE_SIZE) {
@@ -61,7 +63,6 @@ static gboolean say_hello(FerryIncoming *incoming, const FerryIncomingRecord *re
 			    hello.version, hello.page_size, FERRY_PROTOCOL_VERSION, FERRY_PAGE_SIZE);
 		return FALSE;
 	}
-	incoming->ferry_peer = TRUE;
 	memcpy(incoming->nonce, hello.nonce, FERRY_NONCE_SIZE);
 	incoming->will_digest = hello.features & FERRY_FEATURE_DIGEST;
 	hello.features &= FERRY_FEATURE_DIGEST;

@@ -157,7 +157,9 @@ static void complete(FerryOutgoing *outgoing, FerryOutgoingFate fate)
 	ferry_outgoing_hang_up(outgoing);
 	ferry_vm_outgoing_end(outgoing->vm, fate, NULL);
 	ferry_progress_end(outgoing->progress);
-	ferry_source_enter(outgoing->source, state, FERRY_STATE_COMPLETED);
+	/* A cancel that comes just now finds nothing left to cancel. */
+	if (!ferry_source_enter(outgoing->source, state, FERRY_STATE_COMPLETED))
+		ferry_source_enter(outgoing->source, FERRY_STATE_CANCELLING, FERRY_STATE_COMPLETED);
 }
 
 static void outgoing_free(FerryOutgoing *outgoing)

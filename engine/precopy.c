@@ -14,6 +14,8 @@ static FerryRoundSender sender_of(FerryOutgoing *outgoing)
 		.carrier = outgoing->carrier,
 		.holes = outgoing->round == 1 ? outgoing->holes : NULL,
 		.bucket = &outgoing->bucket,
+		/* Once the guest stands still nothing is gained by going slowly. */
+		.settings = outgoing->stopped ? NULL : ferry_vm_settings(outgoing->vm),
 		.progress = outgoing->progress,
 		.cancel = &outgoing->source->cancel,
 		.accounted = &outgoing->accounted,
@@ -137,16 +139,12 @@ void ferry_outgoing_untrack(FerryOutgoing *outgoing)
 
 gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error)
 {
-	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
 	gint64 collect_us = 0;
 
 	if (!track(outgoing, error))
 		return FALSE;
 	ferry_bitmap_set_all(outgoing->pending);
 	do {
-		ferry_token_bucket_set_rate(&outgoing->bucket,
-					    ferry_settings_get_parameter(settings,
-									 FERRY_PARAMETER_MAX_BANDWIDTH));
 		if (!run_round(outgoing, collect_us, error) || !collect(outgoing, &collect_us, error))
 			return FALSE;
 	} while (!converged(outgoing));
@@ -157,8 +155,7 @@ gboolean ferry_outgoing_last_pages(FerryOutgoing *outgoing, GError **error)
 {
 	gint64 collect_us;
 
-	/* The guest stands still: nothing is gained by going slowly. */
-	ferry_token_bucket_set_rate(&outgoing->bucket, 0);
+	outgoing->stopped = TRUE;
 	if (!collect(outgoing, &collect_us, error))
 		return FALSE;
 	return !ferry_bitmap_count(outgoing->pending) || run_round(outgoing, collect_us, error);

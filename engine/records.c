@@ -58,6 +58,9 @@ gboolean ferry_record_get_header(const guint8 *data, size_t len, FerryRecord *re
 			    record->type, version, FERRY_RECORD_VERSION);
 		return FALSE;
 	}
+	/* Its type may mean something else there: skipped as one that nobody knows. */
+	if (version != FERRY_RECORD_VERSION)
+		record->type = 0;
 	return TRUE;
 }
 

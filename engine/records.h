@@ -102,7 +102,8 @@ char *ferry_record_get_error(const guint8 *payload, size_t len);
 const char *ferry_record_name(guint16 type);
 
 /* A record's header out of its @header bytes; FERRY_ERROR_PEER if @len does not hold the whole record or its
- * version is not ours. The payload is at @data + FERRY_RECORD_HEADER. */
+ * version is not ours. One of another version that may be skipped has type 0. The payload is at @data +
+ * FERRY_RECORD_HEADER. */
 typedef struct {
 	guint16 type;
 	guint8 flags;

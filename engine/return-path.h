@@ -50,6 +50,3 @@ gboolean ferry_return_path_wait(FerryReturnPath *path, FerryReplyKind kind, gint
 /* Makes the present and every later wait fail with FERRY_ERROR_CANCELLED, and leaves the channel alone.
  * Any thread. */
 void ferry_return_path_cancel(FerryReturnPath *path);
-
-/* Whether the path is dead: an error, or the destination's end. Cheap; for loops that only write. */
-gboolean ferry_return_path_failed(FerryReturnPath *path, GError **error);

@@ -76,12 +76,23 @@ static gboolean put(const FerryRoundSender *sender, const FerryRun *run, gboolea
 	return TRUE;
 }
 
+/* The limit as it is now: one that changes in mid-round acts at once. */
+static void follow_limit(const FerryRoundSender *sender)
+{
+	guint64 limit = 0;
+
+	if (sender->settings)
+		limit = ferry_settings_get_parameter(sender->settings, FERRY_PARAMETER_MAX_BANDWIDTH);
+	ferry_token_bucket_set_rate(sender->bucket, limit);
+}
+
 /* How many pages of @want the rate allows now; waits until it is at least one. 0 is cancelled. */
 static guint64 allowed_pages(const FerryRoundSender *sender, guint64 want)
 {
 	guint64 bytes = want << FERRY_PAGE_SHIFT, got;
 
 	for (;;) {
+		follow_limit(sender);
 		got = ferry_token_bucket_take(sender->bucket, g_get_monotonic_time(), bytes);
 		if (got >= FERRY_PAGE_SIZE)
 			break;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ferry/carrier.h>
+#include <ferry/settings.h>
 #include "bitmap.h"
 #include "holes.h"
 #include "progress.h"
@@ -13,6 +14,7 @@ typedef struct {
 	FerryCarrier *carrier;
 	FerryHoles *holes;          /* non-NULL in the first round only: later pages were touched */
 	FerryTokenBucket *bucket;
+	FerrySettings *settings;    /* whose max-bandwidth holds, also while it changes; NULL: no limit */
 	FerryProgress *progress;
 	const gint *cancel;
 	guint64 *accounted;         /* the carrier's bytes that @progress knows of */

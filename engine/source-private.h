@@ -51,6 +51,7 @@ typedef struct {
 	FerryTokenBucket bucket;
 	guint64 accounted;         /* bytes of the carrier that @progress knows of */
 	gboolean tracking;
+	gboolean stopped;          /* precopy is over: the last pages go */
 	guint32 round;
 	GByteArray *out;           /* control bytes not yet written */
 } FerryOutgoing;
@@ -89,5 +90,8 @@ typedef enum {
 } FerryHandoverResult;
 FerryHandoverResult ferry_outgoing_hand_over(FerryOutgoing *outgoing, FerryOutgoingFate *fate,
 					     GError **error);
+/* Reads a stored stream back and compares it with RAM, which stands still: FERRY_ERROR_MISMATCH names the first page
+ * that differs. read-back.c */
+gboolean ferry_outgoing_read_back(FerryOutgoing *outgoing, GError **error);
 /* Tells a destination that may be READY to give up, if it can be told. */
 void ferry_outgoing_abort(FerryOutgoing *outgoing);

@@ -52,7 +52,8 @@ gboolean ferry_source_enter(FerrySource *source, FerryState from, FerryState to)
 	gboolean ok;
 
 	g_mutex_lock(&source->lock);
-	ok = source->state == from && ferry_state_allows(FERRY_SIDE_SOURCE, from, to);
+	ok = source->state == from && ferry_state_allows(FERRY_SIDE_SOURCE, from, to) &&
+	     (ferry_state_guest_may_run(to) || !ferry_vm_is_running(source->vm));
 	if (ok) {
 		source->state = to;
 		g_cond_broadcast(&source->changed);

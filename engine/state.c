@@ -38,7 +38,8 @@ static const struct {
 					   FALSE },
 	[FERRY_STATE_COMPLETED] = { "completed", AGAIN, AGAIN, FALSE },
 	[FERRY_STATE_FAILED] = { "failed", AGAIN, AGAIN, TRUE },
-	[FERRY_STATE_CANCELLING] = { "cancelling", TO(CANCELLED), 0, TRUE },
+	/* COMPLETED: the cancel came when a peer without a hand-over had the guest already. */
+	[FERRY_STATE_CANCELLING] = { "cancelling", TO(CANCELLED) | TO(COMPLETED), 0, TRUE },
 	[FERRY_STATE_CANCELLED] = { "cancelled", AGAIN, 0, TRUE },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(states) == FERRY_STATE__N);
@@ -54,7 +55,7 @@ gboolean ferry_state_allows(FerrySide side, FerryState from, FerryState to)
 	guint next = side == FERRY_SIDE_SOURCE ? states[from].source_next
 					       : states[from].destination_next;
 
-	return next & (1u << to);
+	return (next & (1u << to)) != 0;
 }
 
 gboolean ferry_state_guest_may_run(FerryState state)

@@ -43,7 +43,7 @@ gboolean ferry_vm_outgoing_end(FerryVm *vm, FerryOutgoingFate fate, GError **err
 gboolean ferry_vm_incoming_begin(FerryVm *vm, GError **error);
 
 /* Everything is loaded: takes over the run state that travelled, and runs the guest if that is running and
- * nobody asked for a stop meanwhile. */
+ * nobody asked for a stop meanwhile. Where that fails it goes on waiting. */
 gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean autostart, GError **error);
 
 /* The run state as it lies in the device "globalstate". */

@@ -357,7 +357,11 @@ gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean auto
 	} else {
 		vm->run_state = arrived;
 	}
-	vm->owner = OWNER_EMBEDDER;
+	/* Where the vCPUs did not start nobody has decided yet who runs the guest: no "cont" may do it. */
+	if (ok)
+		vm->owner = OWNER_EMBEDDER;
+	else
+		vm->run_state = FERRY_RUN_STATE_INMIGRATE;
 	g_mutex_unlock(&vm->run_lock);
 	return ok;
 }

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "write-behind.h"
 
+#include <sys/mman.h>
+
 /* More writers than this gain nothing: the kernel's page allocation is what they wait for. */
 #define WRITERS 2
 #define BUFFERS 8
+#define MEMORY (BUFFERS * FERRY_WRITE_BEHIND_BUFFER)
 
 typedef struct {
 	guint8 *bytes;
@@ -15,6 +18,7 @@ typedef struct {
 struct FerryWriteBehind {
 	FerryWriteBehindFunc write;
 	gpointer user;
+	guint8 *memory;      /* all buffers; a mapping, so that it goes back to the system at the end */
 	Buffer buffers[BUFFERS];
 	Buffer end;          /* what tells a writer to end */
 	Buffer *filling;     /* the owner's; NULL between submit and the next buffer */
@@ -60,8 +64,11 @@ FerryWriteBehind *ferry_write_behind_new(FerryWriteBehindFunc write, gpointer us
 	behind->empty = g_async_queue_new();
 	behind->full = g_async_queue_new();
 	g_mutex_init(&behind->lock);
+	behind->memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (behind->memory == MAP_FAILED)
+		g_error("no memory for %u bytes of buffers", MEMORY);
 	for (guint i = 0; i < BUFFERS; i++) {
-		behind->buffers[i].bytes = g_aligned_alloc(1, FERRY_WRITE_BEHIND_BUFFER, 4096);
+		behind->buffers[i].bytes = behind->memory + i * FERRY_WRITE_BEHIND_BUFFER;
 		g_async_queue_push(behind->empty, &behind->buffers[i]);
 	}
 	for (guint i = 0; i < WRITERS; i++)
@@ -77,8 +84,7 @@ void ferry_write_behind_free(FerryWriteBehind *behind)
 		g_async_queue_push(behind->full, &behind->end);
 	for (guint i = 0; i < WRITERS; i++)
 		g_thread_join(behind->writers[i]);
-	for (guint i = 0; i < BUFFERS; i++)
-		g_aligned_free(behind->buffers[i].bytes);
+	munmap(behind->memory, MEMORY);
 	g_async_queue_unref(behind->full);
 	g_async_queue_unref(behind->empty);
 	g_clear_error(&behind->error);

@@ -156,6 +156,7 @@ static FerryListener *file_listen(const char *uri, GCancellable *cancellable, GE
 
 const FerryTransport ferry_file_transport = {
 	.scheme = "file",
+	.stores = TRUE,
 	.connect = file_connect,
 	.listen = file_listen,
 };

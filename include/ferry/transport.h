@@ -31,6 +31,7 @@ typedef struct {
 	const char *scheme;  /* "tcp", without the colon */
 	gboolean names_place; /* a URI names a place that can be connected to again (tcp:, unix:), not one
 			       * connection (fd:) or an action (exec:, file:) */
+	gboolean stores;      /* what was written can be read back by listening on the same URI (file:) */
 
 	/* Connects; blocks until connected, @timeout_ms passed, or @cancellable. @uri is whole, with the
 	 * scheme. Errors name the URI and the system's reason. */

@@ -97,7 +97,12 @@ static void cut_shutdown(FerryChannel *channel)
 
 static gboolean cut_finish(FerryChannel *channel, GError **error)
 {
-	return cut_channel(channel)->inner->ops->finish(cut_channel(channel)->inner, error);
+	CutChannel *self = cut_channel(channel);
+	gboolean ok = self->inner->ops->finish(self->inner, error);
+
+	if (self->cutter->finished)
+		self->cutter->finished(self->cutter->user);
+	return ok;
 }
 
 static FerryCarrier *cut_carrier(FerryChannel *channel, FerryPageFormat format)

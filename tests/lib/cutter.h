@@ -19,6 +19,8 @@ typedef struct {
 	guint64 at;
 	gboolean once;   /* later connections are whole; else they are cut at @later */
 	guint64 later;
+	void (*finished)(gpointer user); /* called when a one-way channel took the last byte; NULL for nothing */
+	gpointer user;
 	/* atomics, for the test to read */
 	gint cuts;       /* how often the cut happened */
 	gint connections;

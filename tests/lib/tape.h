@@ -14,6 +14,10 @@ void tape_load(const guint8 *data, size_t len);
 
 /*
  * A transport "record:URI" for sources that keeps what goes from source to destination. The bytes of the last
- * connection are in the array that was given; borrowed.
+ * connection are in the array that was given; borrowed. What was recorded can be read back, with the byte that
+ * recorder_spoil() names changed.
  */
 const FerryTransport *const *recorder_transports(GByteArray *kept);
+
+/* The offset of the byte that is read back wrong; -1 for none. */
+void recorder_spoil(gssize offset);
