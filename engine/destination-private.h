@@ -79,8 +79,8 @@ typedef struct {
 
 /* Serves one connection to its end; @only: no other can wait behind it, so it may take its time to begin.
  * @error says why for REFUSED, FAILED and IN_DOUBT. incoming.c */
-FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryChannel *channel, gboolean only,
-				       GError **error);
+FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryChannel *channel,
+				       gboolean only, GError **error);
 
 /* A record read off the stream. incoming.c */
 typedef struct {

@@ -338,8 +338,8 @@ static FerryIncomingResult serve(FerryIncoming *incoming, gboolean only, GError 
 	return incoming->listed ? FERRY_INCOMING_FAILED : FERRY_INCOMING_REFUSED;
 }
 
-FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryChannel *channel, gboolean only,
-				       GError **error)
+FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryChannel *channel,
+				       gboolean only, GError **error)
 {
 	g_autoptr(GError) cause = NULL;
 	FerryIncomingResult result;

@@ -75,7 +75,8 @@ static gboolean pause_before_switchover(FerryOutgoing *outgoing, GError **error)
 		return moved_by_cancel(error);
 	g_mutex_lock(&source->lock);
 	while (!source->proceed && source->state == FERRY_STATE_PRE_SWITCHOVER && !lost) {
-		g_cond_wait_until(&source->changed, &source->lock, g_get_monotonic_time() + LOOK_US);
+		g_cond_wait_until(&source->changed, &source->lock,
+				  g_get_monotonic_time() + LOOK_US);
 		lost = outgoing->path && ferry_return_path_failed(outgoing->path, NULL);
 	}
 	proceed = source->state == FERRY_STATE_PRE_SWITCHOVER;
