@@ -209,7 +209,8 @@ static gboolean failed_locked(FerryReturnPath *path, FerryReplyKind kind, GError
 		return g_propagate_error(error, g_error_copy(path->error)), TRUE;
 	else if (shut && kind != FERRY_REPLY_SHUT)
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-			    "the destination ended the return path before %s", kind_names[kind]);
+			    "the destination ended the return path before %s",
+			    kind < FERRY_REPLY__N ? kind_names[kind] : "the end");
 	else
 		return FALSE;
 	return TRUE;
@@ -250,4 +251,14 @@ void ferry_return_path_cancel(FerryReturnPath *path)
 	path->cancelled = TRUE;
 	g_cond_broadcast(&path->changed);
 	g_mutex_unlock(&path->lock);
+}
+
+gboolean ferry_return_path_failed(FerryReturnPath *path, GError **error)
+{
+	gboolean failed;
+
+	g_mutex_lock(&path->lock);
+	failed = failed_locked(path, FERRY_REPLY__N, error);
+	g_mutex_unlock(&path->lock);
+	return failed;
 }

@@ -53,3 +53,6 @@ gboolean ferry_return_path_wait(FerryReturnPath *path, FerryReplyKind kind, gint
 /* Makes the present and every later wait fail with FERRY_ERROR_CANCELLED, and leaves the channel
  * alone. Any thread. */
 void ferry_return_path_cancel(FerryReturnPath *path);
+
+/* Whether no message can come any more: an error, or the destination's end. */
+gboolean ferry_return_path_failed(FerryReturnPath *path, GError **error);
