@@ -22,14 +22,14 @@ struct FerryDigest {
 	const FerryRam *ram;
 	guint64 n_chunks;
 	Chunk *chunks;
-	guint64 *block_chunks;       /* number of the first chunk of each block */
-	guint64 *digests;            /* valid where not stale, once no thread works */
-	_Atomic guint8 *stale;       /* one a chunk: set after a write, taken before reading */
-	guint64 zero_digest;         /* of a whole chunk of zeros */
-	const gint *cancel;          /* of the present pass */
-	_Atomic guint64 next;        /* the first chunk that no thread has looked at in this pass */
+	guint64 *block_chunks; /* number of the first chunk of each block */
+	guint64 *digests;      /* valid where not stale, once no thread works */
+	_Atomic guint8 *stale; /* one a chunk: set after a write, taken before reading */
+	guint64 zero_digest;   /* of a whole chunk of zeros */
+	const gint *cancel;    /* of the present pass */
+	_Atomic guint64 next;  /* the first chunk that no thread has looked at in this pass */
 	_Atomic gboolean cancelled;
-	GThread *behind;             /* the thread of catch_up(), while it may run */
+	GThread *behind; /* the thread of catch_up(), while it may run */
 	_Atomic gboolean behind_done;
 };
 
@@ -206,7 +206,8 @@ void ferry_digest_free(FerryDigest *digest)
 void ferry_digest_touched(FerryDigest *digest, const FerryRun *run)
 {
 	guint64 first = digest->block_chunks[run->block] + run->first / CHUNK_PAGES;
-	guint64 last = digest->block_chunks[run->block] + (run->first + run->pages - 1) / CHUNK_PAGES;
+	guint64 last = digest->block_chunks[run->block] +
+		       (run->first + run->pages - 1) / CHUNK_PAGES;
 
 	for (guint64 i = first; i <= last; i++)
 		atomic_store(&digest->stale[i], 1);

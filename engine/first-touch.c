@@ -22,8 +22,8 @@
 struct FerryFirstTouch {
 	const FerryRam *ram;
 	FerryBitmap *touched;
-	gint *by_file; /* one for each block; atomic: a writer may find that it cannot */
-	guint8 *bounce; /* BEHIND_MIN bytes, page-aligned: for short reads */
+	gint *by_file;            /* one for each block; atomic: a writer may find that it cannot */
+	guint8 *bounce;           /* BEHIND_MIN bytes, page-aligned: for short reads */
 	FerryWriteBehind *behind; /* from the first long read until settle(); else NULL */
 	gboolean settled;
 };
@@ -173,7 +173,8 @@ gboolean ferry_first_touch_read(FerryFirstTouch *touch, void *buf, size_t len,
 		gboolean behind = !touch->settled && len >= BEHIND_MIN;
 		size_t n = MIN(len, behind ? FERRY_WRITE_BEHIND_BUFFER : BEHIND_MIN);
 
-		if (!(behind ? read_behind : read_in_line)(touch, run.block, offset, n, read, user, error))
+		if (!(behind ? read_behind : read_in_line)(touch, run.block, offset, n, read, user,
+							   error))
 			return FALSE;
 		offset += n;
 		len -= n;

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 typedef enum {
-	BACKING_UNKNOWN, /* everything is data */
-	BACKING_FILE, /* the file's own map of holes */
+	BACKING_UNKNOWN,   /* everything is data */
+	BACKING_FILE,      /* the file's own map of holes */
 	BACKING_ANONYMOUS, /* private: what is neither present nor swapped was never written */
 } Backing;
 

@@ -19,7 +19,8 @@ gboolean ferry_incoming_take_over(FerryDestination *destination, GError **error)
 		ferry_destination_set_error(destination, NULL);
 		return TRUE;
 	}
-	/* The vCPUs did not start: nobody runs the guest, and the operator decides where it shall. */
+	/* The vCPUs did not start: nobody runs the guest, and the operator decides where it
+	 * shall. */
 	g_mutex_lock(&destination->lock);
 	destination->answer = FERRY_HANDOVER_WAITING;
 	g_mutex_unlock(&destination->lock);
@@ -53,12 +54,14 @@ static gboolean next_record(FerryIncoming *incoming, FerryIncomingRecord *record
 	do {
 		if (!ferry_stream_next(incoming->reader, &element, error))
 			return FALSE;
-		if (element.type != FERRY_SECTION_COMMAND || element.command != FERRY_COMMAND_FERRY) {
-			g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK,
-				    element.type == FERRY_SECTION_EOF ?
-					    "the source closed the connection" :
-					    "the source sent element 0x%02x instead of a decision",
-				    element.type);
+		if (element.type != FERRY_SECTION_COMMAND ||
+		    element.command != FERRY_COMMAND_FERRY) {
+			g_set_error(
+				error, FERRY_ERROR, FERRY_ERROR_LINK,
+				element.type == FERRY_SECTION_EOF
+					? "the source closed the connection"
+					: "the source sent element 0x%02x instead of a decision",
+				element.type);
 			return FALSE;
 		}
 		if (!ferry_incoming_read_record(incoming, &element, record, error))
@@ -100,7 +103,8 @@ static FerryIncomingResult committed(FerryIncoming *incoming, GError **error)
 	return told ? wait_for_done(incoming) : FERRY_INCOMING_COMPLETED;
 }
 
-static gboolean right_nonce(const FerryIncomingRecord *record, const guint8 *expected, GError **error)
+static gboolean right_nonce(const FerryIncomingRecord *record, const guint8 *expected,
+			    GError **error)
 {
 	guint8 nonce[FERRY_NONCE_SIZE];
 
@@ -157,7 +161,9 @@ static FerryIncomingResult two_phase(FerryIncoming *incoming, GError **error)
 	if (!get_ready(incoming, error))
 		return FERRY_INCOMING_FAILED;
 	if (!next_record(incoming, &record, error)) {
-		g_prefix_error(error, "the guest is loaded, but the link died before the source's decision: ");
+		g_prefix_error(
+			error,
+			"the guest is loaded, but the link died before the source's decision: ");
 		return FERRY_INCOMING_IN_DOUBT;
 	}
 	if (record.type == FERRY_RECORD_HANDOVER_ABORT &&
@@ -166,7 +172,8 @@ static FerryIncomingResult two_phase(FerryIncoming *incoming, GError **error)
 			    "the source took the guest back before the hand-over");
 		return FERRY_INCOMING_FAILED;
 	}
-	if (record.type == FERRY_RECORD_HANDOVER_COMMIT && right_nonce(&record, destination->nonce, error))
+	if (record.type == FERRY_RECORD_HANDOVER_COMMIT &&
+	    right_nonce(&record, destination->nonce, error))
 		return committed(incoming, error);
 	if (error && !*error)
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,

@@ -28,7 +28,8 @@ static gboolean same_lists(const GArray *theirs, const FerryRam *ours)
 	for (guint i = 0; i < theirs->len; i++) {
 		const FerryStreamRamBlock *block = &g_array_index(theirs, FerryStreamRamBlock, i);
 
-		if (strcmp(block->name, ours->blocks[i].name) != 0 || block->size != ours->blocks[i].size)
+		if (strcmp(block->name, ours->blocks[i].name) != 0 ||
+		    block->size != ours->blocks[i].size)
 			return FALSE;
 	}
 	return TRUE;
@@ -46,7 +47,8 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH, "RAM differs: %s", lists);
 		return FALSE;
 	}
-	/* The carrier that can receive; pages in QEMU's format are read here, but its zero pages go its way. */
+	/* The carrier that can receive; pages in QEMU's format are read here, but its zero pages go
+	 * its way. */
 	incoming->carrier = channel->ops->carrier(channel, FERRY_PAGE_FORMAT_RUNS);
 	if (!incoming->carrier->ops->share_ram(incoming->carrier, ram, error))
 		return FALSE;
@@ -70,7 +72,8 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 	return TRUE;
 }
 
-/* Page data from the stream into RAM, by the cheapest way: a FerryReadExactly over a FerryIncoming. */
+/* Page data from the stream into RAM, by the cheapest way: a FerryReadExactly over a
+ * FerryIncoming. */
 static gboolean read_pages(gpointer user, void *buf, size_t len, GError **error)
 {
 	FerryIncoming *incoming = user;
@@ -132,20 +135,23 @@ static gboolean read_body(FerryIncoming *incoming, gboolean start, GError **erro
 	return FALSE;
 }
 
-static gboolean right_section(FerryIncoming *incoming, const FerryStreamElement *element, GError **error)
+static gboolean right_section(FerryIncoming *incoming, const FerryStreamElement *element,
+			      GError **error)
 {
 	if (element->type == FERRY_SECTION_START) {
 		if (strcmp(element->name, "ram") == 0 && element->instance_id == 0 &&
 		    element->version_id == FERRY_RAM_SECTION_VERSION && !incoming->listed)
 			return TRUE;
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
-			    "offset %" G_GUINT64_FORMAT ": section '%s' (instance %u, version %u) is not "
+			    "offset %" G_GUINT64_FORMAT
+			    ": section '%s' (instance %u, version %u) is not "
 			    "known here; expected 'ram' (instance 0, version %u), once",
-			    element->offset, element->name, element->instance_id, element->version_id,
-			    FERRY_RAM_SECTION_VERSION);
+			    element->offset, element->name, element->instance_id,
+			    element->version_id, FERRY_RAM_SECTION_VERSION);
 		return FALSE;
 	}
-	if (incoming->listed && !incoming->ram_ended && element->section_id == incoming->ram_section_id)
+	if (incoming->listed && !incoming->ram_ended &&
+	    element->section_id == incoming->ram_section_id)
 		return TRUE;
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
 		    "offset %" G_GUINT64_FORMAT ": a part of section %u, which is not open here",
@@ -180,17 +186,20 @@ gboolean ferry_incoming_ram_section(FerryIncoming *incoming, const FerryStreamEl
 	}
 	if (!incoming->listed) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
-			    "offset %" G_GUINT64_FORMAT ": section 'ram' begins without a block list",
+			    "offset %" G_GUINT64_FORMAT
+			    ": section 'ram' begins without a block list",
 			    element->offset);
 		return FALSE;
 	}
 	/* Round 0 is the list: the source sends no page before it is taken. */
-	return !start || !incoming->ferry_peer || acknowledge(incoming, &(FerryRoundMark){ 0, 0 }, error);
+	return !start || !incoming->ferry_peer ||
+	       acknowledge(incoming, &(FerryRoundMark){ 0, 0 }, error);
 }
 
 /* ---- rounds between Ferry peers ---- */
 
-static gboolean begin_round(FerryIncoming *incoming, const FerryIncomingRecord *record, GError **error)
+static gboolean begin_round(FerryIncoming *incoming, const FerryIncomingRecord *record,
+			    GError **error)
 {
 	FerryRoundMark mark;
 
@@ -202,7 +211,8 @@ static gboolean begin_round(FerryIncoming *incoming, const FerryIncomingRecord *
 }
 
 /* Pages come in stream order, so at the end mark all of the round has been written into RAM. */
-static gboolean end_round(FerryIncoming *incoming, const FerryIncomingRecord *record, GError **error)
+static gboolean end_round(FerryIncoming *incoming, const FerryIncomingRecord *record,
+			  GError **error)
 {
 	FerryRoundMark mark;
 
@@ -229,7 +239,8 @@ static gboolean take_run(FerryIncoming *incoming, const FerryIncomingRecord *rec
 
 	if (!incoming->carrier->ops->receive ||
 	    !incoming->carrier->ops->receive(incoming->carrier, record->type, record->payload,
-					     record->length, read_pages, incoming, &run, &zero, error))
+					     record->length, read_pages, incoming, &run, &zero,
+					     error))
 		return FALSE;
 	incoming->round_pages += run.pages;
 	if (incoming->digest)
@@ -253,7 +264,8 @@ gboolean ferry_incoming_ram_record(FerryIncoming *incoming, const FerryIncomingR
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 		    "offset %" G_GUINT64_FORMAT ": record %s (0x%04x) does not belong here",
 		    ferry_stream_reader_offset(incoming->reader),
-		    ferry_record_name(record->type) ? ferry_record_name(record->type) : "of a carrier",
+		    ferry_record_name(record->type) ? ferry_record_name(record->type)
+						    : "of a carrier",
 		    record->type);
 	return FALSE;
 }

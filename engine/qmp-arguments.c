@@ -2,9 +2,9 @@
 #include "qmp-arguments.h"
 
 static const char *const type_names[] = {
-	[FERRY_QMP_STRING] = "string",	 [FERRY_QMP_BOOLEAN] = "boolean",
+	[FERRY_QMP_STRING] = "string",   [FERRY_QMP_BOOLEAN] = "boolean",
 	[FERRY_QMP_INTEGER] = "integer", [FERRY_QMP_NUMBER] = "number",
-	[FERRY_QMP_ARRAY] = "array",	 [FERRY_QMP_OBJECT] = "object",
+	[FERRY_QMP_ARRAY] = "array",     [FERRY_QMP_OBJECT] = "object",
 };
 
 static gboolean has_type(JsonNode *value, FerryQmpType type)

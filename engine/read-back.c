@@ -20,7 +20,8 @@ static void compare_page(ReadBack *back, const FerryRamItem *item, const guint8 
 {
 	FerryRun run = { item->block, item->offset >> FERRY_PAGE_SHIFT, 1 };
 
-	if (memcmp(ferry_run_host(ferry_vm_ram(back->outgoing->vm), &run), page, FERRY_PAGE_SIZE) == 0)
+	if (memcmp(ferry_run_host(ferry_vm_ram(back->outgoing->vm), &run), page, FERRY_PAGE_SIZE) ==
+	    0)
 		ferry_bitmap_clear_run(back->wrong, &run);
 	else
 		ferry_bitmap_set_run(back->wrong, &run);
@@ -51,7 +52,8 @@ static gboolean check_section(ReadBack *back, const FerryStreamElement *element,
 	}
 }
 
-/* Everything up to the end of RAM; the devices behind it were written by one write and are not compared. */
+/* Everything up to the end of RAM; the devices behind it were written by one write and are not
+ * compared. */
 static gboolean check_stream(ReadBack *back, GError **error)
 {
 	FerryStreamConfiguration config = { 0 };
@@ -67,7 +69,8 @@ static gboolean check_stream(ReadBack *back, GError **error)
 		if (element.type != FERRY_SECTION_START && element.type != FERRY_SECTION_PART &&
 		    element.type != FERRY_SECTION_END) {
 			g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
-				    "offset %" G_GUINT64_FORMAT ": element 0x%02x where RAM was written",
+				    "offset %" G_GUINT64_FORMAT
+				    ": element 0x%02x where RAM was written",
 				    element.offset, element.type);
 			return FALSE;
 		}
@@ -84,19 +87,22 @@ static gboolean none_wrong(ReadBack *back, GError **error)
 	if (!ferry_bitmap_next_run(back->wrong, &run, 1))
 		return TRUE;
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH,
-		    "%s: %" G_GUINT64_FORMAT " pages read back differ from RAM, the first in block '%s' at offset "
+		    "%s: %" G_GUINT64_FORMAT
+		    " pages read back differ from RAM, the first in block '%s' at offset "
 		    "0x%" G_GINT64_MODIFIER "x",
 		    back->outgoing->uri, ferry_bitmap_count(back->wrong),
-		    ferry_vm_ram(back->outgoing->vm)->blocks[run.block].name, run.first << FERRY_PAGE_SHIFT);
+		    ferry_vm_ram(back->outgoing->vm)->blocks[run.block].name,
+		    run.first << FERRY_PAGE_SHIFT);
 	return FALSE;
 }
 
 gboolean ferry_outgoing_read_back(FerryOutgoing *outgoing, GError **error)
 {
-	g_autoptr(FerryListener) listener =
-		outgoing->transport->listen(outgoing->uri, outgoing->cancellable, error);
-	g_autoptr(FerryChannel) channel =
-		listener ? listener->ops->accept(listener, outgoing->cancellable, error) : NULL;
+	g_autoptr(FerryListener)
+		listener = outgoing->transport->listen(outgoing->uri, outgoing->cancellable, error);
+	g_autoptr(FerryChannel)
+		channel = listener ? listener->ops->accept(listener, outgoing->cancellable, error)
+				   : NULL;
 	ReadBack back = { .outgoing = outgoing };
 	gboolean ok;
 

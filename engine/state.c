@@ -15,8 +15,10 @@ static const struct {
 	gboolean source_guest_on; /* may the guest run at the source in this state? */
 } states[] = {
 	[FERRY_STATE_NONE] = { "none", AGAIN, AGAIN, TRUE },
-	[FERRY_STATE_SETUP] = { "setup", TO(ACTIVE) | EARLY, TO(ACTIVE) | TO(FAILED) | TO(NONE), TRUE },
-	[FERRY_STATE_ACTIVE] = { "active", TO(PRE_SWITCHOVER) | TO(DEVICE) | TO(POSTCOPY_ACTIVE) | EARLY,
+	[FERRY_STATE_SETUP] = { "setup", TO(ACTIVE) | EARLY, TO(ACTIVE) | TO(FAILED) | TO(NONE),
+				TRUE },
+	[FERRY_STATE_ACTIVE] = { "active",
+				 TO(PRE_SWITCHOVER) | TO(DEVICE) | TO(POSTCOPY_ACTIVE) | EARLY,
 				 TO(HANDOVER) | TO(POSTCOPY_ACTIVE) | TO(COMPLETED) | TO(FAILED),
 				 TRUE },
 	[FERRY_STATE_PRE_SWITCHOVER] = { "pre-switchover", TO(DEVICE) | EARLY, 0, FALSE },

@@ -18,15 +18,15 @@ typedef struct {
 struct FerryWriteBehind {
 	FerryWriteBehindFunc write;
 	gpointer user;
-	guint8 *memory;      /* all buffers; a mapping, so that it goes back to the system at the end */
+	guint8 *memory; /* all buffers; a mapping, so that it goes back to the system at the end */
 	Buffer buffers[BUFFERS];
-	Buffer end;          /* what tells a writer to end */
-	Buffer *filling;     /* the owner's; NULL between submit and the next buffer */
-	GAsyncQueue *empty;  /* of Buffer; all of them are here when nothing is under way */
+	Buffer end;         /* what tells a writer to end */
+	Buffer *filling;    /* the owner's; NULL between submit and the next buffer */
+	GAsyncQueue *empty; /* of Buffer; all of them are here when nothing is under way */
 	GAsyncQueue *full;
 	GThread *writers[WRITERS];
 	GMutex lock;
-	GError *error;       /* the first; guarded by lock */
+	GError *error; /* the first; guarded by lock */
 };
 
 static void keep_error(FerryWriteBehind *behind, GError *error)
@@ -47,8 +47,8 @@ static gpointer writer_thread(gpointer data)
 	while ((buffer = g_async_queue_pop(behind->full)) != &behind->end) {
 		GError *error = NULL;
 
-		if (!behind->write(behind->user, buffer->block, buffer->offset, buffer->bytes, buffer->len,
-				   &error))
+		if (!behind->write(behind->user, buffer->block, buffer->offset, buffer->bytes,
+				   buffer->len, &error))
 			keep_error(behind, error);
 		g_async_queue_push(behind->empty, buffer);
 	}
@@ -64,7 +64,8 @@ FerryWriteBehind *ferry_write_behind_new(FerryWriteBehindFunc write, gpointer us
 	behind->empty = g_async_queue_new();
 	behind->full = g_async_queue_new();
 	g_mutex_init(&behind->lock);
-	behind->memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	behind->memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			      0);
 	if (behind->memory == MAP_FAILED)
 		g_error("no memory for %u bytes of buffers", MEMORY);
 	for (guint i = 0; i < BUFFERS; i++) {

@@ -257,9 +257,9 @@ static const FerryVmstate regs_vmstate = {
 	.minimum_version_id = 1,
 	.fields =
 		(const FerryVmstateField[]){
-			REG(rax), REG(rbx), REG(rcx),	 REG(rdx),	    REG(rsi),
-			REG(rdi), REG(rsp), REG(rbp),	 REG(r8),	    REG(r9),
-			REG(r10), REG(r11), REG(r12),	 REG(r13),	    REG(r14),
+			REG(rax), REG(rbx), REG(rcx),    REG(rdx),          REG(rsi),
+			REG(rdi), REG(rsp), REG(rbp),    REG(r8),           REG(r9),
+			REG(r10), REG(r11), REG(r12),    REG(r13),          REG(r14),
 			REG(r15), REG(rip), REG(rflags), FERRY_VMSTATE_END,
 		},
 };

@@ -85,7 +85,7 @@ typedef struct {
 struct FerryKvm {
 	FerryMachine machine;
 	int kvm_fd, vm_fd;
-	gsize run_size;		  /* bytes of the mapping behind FerryKvmVcpu.run */
+	gsize run_size;           /* bytes of the mapping behind FerryKvmVcpu.run */
 	struct kvm_cpuid2 *cpuid; /* what the host's KVM supports */
 	FerryKvmVcpu vcpu[FERRY_VCPUS_MAX];
 };

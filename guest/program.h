@@ -28,15 +28,15 @@
 #define FERRY_AT_PML4 0x2000u
 #define FERRY_AT_PDPT 0x3000u
 #define FERRY_AT_MAILBOX 0x8000u  /* a page for each vCPU */
-#define FERRY_AT_STACK 0x10000u	  /* a page for each vCPU */
+#define FERRY_AT_STACK 0x10000u   /* a page for each vCPU */
 #define FERRY_AT_PROGRAM 0x18000u /* also in kvm-program.ld */
 #define FERRY_PROGRAM_MAX 0x8000u /* bytes */
-#define FERRY_AT_PD 0x20000u	  /* a page directory for each GiB */
+#define FERRY_AT_PD 0x20000u      /* a page directory for each GiB */
 
 /* ---- the two ports of the clock device ---- */
 
 #define FERRY_PORT_DOORBELL 0x10u /* in, 32 bits: FERRY_DOORBELL_BEAT | number of pages */
-#define FERRY_PORT_BEAT 0x14u	  /* out, 32 bits: the low half of the new heartbeat */
+#define FERRY_PORT_BEAT 0x14u     /* out, 32 bits: the low half of the new heartbeat */
 #define FERRY_DOORBELL_BEAT 0x80000000u
 #define FERRY_DOORBELL_PAGES 0x7fffffffu
 
@@ -61,7 +61,7 @@ typedef struct {
 /* What a vCPU keeps outside of RAM: in the KVM guest five registers, in the process guest this. */
 typedef struct {
 	uint64_t progress; /* pages written since the guest was made */
-	uint64_t beat;	   /* heartbeats */
+	uint64_t beat;     /* heartbeats */
 	uint64_t bursts;   /* answers of the doorbell */
 	uint64_t faults;   /* what the program itself found wrong */
 	uint64_t cookie;   /* constant: ferry_program_cookie() */
@@ -71,9 +71,9 @@ typedef struct {
 typedef struct {
 	FerrySlice slice;
 	uint64_t cookie;
-	uint64_t beat;		 /* stored by the vCPU just before its register changes */
-	uint64_t device_bursts;	 /* stored by the clock device, which counts on its own */
-	uint64_t fault_address;	 /* of the last bad page; else 0 */
+	uint64_t beat;           /* stored by the vCPU just before its register changes */
+	uint64_t device_bursts;  /* stored by the clock device, which counts on its own */
+	uint64_t fault_address;  /* of the last bad page; else 0 */
 	uint64_t fault_sequence; /* the one that was expected there */
 } FerryMailbox;
 

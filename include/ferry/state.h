@@ -13,11 +13,13 @@ typedef enum {
 	FERRY_STATE_NONE,
 	FERRY_STATE_SETUP,
 	FERRY_STATE_ACTIVE,
-	FERRY_STATE_PRE_SWITCHOVER,  /* guest stopped, waits for migrate-continue */
-	FERRY_STATE_DEVICE,          /* guest stopped, last pages and device state on their way */
-	FERRY_STATE_HANDOVER,        /* source: committed, never resumes by itself.
-				      * destination: everything loaded, waits for the commit */
-	FERRY_STATE_HANDOVER_LOST,   /* the link died in handover: RAM kept, guest paused, asks again */
+	FERRY_STATE_PRE_SWITCHOVER, /* guest stopped, waits for migrate-continue */
+	FERRY_STATE_DEVICE,         /* guest stopped, last pages and device state on their way */
+	/* source: committed, never resumes by itself. destination: everything loaded, waits for the
+	 * commit */
+	FERRY_STATE_HANDOVER,
+	/* the link died in handover: RAM kept, guest paused, asks again */
+	FERRY_STATE_HANDOVER_LOST,
 	FERRY_STATE_POSTCOPY_ACTIVE,
 	FERRY_STATE_POSTCOPY_PAUSED,
 	FERRY_STATE_POSTCOPY_RECOVER,

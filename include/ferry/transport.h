@@ -12,9 +12,9 @@ G_BEGIN_DECLS
 typedef struct FerryListener FerryListener;
 
 typedef struct {
-	/* Waits for one connection, for ever; @cancellable ends the wait with FERRY_ERROR_CANCELLED.
-	 * A listener of a file, fd or command gives its channel once and then fails with
-	 * FERRY_ERROR_STATE. One thread at a time. */
+	/* Waits for one connection, for ever; @cancellable ends the wait with
+	 * FERRY_ERROR_CANCELLED. A listener of a file, fd or command gives its channel once and
+	 * then fails with FERRY_ERROR_STATE. One thread at a time. */
 	FerryChannel *(*accept)(FerryListener *listener, GCancellable *cancellable, GError **error);
 
 	/* Closes and frees; removes the socket file that a unix: listener made. */
@@ -23,18 +23,20 @@ typedef struct {
 
 struct FerryListener {
 	const FerryListenerOps *ops;
-	char *uri;       /* what a source must be given to reach it: the real port in place of 0 */
-	gboolean again;  /* accept() can give a second connection (tcp:, unix:) */
+	char *uri;      /* what a source must be given to reach it: the real port in place of 0 */
+	gboolean again; /* accept() can give a second connection (tcp:, unix:) */
 };
 
 typedef struct {
-	const char *scheme;  /* "tcp", without the colon */
-	gboolean names_place; /* a URI names a place that can be connected to again (tcp:, unix:), not one
-			       * connection (fd:) or an action (exec:, file:) */
-	gboolean stores;      /* what was written can be read back by listening on the same URI (file:) */
+	const char *scheme; /* "tcp", without the colon */
+	/* a URI names a place that can be connected to again (tcp:, unix:), not one connection
+	 * (fd:) or an action (exec:, file:) */
+	gboolean names_place;
+	/* what was written can be read back by listening on the same URI (file:) */
+	gboolean stores;
 
-	/* Connects; blocks until connected, @timeout_ms passed, or @cancellable. @uri is whole, with the
-	 * scheme. Errors name the URI and the system's reason. */
+	/* Connects; blocks until connected, @timeout_ms passed, or @cancellable. @uri is whole,
+	 * with the scheme. Errors name the URI and the system's reason. */
 	FerryChannel *(*connect)(const char *uri, guint timeout_ms, GCancellable *cancellable,
 				 GError **error);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The link breaks at every byte of the conversation, in both directions. Whatever happens: the guest never runs on
- * two sides, and in the end it runs on exactly one, or is held on a side that says so.
+ * The link breaks at every byte of the conversation, in both directions. Whatever happens: the
+ * guest never runs on two sides, and in the end it runs on exactly one, or is held on a side that
+ * says so.
  */
 #include "cutter.h"
 #include "harness.h"
@@ -147,8 +148,8 @@ static void cut_everywhere(CutWhere where, guint64 bytes, guint64 tail, guint64 
 		bad += !survives(where, at, once, &completed);
 		completed_count += completed;
 	}
-	printf("# %u cuts in %" G_GUINT64_FORMAT " bytes, %u migrations completed all the same\n", cuts, bytes,
-	       completed_count);
+	printf("# %u cuts in %" G_GUINT64_FORMAT " bytes, %u migrations completed all the same\n",
+	       cuts, bytes, completed_count);
 	CU_ASSERT_EQUAL(bad, 0);
 }
 
@@ -224,7 +225,8 @@ static void doubt__another_guest_comes__refused_and_nothing_changes(void)
 	CU_ASSERT(ferry_source_migrate(other->source, pair.uri, NULL));
 	CU_ASSERT_EQUAL(ferry_source_wait(other->source), FERRY_STATE_FAILED);
 	CU_ASSERT(g_atomic_int_get(&other->running));
-	CU_ASSERT(ferry_destination_resolve(pair.destination->destination, FERRY_RESOLVE_RUN_HERE, NULL));
+	CU_ASSERT(ferry_destination_resolve(pair.destination->destination, FERRY_RESOLVE_RUN_HERE,
+					    NULL));
 	CU_ASSERT_EQUAL(ferry_vm_run_state(pair.destination->vm), FERRY_RUN_STATE_PAUSED);
 	CU_ASSERT_FALSE(g_atomic_int_get(&pair.destination->running));
 	mini_guest_free(other);
@@ -236,7 +238,8 @@ static void cancel(gpointer user)
 	ferry_source_cancel(((Pair *)user)->source->source);
 }
 
-/* A peer that knows no hand-over has the guest: it is too late, and the migration ends all the same. */
+/* A peer that knows no hand-over has the guest: it is too late, and the migration ends all the
+ * same. */
 static void cancel__comes_when_all_is_written__completed(void)
 {
 	g_autofree char *dir = g_dir_make_tmp("ferry-cut-XXXXXX", NULL);
@@ -244,8 +247,8 @@ static void cancel__comes_when_all_is_written__completed(void)
 	g_autofree char *uri = g_strconcat("cut:file:", path, NULL);
 	Pair pair = { .cutter = { .finished = cancel, .user = &pair } };
 
-	pair.source = mini_guest_new(&(MiniGuestConfig){ .ram_size = 256 << 10,
-							 .transports = cutter_transports(&pair.cutter) });
+	pair.source = mini_guest_new(&(MiniGuestConfig){
+		.ram_size = 256 << 10, .transports = cutter_transports(&pair.cutter) });
 	CU_ASSERT(ferry_vm_start(pair.source->vm, NULL));
 	CU_ASSERT(ferry_source_migrate(pair.source->source, uri, NULL));
 	CU_ASSERT(mini_guest_await(source_completed, &pair, SETTLE_MS));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The public API end to end, in one process: a guest moves over every transport, and what must not move it. */
+/* The public API end to end, in one process: a guest moves over every transport, and what must not
+ * move it. */
 #include "harness.h"
 #include "mini-guest.h"
 #include "tape.h"
@@ -68,7 +69,8 @@ static gboolean wrote(gpointer user)
 /* Moves a writing guest that arrives stopped, so that both sides can be compared byte by byte. */
 static void check_move(const char *listen, const char *connect)
 {
-	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE }, &(MiniGuestConfig){ .write = TRUE });
+	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE },
+			     &(MiniGuestConfig){ .write = TRUE });
 	g_autofree char *uri = NULL;
 
 	start(pair.source);
@@ -137,7 +139,8 @@ static void guest__saved_to_a_file_and_loaded__ram_is_the_same(void)
 	CU_ASSERT_EQUAL(status.verified, FERRY_VERIFIED_YES);
 	ferry_migration_status_clear(&status);
 	listening = mini_guest_listen(pair.destination, uri);
-	CU_ASSERT_EQUAL(ferry_destination_wait(pair.destination->destination), FERRY_STATE_COMPLETED);
+	CU_ASSERT_EQUAL(ferry_destination_wait(pair.destination->destination),
+			FERRY_STATE_COMPLETED);
 	CU_ASSERT(mini_guest_same_ram(pair.source, pair.destination));
 	/* What is only saved may go on here. */
 	CU_ASSERT(ferry_vm_start(pair.source->vm, NULL));
@@ -149,7 +152,8 @@ static void guest__saved_to_a_file_and_loaded__ram_is_the_same(void)
 static void file__read_back_with_a_wrong_byte__save_fails_and_guest_runs_on(void)
 {
 	g_autoptr(GByteArray) kept = g_byte_array_new();
-	MiniGuest *guest = mini_guest_new(&(MiniGuestConfig){ .transports = recorder_transports(kept) });
+	MiniGuest *guest = mini_guest_new(
+		&(MiniGuestConfig){ .transports = recorder_transports(kept) });
 	FerryMigrationStatus status;
 
 	memset(guest->ram, 0x5a, guest->size);
@@ -188,7 +192,8 @@ static void guest__paused__arrives_paused(void)
 
 static void guest__running__runs_there_and_never_here_again(void)
 {
-	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE }, &(MiniGuestConfig){ .write = TRUE });
+	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE },
+			     &(MiniGuestConfig){ .write = TRUE });
 	g_autofree char *uri = mini_guest_listen(pair.destination, "tcp:127.0.0.1:0");
 	g_autoptr(GError) error = NULL;
 
@@ -205,7 +210,8 @@ static void guest__running__runs_there_and_never_here_again(void)
 
 static void guest__there_and_back_ten_times__goes_on(void)
 {
-	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE }, &(MiniGuestConfig){ .write = TRUE });
+	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE },
+			     &(MiniGuestConfig){ .write = TRUE });
 	guint64 last = 0;
 
 	start(pair.source);
@@ -235,14 +241,16 @@ static void ram__verified__status_says_so(void)
 	CU_ASSERT_EQUAL(status.verified, FERRY_VERIFIED_YES);
 	CU_ASSERT_EQUAL(status.ram.remaining, 0);
 	CU_ASSERT(status.ram.normal + status.ram.duplicate >= status.ram.total >> FERRY_PAGE_SHIFT);
-	CU_ASSERT(status.n_rounds >= 1 && status.rounds[0].dirty_pages == status.ram.total >> FERRY_PAGE_SHIFT);
+	CU_ASSERT(status.n_rounds >= 1 &&
+		  status.rounds[0].dirty_pages == status.ram.total >> FERRY_PAGE_SHIFT);
 	ferry_migration_status_clear(&status);
 	pair_free(&pair);
 }
 
 /* ---- refusals ---- */
 
-/* The migration fails with both words in its reason, the source guest runs on, and so does the listening. */
+/* The migration fails with both words in its reason, the source guest runs on, and so does the
+ * listening. */
 static void check_refused(const MiniGuestConfig *there, const char *ours, const char *theirs)
 {
 	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE }, there);
@@ -282,7 +290,8 @@ static char *answer_to_hello(guint32 version, guint32 page_size)
 {
 	MiniGuest *guest = mini_guest_new(&(MiniGuestConfig){ 0 });
 	g_autofree char *uri = mini_guest_listen(guest, "tcp:127.0.0.1:0");
-	FerryChannel *channel = ferry_transport_find(ferry_transports(), uri, NULL)->connect(uri, 5000, NULL, NULL);
+	FerryChannel *channel =
+		ferry_transport_find(ferry_transports(), uri, NULL)->connect(uri, 5000, NULL, NULL);
 	g_autoptr(GByteArray) out = g_byte_array_new(), record = g_byte_array_new();
 	GString *answer = g_string_new(NULL);
 	guint8 ping[4], bytes[512], nonce[16] = { 1 };
@@ -303,7 +312,8 @@ static char *answer_to_hello(guint32 version, guint32 page_size)
 	CU_ASSERT(ferry_channel_write_all(channel, out->data, out->len, NULL));
 	while ((n = channel->ops->read(channel, &iov, 1, NULL)) > 0)
 		for (gssize i = 0; i < n; i++)
-			g_string_append_c(answer, bytes[i] >= ' ' && bytes[i] < 127 ? bytes[i] : '.');
+			g_string_append_c(answer,
+					  bytes[i] >= ' ' && bytes[i] < 127 ? bytes[i] : '.');
 	ferry_channel_close(channel);
 	CU_ASSERT_EQUAL(ferry_destination_state(guest->destination), FERRY_STATE_SETUP);
 	mini_guest_free(guest);
@@ -386,7 +396,8 @@ static void connection__garbage__destination_goes_on_listening(void)
 	guint8 byte;
 	struct iovec iov = { &byte, 1 };
 
-	CU_ASSERT(stranger && ferry_channel_write_all(stranger, "GET / HTTP/1.1\r\n\r\n", 18, NULL));
+	CU_ASSERT(stranger &&
+		  ferry_channel_write_all(stranger, "GET / HTTP/1.1\r\n\r\n", 18, NULL));
 	while (stranger && stranger->ops->read(stranger, &iov, 1, NULL) > 0)
 		;
 	ferry_channel_close(stranger);
@@ -409,7 +420,8 @@ static gboolean in_active(gpointer user)
 
 static gboolean destination_failed(gpointer user)
 {
-	return ferry_destination_state(((Pair *)user)->destination->destination) == FERRY_STATE_FAILED;
+	return ferry_destination_state(((Pair *)user)->destination->destination) ==
+	       FERRY_STATE_FAILED;
 }
 
 /* Cancels where @where holds; how long it took, microseconds. */
@@ -428,7 +440,8 @@ static gint64 cancel_in(Pair *pair, const char *uri, gboolean (*where)(gpointer)
 static void check_cancel(gboolean pause_before, guint64 bandwidth, gboolean (*where)(gpointer))
 {
 	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE }, &(MiniGuestConfig){ 0 });
-	g_autofree char *uri = mini_guest_listen(pair.destination, "tcp:127.0.0.1:0"), *again = NULL;
+	g_autofree char *uri = mini_guest_listen(pair.destination, "tcp:127.0.0.1:0"),
+			*again = NULL;
 	gint64 took;
 
 	start(pair.source);
@@ -533,7 +546,8 @@ static void destination__vcpus_do_not_start__guest_is_held_then_runs(void)
 	CU_ASSERT_FALSE(g_atomic_int_get(&pair.source->running));
 	g_atomic_int_set(&pair.destination->refuse_resume, 0);
 	/* The source goes on asking, and the next answer is that it runs. */
-	CU_ASSERT_EQUAL(ferry_destination_wait(pair.destination->destination), FERRY_STATE_HANDOVER_LOST);
+	CU_ASSERT_EQUAL(ferry_destination_wait(pair.destination->destination),
+			FERRY_STATE_HANDOVER_LOST);
 	ferry_source_resolve(pair.source->source, FERRY_RESOLVE_RETRY, NULL);
 	while (ferry_source_state(pair.source->source) == FERRY_STATE_HANDOVER_LOST)
 		g_usleep(1000);
@@ -559,7 +573,8 @@ static gboolean discarded(gpointer user)
 static void destination__discarded_as_vcpus_do_not_start__cont_does_not_run_it(void)
 {
 	Pair pair = pair_new(&(MiniGuestConfig){ 0 }, &(MiniGuestConfig){ 0 });
-	g_autofree char *uri = mini_guest_listen(pair.destination, "tcp:127.0.0.1:0"), *again = NULL;
+	g_autofree char *uri = mini_guest_listen(pair.destination, "tcp:127.0.0.1:0"),
+			*again = NULL;
 
 	start(pair.source);
 	g_atomic_int_set(&pair.destination->refuse_resume, 1);

@@ -24,6 +24,13 @@ def use(path):
     FERRY = os.path.abspath(path)
 
 
+def is_sanitized():
+    """Whether `ferry` is built with a sanitizer: slower, and larger."""
+    with open(FERRY, "rb") as program:
+        text = program.read()
+    return b"__asan_init" in text or b"__tsan_init" in text
+
+
 class QmpError(Exception):
     def __init__(self, error):
         super().__init__(f"{error.get('class')}: {error.get('desc')}")
@@ -109,6 +116,7 @@ class Monitor:
 
     def __init__(self, place, name, *options, ram="64M", pass_fds=()):
         self.name = name
+        self.ram = ram
         self.log_path = place.file(name + ".log")
         self.qmp_path = place.file(name + ".qmp")
         self.log = open(self.log_path, "w")

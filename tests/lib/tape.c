@@ -192,7 +192,8 @@ static gssize record_write(FerryChannel *channel, const struct iovec *iov, int n
 	return keep(iov, n, inner_of(channel)->ops->write(inner_of(channel), iov, n, error));
 }
 
-static gssize record_try_write(FerryChannel *channel, const struct iovec *iov, int n, GError **error)
+static gssize record_try_write(FerryChannel *channel, const struct iovec *iov, int n,
+			       GError **error)
 {
 	return keep(iov, n, inner_of(channel)->ops->try_write(inner_of(channel), iov, n, error));
 }
@@ -239,7 +240,8 @@ static FerryChannel *record_connect(const char *uri, guint timeout_ms, GCancella
 				    GError **error)
 {
 	const char *inner_uri = uri + strlen("record:");
-	const FerryTransport *transport = ferry_transport_find(ferry_transports(), inner_uri, error);
+	const FerryTransport *transport = ferry_transport_find(ferry_transports(), inner_uri,
+							       error);
 	FerryChannel *inner;
 	Recorder *self;
 

@@ -14,8 +14,8 @@ typedef struct {
 	FerryRam *ram;
 	guint8 *host;
 	int fd;
-	guint64 state; /* of the stream's bytes */
-	guint64 left; /* bytes until the stream breaks */
+	guint64 state;    /* of the stream's bytes */
+	guint64 left;     /* bytes until the stream breaks */
 	guint64 into_ram; /* bytes that were read straight into RAM */
 } Fixture;
 

@@ -29,7 +29,7 @@ static void set_up(Fixture *f, Kind kind, guint64 size)
 	if (kind == MEMFD)
 		CU_ASSERT_EQUAL(ftruncate(f->fd, (off_t)(size + FERRY_PAGE_SIZE)), 0);
 	f->host = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		       kind == MEMFD	? MAP_SHARED
+		       kind == MEMFD    ? MAP_SHARED
 		       : kind == SHARED ? MAP_SHARED | anonymous
 					: MAP_PRIVATE | anonymous,
 		       f->fd, kind == MEMFD ? FERRY_PAGE_SIZE : 0);

@@ -26,7 +26,8 @@ static void put_hello(GByteArray *out)
 	ferry_record_put_hello(out, &hello);
 }
 
-/* The lines of the block of examples in docs/protocol.md, with the arguments of the put that their type has. */
+/* The lines of the block of examples in docs/protocol.md, with the arguments of the put that their
+ * type has. */
 static const struct {
 	const char *name;
 	guint16 type;
@@ -185,8 +186,8 @@ static const struct {
 	const char *example;
 	Get get;
 } types[] = {
-	{ "HELLO", get_hello },	 { "ROUND_BEGIN 3", get_round }, { "READY, digest", get_digest },
-	{ "COMMIT", get_nonce }, { "RUNNING", get_running },	 { "STATE runs", get_answer },
+	{ "HELLO", get_hello },  { "ROUND_BEGIN 3", get_round }, { "READY, digest", get_digest },
+	{ "COMMIT", get_nonce }, { "RUNNING", get_running },     { "STATE runs", get_answer },
 };
 
 static void record_get__whole_payload__passes(void)

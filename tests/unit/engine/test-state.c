@@ -40,7 +40,8 @@ static void source__before_the_commit__can_be_cancelled(void)
 
 static void source__failed_or_cancelled__guest_may_run_and_next_may_begin(void)
 {
-	static const FerryState ends[] = { FERRY_STATE_NONE, FERRY_STATE_FAILED, FERRY_STATE_CANCELLED };
+	static const FerryState ends[] = { FERRY_STATE_NONE, FERRY_STATE_FAILED,
+					   FERRY_STATE_CANCELLED };
 
 	for (guint i = 0; i < G_N_ELEMENTS(ends); i++) {
 		CU_ASSERT_TRUE(ferry_state_guest_may_run(ends[i]));
