@@ -32,8 +32,8 @@
 
 typedef struct {
 	FerryFdChannel fds; /* first */
-	pid_t pid; /* leads its group. Reaped by close() alone, so the number stays ours */
-	int pidfd; /* readable once the command exited. Owned */
+	pid_t pid;          /* leads its group. Reaped by close() alone, so the number stays ours */
+	int pidfd;          /* readable once the command exited. Owned */
 } ExecChannel;
 
 /* Waits for the exit until @timeout_us passed or shutdown(); -1 is for ever. */

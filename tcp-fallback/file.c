@@ -17,8 +17,8 @@
  */
 typedef struct {
 	FerryFdChannel fds; /* first */
-	char *temporary; /* what is written; NULL for a load, a special file, or once renamed */
-	char *path; /* what it becomes */
+	char *temporary;    /* what is written; NULL for a load, a special file, or once renamed */
+	char *path;         /* what it becomes */
 } FileChannel;
 
 static gboolean sync_directory_of(const char *path, GError **error)
@@ -156,6 +156,7 @@ static FerryListener *file_listen(const char *uri, GCancellable *cancellable, GE
 
 const FerryTransport ferry_file_transport = {
 	.scheme = "file",
+	.stores = TRUE,
 	.connect = file_connect,
 	.listen = file_listen,
 };

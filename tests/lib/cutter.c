@@ -39,7 +39,8 @@ static int clip(const struct iovec *iov, int n, struct iovec *out, guint64 left)
 }
 
 static gssize pass(CutChannel *self, CutWhere where, guint64 *count, const struct iovec *iov, int n,
-		   gssize (*op)(FerryChannel *, const struct iovec *, int, GError **), GError **error)
+		   gssize (*op)(FerryChannel *, const struct iovec *, int, GError **),
+		   GError **error)
 {
 	struct iovec some[1024];
 	gssize done;
@@ -82,7 +83,8 @@ static gssize cut_try_write(FerryChannel *channel, const struct iovec *iov, int 
 {
 	CutChannel *self = cut_channel(channel);
 
-	return pass(self, CUT_FORTH, &self->cutter->forth, iov, n, self->inner->ops->try_write, error);
+	return pass(self, CUT_FORTH, &self->cutter->forth, iov, n, self->inner->ops->try_write,
+		    error);
 }
 
 static void cut_wait(FerryChannel *channel, gint64 timeout_us)
@@ -97,7 +99,12 @@ static void cut_shutdown(FerryChannel *channel)
 
 static gboolean cut_finish(FerryChannel *channel, GError **error)
 {
-	return cut_channel(channel)->inner->ops->finish(cut_channel(channel)->inner, error);
+	CutChannel *self = cut_channel(channel);
+	gboolean ok = self->inner->ops->finish(self->inner, error);
+
+	if (self->cutter->finished)
+		self->cutter->finished(self->cutter->user);
+	return ok;
 }
 
 static FerryCarrier *cut_carrier(FerryChannel *channel, FerryPageFormat format)
@@ -124,10 +131,11 @@ static const FerryChannelOps ops = {
 	.close = cut_close,
 };
 
-static FerryChannel *cut_connect(const char *uri, guint timeout_ms, GCancellable *cancellable, GError **error)
+static FerryChannel *cut_connect(const char *uri, guint timeout_ms, GCancellable *cancellable,
+				 GError **error)
 {
-	const FerryTransport *transport =
-		ferry_transport_find(ferry_transports(), uri + strlen("cut:"), error);
+	const FerryTransport *transport = ferry_transport_find(ferry_transports(),
+							       uri + strlen("cut:"), error);
 	FerryChannel *inner;
 	CutChannel *self;
 

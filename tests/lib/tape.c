@@ -144,6 +144,20 @@ const FerryTransport *const *tape_transports(const guint8 *data, size_t len)
 /* ---- recording ---- */
 
 static GByteArray *record_into;
+static gssize spoil = -1;
+
+void recorder_spoil(gssize offset)
+{
+	spoil = offset;
+}
+
+static FerryListener *record_listen(const char *uri, GCancellable *cancellable, GError **error)
+{
+	if (spoil >= 0)
+		record_into->data[spoil] ^= 1;
+	tape_load(record_into->data, record_into->len);
+	return tape_listen(uri, cancellable, error);
+}
 
 typedef struct {
 	FerryChannel channel;
@@ -178,7 +192,8 @@ static gssize record_write(FerryChannel *channel, const struct iovec *iov, int n
 	return keep(iov, n, inner_of(channel)->ops->write(inner_of(channel), iov, n, error));
 }
 
-static gssize record_try_write(FerryChannel *channel, const struct iovec *iov, int n, GError **error)
+static gssize record_try_write(FerryChannel *channel, const struct iovec *iov, int n,
+			       GError **error)
 {
 	return keep(iov, n, inner_of(channel)->ops->try_write(inner_of(channel), iov, n, error));
 }
@@ -225,7 +240,8 @@ static FerryChannel *record_connect(const char *uri, guint timeout_ms, GCancella
 				    GError **error)
 {
 	const char *inner_uri = uri + strlen("record:");
-	const FerryTransport *transport = ferry_transport_find(ferry_transports(), inner_uri, error);
+	const FerryTransport *transport = ferry_transport_find(ferry_transports(), inner_uri,
+							       error);
 	FerryChannel *inner;
 	Recorder *self;
 
@@ -242,7 +258,10 @@ static FerryChannel *record_connect(const char *uri, guint timeout_ms, GCancella
 
 const FerryTransport *const *recorder_transports(GByteArray *kept)
 {
-	static const FerryTransport transport = { .scheme = "record", .connect = record_connect };
+	static const FerryTransport transport = { .scheme = "record",
+						  .stores = TRUE,
+						  .connect = record_connect,
+						  .listen = record_listen };
 	static const FerryTransport *const table[] = { &transport, NULL };
 
 	record_into = kept;

@@ -19,7 +19,7 @@ QmpHost *qmp_host_new(void)
 
 	host->folder = g_dir_make_tmp("ferry-qmp-XXXXXX", NULL);
 	host->address = g_strdup_printf("unix:%s/qmp", host->folder);
-	host->guest = mini_guest_new(&(MiniGuestConfig){ .write = TRUE });
+	host->guest = mini_guest_new(&(MiniGuestConfig){ 0 });
 	host->qmp = ferry_qmp_new(host->guest->vm, host->guest->source, host->guest->destination);
 	if (!ferry_qmp_listen(host->qmp, host->address, NULL))
 		g_assert_not_reached();

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The QMP server over a real socket: clients, events, descriptors, and migrations with a real guest. */
+/* The QMP server over a real socket: clients, events, descriptors, and migrations with a real
+ * guest. */
 #include "harness.h"
 #include "qmp-peer.h"
 
@@ -275,7 +276,8 @@ static void fds__named_replaced_closed__and_none_left_open(void)
 	qmp_peer_send(passer, "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"b\"}}", fd);
 	qmp_peer_free(passer);
 	close(fd);
-	/* The server learns of the end in its own time; an answer of the other client comes after it. */
+	/* The server learns of the end in its own time; an answer of the other client comes after
+	 * it. */
 	while (open_descriptors() > before)
 		CU_ASSERT(qmp_answers(peer, "{\"execute\":\"stop\"}", "{\"return\":{}}"));
 	DONE();

@@ -117,7 +117,7 @@ static void next_run__empty__ends_at_once(void)
 typedef struct {
 	FerryBitmap *shared;
 	gint marked; /* atomic: generations that are set */
-	gint moved; /* atomic: generations that were taken */
+	gint moved;  /* atomic: generations that were taken */
 } Marking;
 
 /* All bits are in one word, so that the two threads meet at it. */

@@ -30,8 +30,8 @@ typedef struct {
 	guint64 size;
 	int fd;
 	int random_fd; /* /dev/urandom, for read(2) into RAM */
-	gint quit; /* atomic */
-	gint writes; /* atomic */
+	gint quit;     /* atomic */
+	gint writes;   /* atomic */
 	GThread *writers[WRITERS];
 } Fixture;
 

@@ -12,7 +12,7 @@
 typedef struct {
 	FerryChannel base;
 	GByteArray *written;
-	size_t each; /* bytes that one write takes at most */
+	size_t each;   /* bytes that one write takes at most */
 	gint64 budget; /* bytes until it would block; -1: never */
 	guint writes;
 	size_t largest; /* bytes taken by one write */
