@@ -4,8 +4,8 @@
 #include <sys/resource.h>
 #include "watchdog.h"
 
-/* A connection that has not brought a block list by then is no source: others may wait behind it. One that was
- * there before the source, such as a descriptor or a command, is waited for. */
+/* A connection that has not brought a block list by then is no source: others may wait behind it.
+ * One that was there before its source, such as a descriptor or a command, is waited for. */
 #define GREETING_US (15 * G_TIME_SPAN_SECOND)
 #define DESCRIPTION_MAX (64u << 20)
 

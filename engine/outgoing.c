@@ -64,8 +64,8 @@ static gboolean set_up(FerryOutgoing *outgoing, GError **error)
 	       moved_by_cancel(error);
 }
 
-/* Waits in pre-switchover for migrate-continue. The guest stands still meanwhile, so it must not wait for a
- * destination that is gone. */
+/* Waits in pre-switchover for migrate-continue. The guest stands still meanwhile, so it must not
+ * wait for a destination that is gone. */
 static gboolean pause_before_switchover(FerryOutgoing *outgoing, GError **error)
 {
 	FerrySource *source = outgoing->source;

@@ -209,8 +209,7 @@ static gboolean failed_locked(FerryReturnPath *path, FerryReplyKind kind, GError
 		return g_propagate_error(error, g_error_copy(path->error)), TRUE;
 	else if (shut && kind != FERRY_REPLY_SHUT)
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-			    "the destination ended the return path before %s",
-			    kind < FERRY_REPLY__N ? kind_names[kind] : "the end");
+			    "the destination ended the return path before %s", kind_names[kind]);
 	else
 		return FALSE;
 	return TRUE;
@@ -258,7 +257,7 @@ gboolean ferry_return_path_failed(FerryReturnPath *path, GError **error)
 	gboolean failed;
 
 	g_mutex_lock(&path->lock);
-	failed = failed_locked(path, FERRY_REPLY__N, error);
+	failed = failed_locked(path, FERRY_REPLY_READY, error);
 	g_mutex_unlock(&path->lock);
 	return failed;
 }

@@ -54,5 +54,6 @@ gboolean ferry_return_path_wait(FerryReturnPath *path, FerryReplyKind kind, gint
  * alone. Any thread. */
 void ferry_return_path_cancel(FerryReturnPath *path);
 
-/* Whether no message can come any more: an error, or the destination's end. */
+/* Whether no READY will come any more, and why: the link died, or the destination refused. Does not
+ * wait. Any thread. */
 gboolean ferry_return_path_failed(FerryReturnPath *path, GError **error);

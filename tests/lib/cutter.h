@@ -17,7 +17,7 @@ typedef enum {
 typedef struct {
 	CutWhere where;
 	guint64 at;
-	gint whole_from; /* the connection, counted from 0, from which on nothing is cut; 0 is never */
+	gint whole_from; /* connections from this number on, counted from 0, are whole; 0: none */
 	guint64 later; /* where connections after the first are cut */
 	void (*finished)(
 		gpointer
