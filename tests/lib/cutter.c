@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cutter.h"
 
+#include <ferry/carrier.h>
+
 static Cutter *current; /* a transport has no user pointer; one cutter at a time */
 
 typedef struct {
@@ -109,8 +111,7 @@ static gboolean cut_finish(FerryChannel *channel, GError **error)
 
 static FerryCarrier *cut_carrier(FerryChannel *channel, FerryPageFormat format)
 {
-	/* The inner carrier, writing through us. */
-	return cut_channel(channel)->inner->ops->carrier(channel, format);
+	return ferry_page_carrier_new(channel, format);
 }
 
 static void cut_close(FerryChannel *channel)
