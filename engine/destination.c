@@ -24,6 +24,7 @@ static void stop_thread(FerryDestination *destination)
 	thread = g_steal_pointer(&destination->thread);
 	if (destination->cancellable)
 		g_cancellable_cancel(destination->cancellable);
+	g_cond_broadcast(&destination->changed);
 	if (destination->channel)
 		ferry_channel_shutdown(destination->channel);
 	g_mutex_unlock(&destination->lock);
@@ -142,7 +143,7 @@ static gboolean serve(FerryDestination *destination, FerryListener *listener, Fe
 	case FERRY_INCOMING_REFUSED:
 		if (!listener->again)
 			fail(destination, error);
-		else
+		else if (ferry_destination_state(destination) == FERRY_STATE_SETUP)
 			ferry_destination_set_error(destination, error->message);
 		return TRUE;
 	case FERRY_INCOMING_FAILED:

@@ -347,7 +347,8 @@ FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryChann
 
 	incoming_init(&incoming, destination, channel);
 	result = serve(&incoming, only, &cause);
-	if (result == FERRY_INCOMING_REFUSED || result == FERRY_INCOMING_FAILED)
+	if (result == FERRY_INCOMING_REFUSED || result == FERRY_INCOMING_FAILED ||
+	    result == FERRY_INCOMING_IN_DOUBT)
 		tell(&incoming, cause);
 	incoming_clear(&incoming);
 	if (cause)

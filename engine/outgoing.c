@@ -148,12 +148,15 @@ static void stay(FerryOutgoing *outgoing, GError *error)
 
 	prefer_reason(outgoing, &error);
 	ferry_outgoing_untrack(outgoing);
-	if (!ferry_vm_outgoing_end(outgoing->vm, FERRY_OUTGOING_STAYED, &resume_error))
+	if (ferry_vm_outgoing_end(outgoing->vm, FERRY_OUTGOING_STAYED, &resume_error)) {
+		ferry_progress_resumed(outgoing->progress);
+	} else {
 		g_prefix_error(&error,
 			       "the guest could not be resumed (%s); the migration failed before: ",
 			       resume_error->message);
-	else
-		ferry_progress_resumed(outgoing->progress);
+		/* Also one that was cancelled has to say this. */
+		ferry_source_set_error(outgoing->source, error->message);
+	}
 	ferry_outgoing_abort(outgoing);
 	ferry_outgoing_hang_up(outgoing);
 	ferry_progress_end(outgoing->progress);

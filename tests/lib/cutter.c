@@ -150,7 +150,8 @@ static FerryChannel *cut_connect(const char *uri, guint timeout_ms, GCancellable
 	self->inner = inner;
 	self->cutter = current;
 	self->armed = current->where != CUT_NOTHING &&
-		      !(current->once && g_atomic_int_get(&current->connections));
+		      !(current->whole_from &&
+			g_atomic_int_get(&current->connections) >= current->whole_from);
 	self->at = g_atomic_int_get(&current->connections) ? current->later : current->at;
 	current->forth = current->back = 0;
 	g_atomic_int_inc(&current->connections);
