@@ -114,7 +114,7 @@ class Qmp:
 class Monitor:
     """A `ferry run`. Its output is the file @name.log in @place."""
 
-    def __init__(self, place, name, *options, ram="64M", pass_fds=()):
+    def __init__(self, place, name, *options, ram="64M", pass_fds=(), environment=None):
         self.name = name
         self.ram = ram
         self.log_path = place.file(name + ".log")
@@ -122,7 +122,8 @@ class Monitor:
         self.log = open(self.log_path, "w")
         self.process = subprocess.Popen(
             [FERRY, "run", "--ram", ram, "--qmp", f"unix:{self.qmp_path}", *options],
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, pass_fds=pass_fds)
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, pass_fds=pass_fds,
+            env={**os.environ, **(environment or {})})
         self.pid = self.process.pid
         try:
             self.qmp = wait_for(self._connect, f"{name}'s QMP socket")
