@@ -57,7 +57,6 @@ static const struct {
 	gboolean good;
 } dirty_sources[] = {
 	{ "wp-async", "about 1 us for a page's first write in a round", TRUE },
-	{ "soft-dirty", "for the whole process at once", FALSE },
 	{ "wp-fault", "about 50 us for a page's first write in a round", FALSE },
 };
 

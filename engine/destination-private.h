@@ -77,9 +77,10 @@ typedef struct {
 	gint64 begin_user_us, begin_system_us;
 } FerryIncoming;
 
-/* Serves one connection to its end; @error says why for REFUSED, FAILED and IN_DOUBT. incoming.c */
+/* Serves one connection to its end; @only: no other can wait behind it, so it may take its time to
+ * begin. @error says why for REFUSED, FAILED and IN_DOUBT. incoming.c */
 FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryChannel *channel,
-				       GError **error);
+				       gboolean only, GError **error);
 
 /* A record read off the stream. incoming.c */
 typedef struct {

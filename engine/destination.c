@@ -24,6 +24,7 @@ static void stop_thread(FerryDestination *destination)
 	thread = g_steal_pointer(&destination->thread);
 	if (destination->cancellable)
 		g_cancellable_cancel(destination->cancellable);
+	g_cond_broadcast(&destination->changed);
 	if (destination->channel)
 		ferry_channel_shutdown(destination->channel);
 	g_mutex_unlock(&destination->lock);
@@ -135,14 +136,14 @@ static gboolean serve(FerryDestination *destination, FerryListener *listener, Fe
 	FerryIncomingResult result;
 
 	publish(destination, channel);
-	result = ferry_incoming_run(destination, channel, &error);
+	result = ferry_incoming_run(destination, channel, !listener->again, &error);
 	publish(destination, NULL);
 	ferry_channel_close(channel);
 	switch (result) {
 	case FERRY_INCOMING_REFUSED:
 		if (!listener->again)
 			fail(destination, error);
-		else
+		else if (ferry_destination_state(destination) == FERRY_STATE_SETUP)
 			ferry_destination_set_error(destination, error->message);
 		return TRUE;
 	case FERRY_INCOMING_FAILED:

@@ -76,11 +76,19 @@ static gboolean prepare(FerryOutgoing *outgoing, GError **error)
 	       verify(outgoing, &ours, &reply.ready, error);
 }
 
+/* The source knows: the destination need not answer questions any more. */
+static void farewell(FerryOutgoing *outgoing)
+{
+	g_autoptr(GByteArray) done = g_byte_array_new();
+
+	ferry_record_put_empty(done, FERRY_RECORD_HANDOVER_DONE);
+	send_record(outgoing, done, NULL);
+}
+
 /* Phase two, on whichever connection: from the first byte of COMMIT on the guest is the
  * destination's. */
 static gboolean commit(FerryOutgoing *outgoing, GError **error)
 {
-	g_autoptr(GByteArray) done = g_byte_array_new();
 	FerryReply reply;
 
 	if (!send_nonce(outgoing, FERRY_RECORD_HANDOVER_COMMIT, error) ||
@@ -89,9 +97,8 @@ static gboolean commit(FerryOutgoing *outgoing, GError **error)
 	ferry_progress_resumed(outgoing->progress);
 	ferry_progress_destination_cpu(outgoing->progress, reply.running.user_us / 1e6,
 				       reply.running.system_us / 1e6);
-	ferry_record_put_empty(done, FERRY_RECORD_HANDOVER_DONE);
-	if (send_record(outgoing, done, NULL))
-		ferry_return_path_wait(outgoing->path, FERRY_REPLY_SHUT, SHUT_US, &reply, NULL);
+	farewell(outgoing);
+	ferry_return_path_wait(outgoing->path, FERRY_REPLY_SHUT, SHUT_US, &reply, NULL);
 	return TRUE;
 }
 
@@ -143,6 +150,8 @@ static Doubt ask_once(FerryOutgoing *outgoing)
 				"use ferry-resolve",
 				outgoing->uri);
 	}
+	if (answer == FERRY_HANDOVER_RUNS)
+		farewell(outgoing);
 	ferry_outgoing_hang_up(outgoing);
 	if (error)
 		ferry_source_set_error(outgoing->source, error->message);
@@ -167,12 +176,22 @@ static Doubt wait_for_word(FerrySource *source, gint64 pause_us, gboolean *quit)
 	return doubt;
 }
 
+static gboolean quitting(FerrySource *source)
+{
+	gboolean quit;
+
+	g_mutex_lock(&source->lock);
+	quit = source->quit;
+	g_mutex_unlock(&source->lock);
+	return quit;
+}
+
 /* The link died after COMMIT may have left: nobody here may run the guest until the destination
  * answers, or the operator decides. */
 static Doubt in_doubt(FerryOutgoing *outgoing, const GError *cause)
 {
 	Doubt doubt = DOUBT_REMAINS;
-	gboolean quit = FALSE;
+	gboolean quit = quitting(outgoing->source);
 
 	ferry_source_set_error(outgoing->source, cause->message);
 	ferry_outgoing_hang_up(outgoing);

@@ -23,6 +23,7 @@ gboolean ferry_incoming_take_over(FerryDestination *destination, GError **error)
 	 * shall. */
 	g_mutex_lock(&destination->lock);
 	destination->answer = FERRY_HANDOVER_WAITING;
+	g_cond_broadcast(&destination->changed);
 	g_mutex_unlock(&destination->lock);
 	ferry_destination_set_error(destination, cause->message);
 	ferry_destination_enter(destination, FERRY_STATE_HANDOVER, FERRY_STATE_HANDOVER_LOST);
@@ -207,26 +208,42 @@ FerryIncomingResult ferry_incoming_hand_over(FerryIncoming *incoming, GError **e
 
 /* ---- questions after a cut ---- */
 
+/* What to answer to a question about @nonce. RUNS only once it does run: an operator's run-here may
+ * still fail. */
+static FerryHandoverAnswer settled_answer(FerryDestination *destination, const guint8 *nonce)
+{
+	FerryHandoverAnswer answer = FERRY_HANDOVER_UNKNOWN;
+
+	g_mutex_lock(&destination->lock);
+	if (destination->has_session && memcmp(nonce, destination->nonce, FERRY_NONCE_SIZE) == 0) {
+		while (destination->answer == FERRY_HANDOVER_RUNS &&
+		       destination->state != FERRY_STATE_COMPLETED &&
+		       !g_cancellable_is_cancelled(destination->cancellable))
+			g_cond_wait(&destination->changed, &destination->lock);
+		answer = destination->answer;
+	}
+	g_mutex_unlock(&destination->lock);
+	return answer;
+}
+
 FerryIncomingResult ferry_incoming_query(FerryIncoming *incoming, const FerryIncomingRecord *record,
 					 GError **error)
 {
 	FerryDestination *destination = incoming->destination;
-	FerryHandoverAnswer answer = FERRY_HANDOVER_UNKNOWN;
 	g_autoptr(GByteArray) reply = g_byte_array_new();
+	FerryHandoverAnswer answer;
 	guint8 nonce[FERRY_NONCE_SIZE];
 	FerryIncomingRecord next;
 
 	if (!ferry_record_get_nonce(record->payload, record->length, nonce, error))
 		return FERRY_INCOMING_ANSWERED;
-	g_mutex_lock(&destination->lock);
-	if (destination->has_session && memcmp(nonce, destination->nonce, FERRY_NONCE_SIZE) == 0)
-		answer = destination->answer;
-	g_mutex_unlock(&destination->lock);
+	answer = settled_answer(destination, nonce);
 	ferry_record_put_answer(reply, answer);
 	if (!ferry_reply_record(&incoming->replies, reply, error))
 		return FERRY_INCOMING_ANSWERED;
+	/* The answer can be lost like the RUNNING before it. */
 	if (answer == FERRY_HANDOVER_RUNS)
-		return FERRY_INCOMING_CLOSED;
+		return wait_for_done(incoming);
 	if (answer != FERRY_HANDOVER_WAITING || !next_record(incoming, &next, error) ||
 	    next.type != FERRY_RECORD_HANDOVER_COMMIT || !right_nonce(&next, nonce, error))
 		return FERRY_INCOMING_ANSWERED;

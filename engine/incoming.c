@@ -4,8 +4,8 @@
 #include <sys/resource.h>
 #include "watchdog.h"
 
-/* A connection that has not brought a block list by then is no source: others may wait behind
- * it. */
+/* A connection that has not brought a block list by then is no source: others may wait behind it.
+ * One that was there before its source, such as a descriptor or a command, is waited for. */
 #define GREETING_US (15 * G_TIME_SPAN_SECOND)
 #define DESCRIPTION_MAX (64u << 20)
 
@@ -320,9 +320,10 @@ static gboolean greet(FerryIncoming *incoming, FerryIncomingRecord *record, gboo
 	return ferry_stream_reader_check(incoming->reader, error);
 }
 
-static FerryIncomingResult serve(FerryIncoming *incoming, GError **error)
+static FerryIncomingResult serve(FerryIncoming *incoming, gboolean only, GError **error)
 {
-	g_autoptr(FerryWatchdog) watchdog = ferry_watchdog_start(incoming->channel, GREETING_US);
+	g_autoptr(FerryWatchdog)
+		watchdog = only ? NULL : ferry_watchdog_start(incoming->channel, GREETING_US);
 	FerryIncomingRecord record;
 	gboolean query = FALSE;
 
@@ -338,15 +339,16 @@ static FerryIncomingResult serve(FerryIncoming *incoming, GError **error)
 }
 
 FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryChannel *channel,
-				       GError **error)
+				       gboolean only, GError **error)
 {
 	g_autoptr(GError) cause = NULL;
 	FerryIncomingResult result;
 	FerryIncoming incoming;
 
 	incoming_init(&incoming, destination, channel);
-	result = serve(&incoming, &cause);
-	if (result == FERRY_INCOMING_REFUSED || result == FERRY_INCOMING_FAILED)
+	result = serve(&incoming, only, &cause);
+	if (result == FERRY_INCOMING_REFUSED || result == FERRY_INCOMING_FAILED ||
+	    result == FERRY_INCOMING_IN_DOUBT)
 		tell(&incoming, cause);
 	incoming_clear(&incoming);
 	if (cause)

@@ -4,6 +4,8 @@
 #define CONNECT_MS 30000u
 /* For the block list's answer: the destination compares it, no more. */
 #define LIST_US (10 * G_TIME_SPAN_SECOND)
+/* How often a source that waits for its operator looks whether the destination is still there. */
+#define LOOK_US (100 * G_TIME_SPAN_MILLISECOND)
 /* How long the destination's reason may trail behind the cut that it made. */
 #define REASON_US (200 * G_TIME_SPAN_MILLISECOND)
 
@@ -62,19 +64,25 @@ static gboolean set_up(FerryOutgoing *outgoing, GError **error)
 	       moved_by_cancel(error);
 }
 
-/* Waits in pre-switchover for migrate-continue. */
+/* Waits in pre-switchover for migrate-continue. The guest stands still meanwhile, so it must not
+ * wait for a destination that is gone. */
 static gboolean pause_before_switchover(FerryOutgoing *outgoing, GError **error)
 {
 	FerrySource *source = outgoing->source;
-	gboolean proceed;
+	gboolean proceed, lost = FALSE;
 
 	if (!ferry_source_enter(source, FERRY_STATE_ACTIVE, FERRY_STATE_PRE_SWITCHOVER))
 		return moved_by_cancel(error);
 	g_mutex_lock(&source->lock);
-	while (!source->proceed && source->state == FERRY_STATE_PRE_SWITCHOVER)
-		g_cond_wait(&source->changed, &source->lock);
+	while (!source->proceed && source->state == FERRY_STATE_PRE_SWITCHOVER && !lost) {
+		g_cond_wait_until(&source->changed, &source->lock,
+				  g_get_monotonic_time() + LOOK_US);
+		lost = outgoing->path && ferry_return_path_failed(outgoing->path, NULL);
+	}
 	proceed = source->state == FERRY_STATE_PRE_SWITCHOVER;
 	g_mutex_unlock(&source->lock);
+	if (proceed && lost && ferry_return_path_failed(outgoing->path, error))
+		return FALSE;
 	return (proceed &&
 		ferry_source_enter(source, FERRY_STATE_PRE_SWITCHOVER, FERRY_STATE_DEVICE)) ||
 	       moved_by_cancel(error);
@@ -140,12 +148,15 @@ static void stay(FerryOutgoing *outgoing, GError *error)
 
 	prefer_reason(outgoing, &error);
 	ferry_outgoing_untrack(outgoing);
-	if (!ferry_vm_outgoing_end(outgoing->vm, FERRY_OUTGOING_STAYED, &resume_error))
+	if (ferry_vm_outgoing_end(outgoing->vm, FERRY_OUTGOING_STAYED, &resume_error)) {
+		ferry_progress_resumed(outgoing->progress);
+	} else {
 		g_prefix_error(&error,
 			       "the guest could not be resumed (%s); the migration failed before: ",
 			       resume_error->message);
-	else
-		ferry_progress_resumed(outgoing->progress);
+		/* Also one that was cancelled has to say this. */
+		ferry_source_set_error(outgoing->source, error->message);
+	}
 	ferry_outgoing_abort(outgoing);
 	ferry_outgoing_hang_up(outgoing);
 	ferry_progress_end(outgoing->progress);

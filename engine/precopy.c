@@ -88,6 +88,16 @@ static gboolean run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **e
 	return ok;
 }
 
+/* What verify-ram adds to the downtime, seconds. */
+static double digest_time(FerryOutgoing *outgoing)
+{
+	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
+
+	return ferry_settings_get_capability(settings, FERRY_CAPABILITY_VERIFY_RAM)
+		       ? ferry_vm_ram(outgoing->vm)->total / DIGEST_BYTES_PER_S
+		       : 0;
+}
+
 /* Adds what was written since the last collect to @pending. Collect first, read the pages later: a
  * page written while it is sent is dirty again. */
 static gboolean collect(FerryOutgoing *outgoing, gint64 *took_us, GError **error)
@@ -104,8 +114,8 @@ static gboolean collect(FerryOutgoing *outgoing, gint64 *took_us, GError **error
 	dirtied = ferry_bitmap_count(outgoing->collected);
 	ferry_bitmap_move(outgoing->pending, outgoing->collected);
 	*took_us = g_get_monotonic_time() - begin;
-	ferry_progress_collected(outgoing->progress, dirtied,
-				 ferry_bitmap_count(outgoing->pending));
+	ferry_progress_collected(outgoing->progress, dirtied, ferry_bitmap_count(outgoing->pending),
+				 digest_time(outgoing) * 1e3);
 	return TRUE;
 }
 
@@ -114,13 +124,11 @@ static gboolean converged(FerryOutgoing *outgoing)
 {
 	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
 	guint64 pending = ferry_bitmap_count(outgoing->pending) << FERRY_PAGE_SHIFT;
-	double limit = ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT) / 1e3,
-	       budget = limit;
+	double limit = ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT) / 1e3;
 
-	if (ferry_settings_get_capability(settings, FERRY_CAPABILITY_VERIFY_RAM))
-		budget = MAX(limit - ferry_vm_ram(outgoing->vm)->total / DIGEST_BYTES_PER_S,
-			     limit / 4);
-	return pending <= ferry_progress_bandwidth(outgoing->progress) * budget;
+	/* A guest too large to be digested within the limit must still move. */
+	return pending <= ferry_progress_bandwidth(outgoing->progress) *
+				  MAX(limit - digest_time(outgoing), limit / 4);
 }
 
 static gboolean track(FerryOutgoing *outgoing, GError **error)

@@ -165,7 +165,8 @@ void ferry_progress_control(FerryProgress *progress, guint64 bytes)
 	g_mutex_unlock(&progress->lock);
 }
 
-void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 pending)
+void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 pending,
+			      double more_ms)
 {
 	gint64 now = g_get_monotonic_time();
 	double seconds = (now - progress->collected_us) / 1e6;
@@ -178,7 +179,8 @@ void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 
 	progress->status.ram.remaining = pending << FERRY_PAGE_SHIFT;
 	if (progress->bandwidth > 0)
 		progress->status.expected_downtime_ms = (pending << FERRY_PAGE_SHIFT) * 1e3 /
-							progress->bandwidth;
+								progress->bandwidth +
+							more_ms;
 	g_mutex_unlock(&progress->lock);
 }
 

@@ -29,8 +29,9 @@ void ferry_progress_round_end(FerryProgress *progress);
 void ferry_progress_control(FerryProgress *progress, guint64 bytes);
 
 /* A collect found that @dirtied pages were written since the last, and @pending are to send in
- * all. */
-void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 pending);
+ * all; beside sending them the downtime would take @more_ms. */
+void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 pending,
+			      double more_ms);
 
 /* Bytes a second: over windows of 100 ms, or over the last round where none was full. 0 is
  * unknown. */

@@ -251,3 +251,13 @@ void ferry_return_path_cancel(FerryReturnPath *path)
 	g_cond_broadcast(&path->changed);
 	g_mutex_unlock(&path->lock);
 }
+
+gboolean ferry_return_path_failed(FerryReturnPath *path, GError **error)
+{
+	gboolean failed;
+
+	g_mutex_lock(&path->lock);
+	failed = failed_locked(path, FERRY_REPLY_READY, error);
+	g_mutex_unlock(&path->lock);
+	return failed;
+}

@@ -53,3 +53,7 @@ gboolean ferry_return_path_wait(FerryReturnPath *path, FerryReplyKind kind, gint
 /* Makes the present and every later wait fail with FERRY_ERROR_CANCELLED, and leaves the channel
  * alone. Any thread. */
 void ferry_return_path_cancel(FerryReturnPath *path);
+
+/* Whether no READY will come any more, and why: the link died, or the destination refused. Does not
+ * wait. Any thread. */
+gboolean ferry_return_path_failed(FerryReturnPath *path, GError **error);

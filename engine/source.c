@@ -53,7 +53,8 @@ gboolean ferry_source_enter(FerrySource *source, FerryState from, FerryState to)
 
 	g_mutex_lock(&source->lock);
 	ok = source->state == from && ferry_state_allows(FERRY_SIDE_SOURCE, from, to) &&
-	     (ferry_state_guest_may_run(to) || !ferry_vm_is_running(source->vm));
+	     (to == FERRY_STATE_COMPLETED || ferry_state_guest_may_run(to) ||
+	      !ferry_vm_is_running(source->vm));
 	if (ok) {
 		source->state = to;
 		g_cond_broadcast(&source->changed);

@@ -148,12 +148,21 @@ gboolean ferry_vm_is_running(FerryVm *vm)
 	return ferry_vm_run_state(vm) == FERRY_RUN_STATE_RUNNING;
 }
 
+/* An embedder's callback that fails must say why; one that does not is not worth a crash. */
+static gboolean failed(const char *what, GError **error)
+{
+	if (error && !*error)
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_IO,
+			    "the monitor could not %s its vCPUs", what);
+	return FALSE;
+}
+
 /* The run lock is held. */
 static gboolean resume_locked(FerryVm *vm, GError **error)
 {
 	if (!vm->callbacks.resume(vm->user, error)) {
 		vm->run_state = FERRY_RUN_STATE_PAUSED;
-		return FALSE;
+		return failed("start", error);
 	}
 	vm->run_state = FERRY_RUN_STATE_RUNNING;
 	ferry_vm_emit(vm, &(FerryEvent){ .type = FERRY_EVENT_RESUME });
@@ -164,7 +173,7 @@ static gboolean resume_locked(FerryVm *vm, GError **error)
 static gboolean pause_locked(FerryVm *vm, FerryRunState state, GError **error)
 {
 	if (!vm->callbacks.pause(vm->user, error))
-		return FALSE;
+		return failed("stop", error);
 	vm->run_state = state;
 	ferry_vm_emit(vm, &(FerryEvent){ .type = FERRY_EVENT_STOP });
 	return TRUE;
@@ -325,11 +334,15 @@ gboolean ferry_vm_outgoing_end(FerryVm *vm, FerryOutgoingFate fate, GError **err
 
 gboolean ferry_vm_incoming_begin(FerryVm *vm, GError **error)
 {
-	gboolean ok;
+	gboolean ok, leaving;
 
+	g_mutex_lock(&vm->list_lock);
+	leaving = vm->migrating;
+	g_mutex_unlock(&vm->list_lock);
 	g_mutex_lock(&vm->run_lock);
 	ok = vm->owner == OWNER_INCOMING || vm->owner == OWNER_ELSEWHERE ||
-	     (vm->owner == OWNER_EMBEDDER && vm->run_state == FERRY_RUN_STATE_PRELAUNCH);
+	     (vm->owner == OWNER_EMBEDDER && vm->run_state == FERRY_RUN_STATE_PRELAUNCH &&
+	      !leaving);
 	if (ok) {
 		if (vm->owner != OWNER_INCOMING)
 			vm->arrive_paused = FALSE;

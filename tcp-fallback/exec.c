@@ -146,7 +146,7 @@ static const FerryChannelOps channel_ops = {
 	.wait_writable = ferry_fd_channel_wait_writable,
 	.shutdown = exec_shutdown,
 	.finish = exec_finish,
-	.carrier = ferry_pages_new,
+	.carrier = ferry_page_carrier_new,
 	.close = exec_close,
 };
 

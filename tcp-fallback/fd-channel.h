@@ -63,4 +63,4 @@ void ferry_fd_channel_close(FerryChannel *channel);
 	.name = scheme, .read = ferry_fd_channel_read, .write = ferry_fd_channel_write,            \
 	.try_write = ferry_fd_channel_try_write, .wait_writable = ferry_fd_channel_wait_writable,  \
 	.shutdown = ferry_fd_channel_shutdown, .finish = ferry_fd_channel_finish,                  \
-	.carrier = ferry_pages_new, .close = ferry_fd_channel_close
+	.carrier = ferry_page_carrier_new, .close = ferry_fd_channel_close

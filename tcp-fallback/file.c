@@ -66,7 +66,7 @@ static const FerryChannelOps channel_ops = {
 	.wait_writable = ferry_fd_channel_wait_writable,
 	.shutdown = ferry_fd_channel_shutdown,
 	.finish = file_finish,
-	.carrier = ferry_pages_new,
+	.carrier = ferry_page_carrier_new,
 	.close = file_close,
 };
 

@@ -275,7 +275,7 @@ static void pages_close(FerryCarrier *carrier)
 	g_free(p);
 }
 
-FerryCarrier *ferry_pages_new(FerryChannel *channel, FerryPageFormat format)
+FerryCarrier *ferry_page_carrier_new(FerryChannel *channel, FerryPageFormat format)
 {
 	FerryPages *p = g_new0(FerryPages, 1);
 

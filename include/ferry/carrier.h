@@ -77,6 +77,13 @@ struct FerryCarrier {
 	const FerryCarrierOps *ops;
 };
 
+/*
+ * A carrier that puts its pages on @channel, between the control messages, through the channel's
+ * try_write and wait_writable: what the channels of this library give in their `carrier` op, and
+ * what a channel of an embedder's own can give. Never fails; the caller closes it before the channel.
+ */
+FerryCarrier *ferry_page_carrier_new(FerryChannel *channel, FerryPageFormat format);
+
 /* NULL is allowed. */
 static inline void ferry_carrier_close(FerryCarrier *carrier)
 {

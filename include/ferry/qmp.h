@@ -10,7 +10,9 @@ G_BEGIN_DECLS
 /*
  * A QMP server for one guest: QEMU's protocol (docs/interop/qmp-spec of QEMU; greeting,
  * capabilities negotiation, ids, errors, events), with the migration commands of QEMU's schema and
- * ours. Runs in the thread-default GMainContext of ferry_qmp_new(); so do the commands.
+ * ours; docs/qmp.md lists them. "quit" is not among them: what it means is the embedder's to say,
+ * with ferry_qmp_add_command(). Runs in the thread-default GMainContext of ferry_qmp_new(); so do
+ * the commands.
  */
 typedef struct FerryQmp FerryQmp;
 

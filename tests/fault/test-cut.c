@@ -20,13 +20,12 @@ typedef struct {
 	char *uri; /* the destination's */
 } Pair;
 
-/* @at: byte of the cut; later connections are whole if @once, else dead from the start. */
-static void pair_open_guest(Pair *pair, CutWhere where, guint64 at, gboolean once, gboolean running)
+static void pair_open_guest(Pair *pair, Cutter cutter, gboolean running)
 {
 	g_autofree char *listening = NULL, *cut = NULL;
 	g_autoptr(GError) error = NULL;
 
-	*pair = (Pair){ .cutter = { .where = where, .at = at, .once = once, .later = 1 } };
+	*pair = (Pair){ .cutter = cutter };
 	mini_guest_most_running();
 	pair->source = mini_guest_new(&(MiniGuestConfig){
 		.ram_size = 256 << 10, .transports = cutter_transports(&pair->cutter) });
@@ -41,9 +40,11 @@ static void pair_open_guest(Pair *pair, CutWhere where, guint64 at, gboolean onc
 		g_error("%s", error->message);
 }
 
+/* @at: byte of the cut; later connections are whole if @once, else dead from the start. */
 static void pair_open(Pair *pair, CutWhere where, guint64 at, gboolean once)
 {
-	pair_open_guest(pair, where, at, once, TRUE);
+	pair_open_guest(pair, (Cutter){ .where = where, .at = at, .whole_from = once, .later = 1 },
+			TRUE);
 }
 
 static void pair_close(Pair *pair)
@@ -182,6 +183,23 @@ static gboolean source_completed(gpointer user)
 	return source_state(user) == FERRY_STATE_COMPLETED;
 }
 
+/* RUNNING is lost, and so is the answer to the first question: the next one is answered still. */
+static void link__cut_again_in_the_answer__source_learns_it_later(void)
+{
+	guint64 forth, back;
+	Pair pair;
+
+	CU_ASSERT(whole_conversation(&forth, &back));
+	/* PONG and HELLO are 52 bytes, the answer 16. */
+	pair_open_guest(
+		&pair, (Cutter){ .where = CUT_BACK, .at = back - 28, .later = 60, .whole_from = 2 },
+		TRUE);
+	CU_ASSERT(mini_guest_await(source_completed, &pair, SETTLE_MS));
+	CU_ASSERT_EQUAL(g_atomic_int_get(&pair.cutter.cuts), 2);
+	CU_ASSERT(one_owner(&pair));
+	pair_close(&pair);
+}
+
 /* The link stays cut: a guest in doubt waits for the operator, whose word ends it on both sides. */
 static void link__stays_cut_in_the_hand_over__operator_decides(void)
 {
@@ -219,7 +237,7 @@ static void doubt__another_guest_comes__refused_and_nothing_changes(void)
 
 	CU_ASSERT(whole_conversation(&forth, &back));
 	/* Behind COMMIT come the 13 bytes of DONE. */
-	pair_open_guest(&pair, CUT_FORTH, forth - 14, FALSE, FALSE);
+	pair_open_guest(&pair, (Cutter){ .where = CUT_FORTH, .at = forth - 14, .later = 1 }, FALSE);
 	CU_ASSERT(mini_guest_await(both_in_doubt, &pair, SETTLE_MS));
 	CU_ASSERT(ferry_vm_start(other->vm, NULL));
 	CU_ASSERT(ferry_source_migrate(other->source, pair.uri, NULL));
@@ -263,6 +281,7 @@ static CU_TestInfo cases[] = {
 	CASE(link__cut_forth_at_every_byte_of_the_hand_over__one_owner),
 	CASE(link__cut_back_at_every_byte__one_owner),
 	CASE(link__stays_cut_in_the_hand_over__operator_decides),
+	CASE(link__cut_again_in_the_answer__source_learns_it_later),
 	CASE(doubt__another_guest_comes__refused_and_nothing_changes),
 	CASE(cancel__comes_when_all_is_written__completed),
 	CU_TEST_INFO_NULL,

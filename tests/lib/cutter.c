@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cutter.h"
 
+#include <ferry/carrier.h>
+
 static Cutter *current; /* a transport has no user pointer; one cutter at a time */
 
 typedef struct {
@@ -109,8 +111,7 @@ static gboolean cut_finish(FerryChannel *channel, GError **error)
 
 static FerryCarrier *cut_carrier(FerryChannel *channel, FerryPageFormat format)
 {
-	/* The inner carrier, writing through us. */
-	return cut_channel(channel)->inner->ops->carrier(channel, format);
+	return ferry_page_carrier_new(channel, format);
 }
 
 static void cut_close(FerryChannel *channel)
@@ -150,7 +151,8 @@ static FerryChannel *cut_connect(const char *uri, guint timeout_ms, GCancellable
 	self->inner = inner;
 	self->cutter = current;
 	self->armed = current->where != CUT_NOTHING &&
-		      !(current->once && g_atomic_int_get(&current->connections));
+		      !(current->whole_from &&
+			g_atomic_int_get(&current->connections) >= current->whole_from);
 	self->at = g_atomic_int_get(&current->connections) ? current->later : current->at;
 	current->forth = current->back = 0;
 	g_atomic_int_inc(&current->connections);

@@ -17,8 +17,8 @@ typedef enum {
 typedef struct {
 	CutWhere where;
 	guint64 at;
-	gboolean once; /* later connections are whole; else they are cut at @later */
-	guint64 later;
+	gint whole_from; /* connections from this number on, counted from 0, are whole; 0: none */
+	guint64 later;   /* where connections after the first are cut */
 	void (*finished)(
 		gpointer
 			/* called when a one-way channel took the last byte; NULL for nothing */

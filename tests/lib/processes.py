@@ -24,6 +24,13 @@ def use(path):
     FERRY = os.path.abspath(path)
 
 
+def is_sanitized():
+    """Whether `ferry` is built with a sanitizer: slower, and larger."""
+    with open(FERRY, "rb") as program:
+        text = program.read()
+    return b"__asan_init" in text or b"__tsan_init" in text
+
+
 class QmpError(Exception):
     def __init__(self, error):
         super().__init__(f"{error.get('class')}: {error.get('desc')}")
@@ -107,14 +114,16 @@ class Qmp:
 class Monitor:
     """A `ferry run`. Its output is the file @name.log in @place."""
 
-    def __init__(self, place, name, *options, ram="64M", pass_fds=()):
+    def __init__(self, place, name, *options, ram="64M", pass_fds=(), environment=None):
         self.name = name
+        self.ram = ram
         self.log_path = place.file(name + ".log")
         self.qmp_path = place.file(name + ".qmp")
         self.log = open(self.log_path, "w")
         self.process = subprocess.Popen(
             [FERRY, "run", "--ram", ram, "--qmp", f"unix:{self.qmp_path}", *options],
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, pass_fds=pass_fds)
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, pass_fds=pass_fds,
+            env={**os.environ, **(environment or {})})
         self.pid = self.process.pid
         try:
             self.qmp = wait_for(self._connect, f"{name}'s QMP socket")

@@ -11,6 +11,7 @@
 struct QmpPeer {
 	GSocket *socket;
 	GString *input;
+	guint answered; /* answers {} that came while a status was awaited */
 };
 
 QmpHost *qmp_host_new(void)
@@ -144,9 +145,22 @@ gboolean qmp_peer_await_status(QmpPeer *peer, const char *status)
 
 	while (!found && (line = qmp_peer_line(peer))) {
 		found = strstr(line, wanted) != NULL;
+		peer->answered += g_str_equal(line, "{\"return\":{}}");
 		g_free(line);
 	}
 	return found;
+}
+
+gboolean qmp_peer_take_answer(QmpPeer *peer)
+{
+	g_autofree char *line = NULL;
+
+	if (peer->answered) {
+		peer->answered--;
+		return TRUE;
+	}
+	line = qmp_peer_ask(peer, "");
+	return line && g_str_equal(line, "{\"return\":{}}");
 }
 
 /* ---- what a test expects ---- */

@@ -41,6 +41,9 @@ char *qmp_peer_ask(QmpPeer *peer, const char *text);
 /* Reads lines up to the event MIGRATION with @status; FALSE if it does not come. */
 gboolean qmp_peer_await_status(QmpPeer *peer, const char *status);
 
+/* The answer {} to a request that was sent; it may come before or after the events it caused. */
+gboolean qmp_peer_take_answer(QmpPeer *peer);
+
 /* ---- what a test expects; each prints what it got instead ---- */
 
 gboolean qmp_equal(const char *got, const char *expected);

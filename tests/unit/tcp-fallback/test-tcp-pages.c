@@ -67,7 +67,7 @@ static void setup(Fixture *f, FerryPageFormat format)
 	f->channel = (FakeChannel){
 		{ &fake_ops, TRUE }, g_byte_array_new(), G_MAXINT32, -1, 0, 0, FALSE
 	};
-	f->carrier = ferry_pages_new(&f->channel.base, format);
+	f->carrier = ferry_page_carrier_new(&f->channel.base, format);
 	f->carrier->ops->share_ram(f->carrier, &f->ram, NULL);
 }
 
