@@ -11,22 +11,22 @@
 #define FERRY_CAPTURE_VERSION 1
 
 typedef struct {
-	char *name; /* as in the stream; UTF-8 */
-	char *file; /* "ram-0.img", in the directory */
+	char *name;   /* as in the stream; UTF-8 */
+	char *file;   /* "ram-0.img", in the directory */
 	guint64 size; /* bytes */
 	int fd;
-	guint8 *host; /* the file's shared mapping */
+	guint8 *host;    /* the file's shared mapping */
 	guint8 *written; /* while receiving: one bit a page that is no hole; else NULL */
 } FerryCaptureBlock;
 
 typedef struct {
 	char *directory;
-	FerryStreamConfiguration
-		config; /* machine is NULL where the stream has none, nor footers */
+	/* machine is NULL where the stream has none, nor footers */
+	FerryStreamConfiguration config;
 	guint32 ram_section_id;
 	guint32 ram_version_id;
-	GArray *blocks; /* of FerryCaptureBlock */
-	GBytes *devices; /* the device sections, without the EOF byte */
+	GArray *blocks;      /* of FerryCaptureBlock */
+	GBytes *devices;     /* the device sections, without the EOF byte */
 	GBytes *description; /* the JSON description, or NULL */
 } FerryCapture;
 

@@ -7,16 +7,16 @@
 
 typedef enum {
 	FERRY_EXIT_DONE = 0,
-	FERRY_EXIT_FAILED = 1, /* and the guest still runs at the source */
-	FERRY_EXIT_USAGE = 2, /* nothing was done */
+	FERRY_EXIT_FAILED = 1,  /* and the guest still runs at the source */
+	FERRY_EXIT_USAGE = 2,   /* nothing was done */
 	FERRY_EXIT_IN_DOUBT = 3 /* an operator must look before the guest runs anywhere */
 } FerryExit;
 
 /* The help of a subcommand. */
 typedef struct {
-	const char *command; /* "migrate" */
-	const char *operands; /* what follows the options: "URI" */
-	const char *summary; /* what it does */
+	const char *command;     /* "migrate" */
+	const char *operands;    /* what follows the options: "URI" */
+	const char *summary;     /* what it does */
 	const char *description; /* examples and exit statuses */
 } FerryCliHelp;
 

@@ -86,7 +86,7 @@ static void check_port(FerryDoctor *doctor, const char *sysfs, const char *devic
 	g_autofree char *gids = describe_gids(sysfs, port, &usable);
 	gboolean active = state && strstr(state, "ACTIVE");
 	const char *remedy =
-		!active	  ? "connect the cable and bring the interface up"
+		!active   ? "connect the cable and bring the interface up"
 		: !usable ? "give the interface an IP address: RoCE takes its GIDs from it"
 			  : NULL;
 

@@ -7,7 +7,7 @@
 
 typedef enum {
 	FERRY_CHECK_OK,
-	FERRY_CHECK_WARN, /* works, but slower or not for everybody */
+	FERRY_CHECK_WARN,    /* works, but slower or not for everybody */
 	FERRY_CHECK_MISSING, /* does not work here */
 } FerryCheckVerdict;
 

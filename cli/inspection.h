@@ -9,9 +9,9 @@
  */
 typedef struct {
 	const char *kind; /* "header", "start", "device", ...; static */
-	guint64 offset; /* of the first byte */
-	guint64 length; /* bytes, footer included */
-	char *name; /* of the section, the command or the records; may be NULL */
+	guint64 offset;   /* of the first byte */
+	guint64 length;   /* bytes, footer included */
+	char *name;       /* of the section, the command or the records; may be NULL */
 	gboolean has_ids; /* the four below are set */
 	guint32 section_id;
 	guint32 instance_id;
@@ -19,7 +19,7 @@ typedef struct {
 	guint64 pages; /* RAM sections and page records */
 	guint64 zero_pages;
 	guint64 count; /* like items in a row that are shown as one; else 1 */
-	char *detail; /* for people; may be NULL */
+	char *detail;  /* for people; may be NULL */
 } FerryInspectionItem;
 
 typedef struct {
@@ -28,16 +28,16 @@ typedef struct {
 } FerryInspectionPages;
 
 typedef struct {
-	GArray *items; /* of FerryInspectionItem */
+	GArray *items;                   /* of FerryInspectionItem */
 	FerryStreamConfiguration config; /* machine is NULL if there was none */
-	FerryRamReader ram; /* the block list */
-	GArray *block_pages; /* of FerryInspectionPages, one a block */
+	FerryRamReader ram;              /* the block list */
+	GArray *block_pages;             /* of FerryInspectionPages, one a block */
 	FerryInspectionPages total;
 	guint64 bytes; /* of the stream, as far as it was read */
 	guint64 device_bytes;
 	guint devices;
-	const char *cut_by; /* what delimited the devices: "description", "footers", "nothing"; NULL
-			     * without devices */
+	/* what delimited the devices: "description", "footers", "nothing"; NULL without devices */
+	const char *cut_by;
 	gboolean scan_agrees; /* cut_by "description": the footers give the same cut */
 } FerryInspection;
 

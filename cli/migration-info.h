@@ -6,18 +6,18 @@
 /* What `ferry migrate` shows of a query-migrate answer, Ferry's or QEMU's. Borrowed from the
  * answer. */
 typedef struct {
-	const char *status;	/* "none" where the answer has none */
+	const char *status;     /* "none" where the answer has none */
 	const char *error_desc; /* NULL without one */
-	const char *transport;	/* NULL where not told */
+	const char *transport;  /* NULL where not told */
 	gint64 total_ms;
 	gint64 downtime_ms; /* -1 where not told, as the next */
 	gint64 expected_ms;
 	gint64 throttle;    /* percent */
-	double total;	    /* bytes of RAM */
+	double total;       /* bytes of RAM */
 	double remaining;   /* bytes */
 	double transferred; /* bytes on the wire */
 	double zero_bytes;  /* RAM that went as «zero» */
-	double rate;	    /* bytes a second */
+	double rate;        /* bytes a second */
 	double dirty_rate;  /* bytes a second */
 	gint64 round;
 	JsonArray *rounds;  /* NULL where not told */

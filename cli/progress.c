@@ -19,9 +19,9 @@ struct FerryCliProgress {
 static const char *phase(const char *status)
 {
 	static const char *const phases[][2] = {
-		{ "setup", "connecting" },	 { "active", "copying" },
+		{ "setup", "connecting" },       { "active", "copying" },
 		{ "pre-switchover", "waiting" }, { "device", "switching" },
-		{ "handover", "handing over" },	 { "handover-lost", "in doubt" },
+		{ "handover", "handing over" },  { "handover-lost", "in doubt" },
 	};
 
 	for (guint i = 0; i < G_N_ELEMENTS(phases); i++)
@@ -121,7 +121,8 @@ char *ferry_cli_progress_line(const FerryCliMigration *migration, guint width, g
 
 static void draw(const FerryCliMigration *migration)
 {
-	/* A full line would wrap on some terminals, and so would the ^C that the terminal echoes. */
+	/* A full line would wrap on some terminals, and so would the ^C that the terminal
+	 * echoes. */
 	g_autofree char *line = ferry_cli_progress_line(
 		migration, MAX(terminal_width(), BAR_MIN) - 3, g_get_charset(NULL));
 

@@ -57,7 +57,8 @@ static void print_verified(const FerryCliMigration *migration)
 	if (!migration->verified)
 		puts("  verified     not asked for; --set verify-ram=on compares all memory");
 	else if (json_node_get_boolean(migration->verified))
-		puts("  verified     yes, the memory there equals the memory here");
+		puts("  verified     yes, the memory there equals the memory here (comparing is "
+		     "part of the standstill)");
 	else
 		puts("  verified     NO: the memory there differs");
 }

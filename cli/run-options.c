@@ -75,7 +75,7 @@ static gboolean convert(FerryCliRunOptions *options, const RawOptions *raw)
 	if (raw->seed && !g_ascii_string_to_unsigned(raw->seed, 10, 0, G_MAXUINT64,
 						     &options->guest.seed, &error))
 		return usage(error->message);
-	options->guest.kind = raw->kvm	     ? FERRY_GUEST_KVM
+	options->guest.kind = raw->kvm       ? FERRY_GUEST_KVM
 			      : raw->process ? FERRY_GUEST_PROCESS
 					     : FERRY_GUEST_AUTO;
 	options->guest.vcpus = raw->vcpus;

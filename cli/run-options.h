@@ -7,8 +7,8 @@
 /* The command line of `ferry run`. */
 typedef struct {
 	FerryGuestConfig guest; /* its strings are owned by the fields below */
-	gboolean paused; /* do not start the guest */
-	char *incoming; /* a URI or "defer"; NULL for a guest that starts here */
+	gboolean paused;        /* do not start the guest */
+	char *incoming;         /* a URI or "defer"; NULL for a guest that starts here */
 	char *qmp;
 	char **settings; /* --set, NULL-terminated; may be NULL */
 	char *backing;

@@ -216,7 +216,7 @@ static void describe(Monitor *monitor, const FerryCliRunOptions *options)
 	say("%s", ferry_guest_kind_reason(monitor->guest));
 	say("%s of memory, written pages found by %s, %s %s, process %d", ram,
 	    dirty ? dirty : "nothing", options->incoming ? "incoming" : "workload",
-	    options->incoming	? options->incoming
+	    options->incoming   ? options->incoming
 	    : options->workload ? options->workload
 				: "idle",
 	    (int)getpid());

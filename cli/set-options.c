@@ -7,7 +7,7 @@
 /* What the monitor knows, and what of it shall change. */
 typedef struct {
 	JsonNode *known_capabilities; /* query-migrate-capabilities */
-	JsonNode *known_parameters; /* query-migrate-parameters */
+	JsonNode *known_parameters;   /* query-migrate-parameters */
 	JsonArray *capabilities;
 	JsonObject *parameters;
 } Settings;
@@ -50,8 +50,8 @@ static GPtrArray *known_names(const Settings *settings)
 		g_ptr_array_add(names,
 				(gpointer)json_object_get_string_member_with_default(
 					json_array_get_object_element(list, i), "capability", ""));
-	json_object_iter_init(&iter, json_node_get_object(settings->known_parameters));
-	while (json_object_iter_next(&iter, &name, NULL))
+	json_object_iter_init_ordered(&iter, json_node_get_object(settings->known_parameters));
+	while (json_object_iter_next_ordered(&iter, &name, NULL))
 		g_ptr_array_add(names, (gpointer)name);
 	return names;
 }

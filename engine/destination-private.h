@@ -3,6 +3,7 @@
 
 #include <ferry/carrier.h>
 #include <ferry/destination.h>
+#include "digest.h"
 #include "first-touch.h"
 #include "records.h"
 #include "reply.h"
@@ -12,23 +13,24 @@ struct FerryDestination {
 	FerryVm *vm;
 	const FerryTransport *const *transports;
 
-	GMutex lock;                /* guards the rest */
+	GMutex lock; /* guards the rest */
 	GCond changed;
 	FerryState state;
-	char *error_desc;           /* also of a connection that was refused while it goes on listening */
+	char *error_desc; /* also of a connection that was refused while it goes on listening */
 	char *uri;
 	gboolean autostart;
 	gboolean deferred;
-	GThread *thread;            /* listens and loads; joined by the next start, or by free */
+	GThread *thread; /* listens and loads; joined by the next start, or by free */
 	GCancellable *cancellable;
-	FerryChannel *channel;      /* published so that free can cut it */
+	FerryChannel *channel; /* published so that free can cut it */
 	gint64 begin_us, end_us;
 	char *transport;
-	guint64 received;           /* bytes of the stream so far */
+	guint64 received; /* bytes of the stream so far */
 
 	gboolean has_session;
 	guint8 nonce[FERRY_NONCE_SIZE];
-	FerryHandoverAnswer answer; /* of the session; WAITING changes once, and who changes it acts */
+	/* of the session; WAITING changes once, and who changes it acts */
+	FerryHandoverAnswer answer;
 };
 
 gboolean ferry_destination_enter(FerryDestination *destination, FerryState from, FerryState to);
@@ -37,18 +39,19 @@ void ferry_destination_set_error(FerryDestination *destination, const char *text
 /* Takes the decision about a guest that is loaded and waits: FALSE if it was taken before. */
 gboolean ferry_destination_decide(FerryDestination *destination, FerryHandoverAnswer answer);
 
-/* Runs the loaded guest, once decide(RUNS) returned TRUE; the state completed is the caller's to enter. Where it
- * cannot be started it waits again, in handover-lost. incoming-handover.c */
+/* Runs the loaded guest, once decide(RUNS) returned TRUE; the state completed is the caller's to
+ * enter. Where it cannot be started it waits again, in handover-lost. incoming-handover.c */
 gboolean ferry_incoming_take_over(FerryDestination *destination, GError **error);
 
 /* How a connection ended. */
 typedef enum {
-	FERRY_INCOMING_REFUSED,   /* nothing of the guest was touched: go on listening */
-	FERRY_INCOMING_FAILED,    /* RAM or devices are half loaded */
-	FERRY_INCOMING_IN_DOUBT,  /* all is loaded, and the source is gone before it decided */
-	FERRY_INCOMING_COMPLETED, /* the guest is here, but the source may not know: go on answering */
-	FERRY_INCOMING_CLOSED,    /* the guest is here, and the source knows */
-	FERRY_INCOMING_ANSWERED,  /* it was only a question */
+	FERRY_INCOMING_REFUSED,  /* nothing of the guest was touched: go on listening */
+	FERRY_INCOMING_FAILED,   /* RAM or devices are half loaded */
+	FERRY_INCOMING_IN_DOUBT, /* all is loaded, and the source is gone before it decided */
+	/* the guest is here, but the source may not know: go on answering */
+	FERRY_INCOMING_COMPLETED,
+	FERRY_INCOMING_CLOSED,   /* the guest is here, and the source knows */
+	FERRY_INCOMING_ANSWERED, /* it was only a question */
 } FerryIncomingResult;
 
 /* One connection, the loading thread's own. */
@@ -61,10 +64,12 @@ typedef struct {
 	FerryCarrier *carrier;
 	FerryRamReader ram;
 	FerryFirstTouch *touch;
+	gboolean will_digest; /* the source announced verify-ram */
+	FerryDigest *digest;  /* then it follows the rounds; else NULL */
 	gboolean ferry_peer;
 	guint8 nonce[FERRY_NONCE_SIZE];
-	char *other_machine;        /* the source's, if it is not ours; owned */
-	gboolean listed;            /* the block list fits: the state is active */
+	char *other_machine; /* the source's, if it is not ours; owned */
+	gboolean listed;     /* the block list fits: the state is active */
 	guint32 ram_section_id;
 	gboolean ram_ended;
 	guint32 round;
@@ -72,9 +77,10 @@ typedef struct {
 	gint64 begin_user_us, begin_system_us;
 } FerryIncoming;
 
-/* Serves one connection to its end; @error says why for REFUSED, FAILED and IN_DOUBT. incoming.c */
+/* Serves one connection to its end; @only: no other can wait behind it, so it may take its time to
+ * begin. @error says why for REFUSED, FAILED and IN_DOUBT. incoming.c */
 FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryChannel *channel,
-				       GError **error);
+				       gboolean only, GError **error);
 
 /* A record read off the stream. incoming.c */
 typedef struct {

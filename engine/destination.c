@@ -24,6 +24,7 @@ static void stop_thread(FerryDestination *destination)
 	thread = g_steal_pointer(&destination->thread);
 	if (destination->cancellable)
 		g_cancellable_cancel(destination->cancellable);
+	g_cond_broadcast(&destination->changed);
 	if (destination->channel)
 		ferry_channel_shutdown(destination->channel);
 	g_mutex_unlock(&destination->lock);
@@ -101,7 +102,8 @@ FerryState ferry_destination_wait(FerryDestination *destination)
 	FerryState state;
 
 	g_mutex_lock(&destination->lock);
-	while (destination->state == FERRY_STATE_SETUP || destination->state == FERRY_STATE_ACTIVE ||
+	while (destination->state == FERRY_STATE_SETUP ||
+	       destination->state == FERRY_STATE_ACTIVE ||
 	       destination->state == FERRY_STATE_HANDOVER)
 		g_cond_wait(&destination->changed, &destination->lock);
 	state = destination->state;
@@ -114,7 +116,8 @@ FerryState ferry_destination_wait(FerryDestination *destination)
 static void fail(FerryDestination *destination, const GError *error)
 {
 	ferry_destination_set_error(destination, error->message);
-	ferry_destination_enter(destination, ferry_destination_state(destination), FERRY_STATE_FAILED);
+	ferry_destination_enter(destination, ferry_destination_state(destination),
+				FERRY_STATE_FAILED);
 }
 
 static void publish(FerryDestination *destination, FerryChannel *channel)
@@ -133,14 +136,14 @@ static gboolean serve(FerryDestination *destination, FerryListener *listener, Fe
 	FerryIncomingResult result;
 
 	publish(destination, channel);
-	result = ferry_incoming_run(destination, channel, &error);
+	result = ferry_incoming_run(destination, channel, !listener->again, &error);
 	publish(destination, NULL);
 	ferry_channel_close(channel);
 	switch (result) {
 	case FERRY_INCOMING_REFUSED:
 		if (!listener->again)
 			fail(destination, error);
-		else
+		else if (ferry_destination_state(destination) == FERRY_STATE_SETUP)
 			ferry_destination_set_error(destination, error->message);
 		return TRUE;
 	case FERRY_INCOMING_FAILED:
@@ -148,7 +151,8 @@ static gboolean serve(FerryDestination *destination, FerryListener *listener, Fe
 		return FALSE;
 	case FERRY_INCOMING_IN_DOUBT:
 		ferry_destination_set_error(destination, error->message);
-		ferry_destination_enter(destination, FERRY_STATE_HANDOVER, FERRY_STATE_HANDOVER_LOST);
+		ferry_destination_enter(destination, FERRY_STATE_HANDOVER,
+					FERRY_STATE_HANDOVER_LOST);
 		return TRUE;
 	case FERRY_INCOMING_CLOSED:
 		return FALSE;
@@ -280,7 +284,8 @@ static gboolean discard(FerryDestination *destination)
 static gboolean run_here(FerryDestination *destination, GError **error)
 {
 	return ferry_incoming_take_over(destination, error) &&
-	       ferry_destination_enter(destination, FERRY_STATE_HANDOVER_LOST, FERRY_STATE_COMPLETED);
+	       ferry_destination_enter(destination, FERRY_STATE_HANDOVER_LOST,
+				       FERRY_STATE_COMPLETED);
 }
 
 gboolean ferry_destination_resolve(FerryDestination *destination, FerryResolve how, GError **error)
@@ -294,13 +299,14 @@ gboolean ferry_destination_resolve(FerryDestination *destination, FerryResolve h
 		return FALSE;
 	}
 	if (how == FERRY_RESOLVE_RETRY) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
-			    "a destination cannot ask: retry at the source, or run or discard the guest here");
+		g_set_error(
+			error, FERRY_ERROR, FERRY_ERROR_INVALID,
+			"a destination cannot ask: retry at the source, or run or discard the guest here");
 		return FALSE;
 	}
-	if (how == FERRY_RESOLVE_DISCARD ?
-		    discard(destination) :
-		    ferry_destination_decide(destination, FERRY_HANDOVER_RUNS))
+	if (how == FERRY_RESOLVE_DISCARD
+		    ? discard(destination)
+		    : ferry_destination_decide(destination, FERRY_HANDOVER_RUNS))
 		return how == FERRY_RESOLVE_DISCARD || run_here(destination, error);
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
 		    "the source has just decided: look at the state again");

@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #define CHUNK (2u << 20)
+#define CHUNK_PAGES ((guint64)(CHUNK >> FERRY_PAGE_SHIFT))
 #define THREADS_MAX 4
 
 typedef struct {
@@ -17,49 +18,49 @@ typedef struct {
 	guint64 pages;
 } Chunk;
 
-typedef struct {
+struct FerryDigest {
 	const FerryRam *ram;
-	const gint *cancel;
 	guint64 n_chunks;
 	Chunk *chunks;
-	guint64 *digests;
-	guint64 zero_digest; /* of a whole chunk of zeros */
-	_Atomic guint64 next; /* the first chunk that no thread has taken */
+	guint64 *block_chunks; /* number of the first chunk of each block */
+	guint64 *digests;      /* valid where not stale, once no thread works */
+	_Atomic guint8 *stale; /* one a chunk: set after a write, taken before reading */
+	guint64 zero_digest;   /* of a whole chunk of zeros */
+	const gint *cancel;    /* of the present pass */
+	_Atomic guint64 next;  /* the first chunk that no thread has looked at in this pass */
 	_Atomic gboolean cancelled;
-} Work;
+	GThread *behind; /* the thread of catch_up(), while it may run */
+	_Atomic gboolean behind_done;
+};
 
 static guint64 chunks_of(const FerryRamBlock *block)
 {
 	return (block->size + CHUNK - 1) / CHUNK;
 }
 
-static void list_chunks(Work *work)
+static void list_chunks(FerryDigest *digest)
 {
-	const guint64 step = CHUNK >> FERRY_PAGE_SHIFT;
+	guint64 n = 0;
 
-	for (guint i = 0; i < work->ram->n_blocks; i++)
-		work->n_chunks += chunks_of(&work->ram->blocks[i]);
-	work->chunks = g_new(Chunk, work->n_chunks);
-	work->digests = g_new0(guint64, work->n_chunks);
-	work->n_chunks = 0;
-	for (guint i = 0; i < work->ram->n_blocks; i++) {
-		guint64 pages = ferry_ram_block_pages(&work->ram->blocks[i]);
+	for (guint i = 0; i < digest->ram->n_blocks; i++) {
+		guint64 pages = ferry_ram_block_pages(&digest->ram->blocks[i]);
 
-		for (guint64 first = 0; first < pages; first += step)
-			work->chunks[work->n_chunks++] = (Chunk){
-				.block = i, .first = first, .pages = MIN(step, pages - first)
-			};
+		digest->block_chunks[i] = n;
+		for (guint64 first = 0; first < pages; first += CHUNK_PAGES)
+			digest->chunks[n++] = (Chunk){ .block = i,
+						       .first = first,
+						       .pages = MIN(CHUNK_PAGES, pages - first) };
 	}
 }
 
 /* A chunk with holes in part: the bytes are hashed as a stream, with zeros in place of the holes.
  */
-static guint64 digest_mixed(const Work *work, FerryHoles *holes, const Chunk *chunk)
+static guint64 digest_mixed(const FerryDigest *digest, FerryHoles *holes, const Chunk *chunk)
 {
 	static const guint8 zeros[FERRY_PAGE_SIZE];
-	const guint8 *host = work->ram->blocks[chunk->block].host;
+	const guint8 *host = digest->ram->blocks[chunk->block].host;
 	XXH3_state_t *state = XXH3_createState();
-	guint64 at = chunk->first, end = at + chunk->pages, digest;
+	guint64 at = chunk->first, end = at + chunk->pages, value;
 
 	XXH3_64bits_reset(state);
 	while (at < end) {
@@ -72,39 +73,67 @@ static guint64 digest_mixed(const Work *work, FerryHoles *holes, const Chunk *ch
 				   pages << FERRY_PAGE_SHIFT);
 		at += pages;
 	}
-	digest = XXH3_64bits_digest(state);
+	value = XXH3_64bits_digest(state);
 	XXH3_freeState(state);
-	return digest;
+	return value;
 }
 
-static guint64 digest_chunk(const Work *work, FerryHoles *holes, const Chunk *chunk)
+static guint64 digest_chunk(const FerryDigest *digest, FerryHoles *holes, const Chunk *chunk)
 {
 	gboolean hole;
 	guint64 pages = ferry_holes_split(holes, chunk->block, chunk->first, chunk->pages, &hole);
 
 	if (pages < chunk->pages || (hole && pages << FERRY_PAGE_SHIFT < CHUNK))
-		return digest_mixed(work, holes, chunk);
+		return digest_mixed(digest, holes, chunk);
 	if (hole)
-		return work->zero_digest;
-	return XXH3_64bits(work->ram->blocks[chunk->block].host +
+		return digest->zero_digest;
+	return XXH3_64bits(digest->ram->blocks[chunk->block].host +
 				   (chunk->first << FERRY_PAGE_SHIFT),
 			   chunk->pages << FERRY_PAGE_SHIFT);
 }
 
-static gpointer work_thread(gpointer data)
+/* Looks at every chunk that no other thread of the pass has, and digests the stale ones. */
+static gpointer pass_thread(gpointer data)
 {
-	Work *work = data;
-	g_autoptr(FerryHoles) holes = ferry_holes_new(work->ram);
+	FerryDigest *digest = data;
+	g_autoptr(FerryHoles) holes = ferry_holes_new(digest->ram);
 	guint64 i;
 
-	while ((i = atomic_fetch_add(&work->next, 1)) < work->n_chunks) {
-		if (work->cancel && g_atomic_int_get(work->cancel)) {
-			work->cancelled = TRUE;
+	while ((i = atomic_fetch_add(&digest->next, 1)) < digest->n_chunks) {
+		if (digest->cancel && g_atomic_int_get(digest->cancel)) {
+			digest->cancelled = TRUE;
 			break;
 		}
-		work->digests[i] = digest_chunk(work, holes, &work->chunks[i]);
+		/* Taken before the bytes are read: a write that comes later sets it again. */
+		if (atomic_exchange(&digest->stale[i], 0))
+			digest->digests[i] = digest_chunk(digest, holes, &digest->chunks[i]);
 	}
 	return NULL;
+}
+
+static gpointer behind_thread(gpointer data)
+{
+	FerryDigest *digest = data;
+
+	pass_thread(digest);
+	atomic_store(&digest->behind_done, TRUE);
+	return NULL;
+}
+
+static void begin_pass(FerryDigest *digest, const gint *cancel)
+{
+	digest->cancel = cancel;
+	atomic_store(&digest->next, 0);
+	atomic_store(&digest->cancelled, FALSE);
+}
+
+/* Makes the thread of catch_up() end soon, and waits for it. */
+static void end_behind(FerryDigest *digest)
+{
+	if (!digest->behind)
+		return;
+	atomic_store(&digest->next, digest->n_chunks);
+	g_thread_join(g_steal_pointer(&digest->behind));
 }
 
 static void put_u64(XXH3_state_t *state, guint64 value)
@@ -116,15 +145,15 @@ static void put_u64(XXH3_state_t *state, guint64 value)
 }
 
 /* Big-endian numbers and length before name: two lists of blocks never give the same bytes. */
-static guint64 combine(const Work *work)
+static guint64 combine(const FerryDigest *digest)
 {
 	XXH3_state_t *state = XXH3_createState();
-	const guint64 *next = work->digests;
-	guint64 digest;
+	const guint64 *next = digest->digests;
+	guint64 value;
 
 	XXH3_64bits_reset(state);
-	for (guint i = 0; i < work->ram->n_blocks; i++) {
-		const FerryRamBlock *block = &work->ram->blocks[i];
+	for (guint i = 0; i < digest->ram->n_blocks; i++) {
+		const FerryRamBlock *block = &digest->ram->blocks[i];
 
 		put_u64(state, strlen(block->name));
 		XXH3_64bits_update(state, block->name, strlen(block->name));
@@ -132,9 +161,9 @@ static guint64 combine(const Work *work)
 		for (guint64 n = chunks_of(block); n; n--)
 			put_u64(state, *next++);
 	}
-	digest = XXH3_64bits_digest(state);
+	value = XXH3_64bits_digest(state);
 	XXH3_freeState(state);
-	return digest;
+	return value;
 }
 
 static guint64 digest_zeros(void)
@@ -144,22 +173,77 @@ static guint64 digest_zeros(void)
 	return XXH3_64bits(zeros, CHUNK);
 }
 
-gboolean ferry_digest_ram(const FerryRam *ram, const gint *cancel, guint64 *digest)
+FerryDigest *ferry_digest_new(const FerryRam *ram)
 {
-	Work work = { .ram = ram, .cancel = cancel };
-	GThread *threads[THREADS_MAX - 1];
-	guint n = CLAMP(g_get_num_processors(), 1, THREADS_MAX) - 1;
+	FerryDigest *digest = g_new0(FerryDigest, 1);
 
-	work.zero_digest = digest_zeros();
-	list_chunks(&work);
+	digest->ram = ram;
+	digest->zero_digest = digest_zeros();
+	for (guint i = 0; i < ram->n_blocks; i++)
+		digest->n_chunks += chunks_of(&ram->blocks[i]);
+	digest->chunks = g_new(Chunk, digest->n_chunks);
+	digest->block_chunks = g_new(guint64, ram->n_blocks);
+	digest->digests = g_new0(guint64, digest->n_chunks);
+	digest->stale = g_malloc(digest->n_chunks);
+	for (guint64 i = 0; i < digest->n_chunks; i++)
+		atomic_init(&digest->stale[i], 1);
+	list_chunks(digest);
+	return digest;
+}
+
+void ferry_digest_free(FerryDigest *digest)
+{
+	if (!digest)
+		return;
+	end_behind(digest);
+	g_free((gpointer)digest->stale);
+	g_free(digest->digests);
+	g_free(digest->block_chunks);
+	g_free(digest->chunks);
+	g_free(digest);
+}
+
+void ferry_digest_touched(FerryDigest *digest, const FerryRun *run)
+{
+	guint64 first = digest->block_chunks[run->block] + run->first / CHUNK_PAGES;
+	guint64 last = digest->block_chunks[run->block] +
+		       (run->first + run->pages - 1) / CHUNK_PAGES;
+
+	for (guint64 i = first; i <= last; i++)
+		atomic_store(&digest->stale[i], 1);
+}
+
+void ferry_digest_catch_up(FerryDigest *digest)
+{
+	if (digest->behind && !atomic_load(&digest->behind_done))
+		return;
+	end_behind(digest);
+	begin_pass(digest, NULL);
+	atomic_store(&digest->behind_done, FALSE);
+	digest->behind = g_thread_new("ferry-digest", behind_thread, digest);
+}
+
+gboolean ferry_digest_finish(FerryDigest *digest, const gint *cancel, guint64 *value)
+{
+	guint n = CLAMP(g_get_num_processors(), 1, THREADS_MAX) - 1;
+	GThread *threads[THREADS_MAX - 1];
+
+	end_behind(digest);
+	begin_pass(digest, cancel);
 	for (guint i = 0; i < n; i++)
-		threads[i] = g_thread_new("ferry-digest", work_thread, &work);
-	work_thread(&work);
+		threads[i] = g_thread_new("ferry-digest", pass_thread, digest);
+	pass_thread(digest);
 	for (guint i = 0; i < n; i++)
 		g_thread_join(threads[i]);
-	if (!work.cancelled)
-		*digest = combine(&work);
-	g_free(work.chunks);
-	g_free(work.digests);
-	return !work.cancelled;
+	if (digest->cancelled)
+		return FALSE;
+	*value = combine(digest);
+	return TRUE;
+}
+
+gboolean ferry_digest_ram(const FerryRam *ram, const gint *cancel, guint64 *value)
+{
+	g_autoptr(FerryDigest) digest = ferry_digest_new(ram);
+
+	return ferry_digest_finish(digest, cancel, value);
 }

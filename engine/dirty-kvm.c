@@ -9,7 +9,7 @@
 typedef struct {
 	FerryDirtySource base;
 	const FerryRam *ram; /* NULL when not started */
-	int vm_fd; /* borrowed */
+	int vm_fd;           /* borrowed */
 	guint n_slots;
 	FerryKvmSlot *slots;
 	guint64 *log; /* room for the largest slot */

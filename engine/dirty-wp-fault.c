@@ -27,7 +27,7 @@ typedef struct {
 	guint64 features;
 	GThread *thread;
 	pthread_mutex_t lock; /* noted, and the protection of pages */
-	FerryBitmap *noted; /* written and unprotected since the last collect */
+	FerryBitmap *noted;   /* written and unprotected since the last collect */
 } WpFault;
 
 /* The page of the backing that holds @address: hugetlb is protected whole huge pages at a time. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "first-touch.h"
 #include "bitmap.h"
+#include "write-behind.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,8 +11,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-/* Large enough to make the system calls cheap, small enough to stay in the second-level cache. */
-#define BOUNCE (256u << 10)
+/* Shorter reads are written in line: handing them to a thread would cost more. */
+#define BEHIND_MIN (64u << 10)
 
 /* Linux 5.14; Debian 12's C library has it. */
 #ifndef MADV_POPULATE_WRITE
@@ -21,8 +22,10 @@
 struct FerryFirstTouch {
 	const FerryRam *ram;
 	FerryBitmap *touched;
-	gboolean *by_file; /* one for each block */
-	guint8 *bounce; /* BOUNCE bytes, page-aligned */
+	gint *by_file;            /* one for each block; atomic: a writer may find that it cannot */
+	guint8 *bounce;           /* BEHIND_MIN bytes, page-aligned: for short reads */
+	FerryWriteBehind *behind; /* from the first long read until settle(); else NULL */
+	gboolean settled;
 };
 
 /* With O_APPEND pwrite() ignores the offset (pwrite(2), BUGS). Hugetlb files have no write(). */
@@ -44,8 +47,8 @@ FerryFirstTouch *ferry_first_touch_new(const FerryRam *ram)
 
 	touch->ram = ram;
 	touch->touched = ferry_bitmap_new(ram);
-	touch->by_file = g_new0(gboolean, ram->n_blocks);
-	touch->bounce = g_aligned_alloc(1, BOUNCE, FERRY_PAGE_SIZE);
+	touch->by_file = g_new0(gint, ram->n_blocks);
+	touch->bounce = g_aligned_alloc(1, BEHIND_MIN, FERRY_PAGE_SIZE);
 	for (guint i = 0; i < ram->n_blocks; i++)
 		touch->by_file[i] = can_write_file(&ram->blocks[i]);
 	return touch;
@@ -55,6 +58,7 @@ void ferry_first_touch_free(FerryFirstTouch *touch)
 {
 	if (!touch)
 		return;
+	ferry_write_behind_free(touch->behind);
 	g_aligned_free(touch->bounce);
 	g_free(touch->by_file);
 	ferry_bitmap_free(touch->touched);
@@ -89,14 +93,16 @@ static gboolean has_touched(const FerryFirstTouch *touch, const FerryRun *run)
 	       next.first < run->first + run->pages;
 }
 
-static gboolean write_file(FerryFirstTouch *touch, guint block_index, guint64 offset, size_t len,
-			   GError **error)
+/* A FerryWriteBehindFunc over a FerryFirstTouch. */
+static gboolean write_file(gpointer user, guint block_index, guint64 offset, const guint8 *bytes,
+			   size_t len, GError **error)
 {
+	FerryFirstTouch *touch = user;
 	const FerryRamBlock *block = &touch->ram->blocks[block_index];
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = pwrite(block->fd, touch->bounce + done, len - done,
+		ssize_t n = pwrite(block->fd, bytes + done, len - done,
 				   (off_t)(block->fd_offset + offset + done));
 
 		if (n > 0) {
@@ -111,12 +117,40 @@ static gboolean write_file(FerryFirstTouch *touch, guint block_index, guint64 of
 		} else if (n == 0 || errno != EINTR) {
 			/* A sealed file, a filter of system calls, ...: through the mapping, then.
 			 */
-			touch->by_file[block_index] = FALSE;
-			memcpy(block->host + offset + done, touch->bounce + done, len - done);
+			g_atomic_int_set(&touch->by_file[block_index], FALSE);
+			memcpy(block->host + offset + done, bytes + done, len - done);
 			done = len;
 		}
 	}
 	return TRUE;
+}
+
+static gboolean read_in_line(FerryFirstTouch *touch, guint block, guint64 offset, size_t len,
+			     FerryReadExactly read, gpointer user, GError **error)
+{
+	return read(user, touch->bounce, len, error) &&
+	       write_file(touch, block, offset, touch->bounce, len, error);
+}
+
+static gboolean read_behind(FerryFirstTouch *touch, guint block, guint64 offset, size_t len,
+			    FerryReadExactly read, gpointer user, GError **error)
+{
+	gboolean ok;
+
+	if (!touch->behind)
+		touch->behind = ferry_write_behind_new(write_file, touch);
+	ok = read(user, ferry_write_behind_buffer(touch->behind), len, error);
+	ferry_write_behind_submit(touch->behind, block, offset, ok ? len : 0);
+	return ok;
+}
+
+gboolean ferry_first_touch_settle(FerryFirstTouch *touch, GError **error)
+{
+	gboolean ok = !touch->behind || ferry_write_behind_drain(touch->behind, error);
+
+	touch->settled = TRUE;
+	g_clear_pointer(&touch->behind, ferry_write_behind_free);
+	return ok;
 }
 
 gboolean ferry_first_touch_read(FerryFirstTouch *touch, void *buf, size_t len,
@@ -125,15 +159,22 @@ gboolean ferry_first_touch_read(FerryFirstTouch *touch, void *buf, size_t len,
 	FerryRun run;
 	guint64 offset;
 
-	if (!find_run(touch->ram, buf, len, &run) || has_touched(touch, &run))
+	if (!find_run(touch->ram, buf, len, &run))
 		return read(user, buf, len, error);
+	if (has_touched(touch, &run)) {
+		/* What came first must not land last. */
+		if (touch->behind && !ferry_write_behind_drain(touch->behind, error))
+			return FALSE;
+		return read(user, buf, len, error);
+	}
 	ferry_bitmap_set_run(touch->touched, &run);
 	offset = run.first << FERRY_PAGE_SHIFT;
-	while (len && touch->by_file[run.block]) {
-		size_t n = MIN(len, BOUNCE);
+	while (len && g_atomic_int_get(&touch->by_file[run.block])) {
+		gboolean behind = !touch->settled && len >= BEHIND_MIN;
+		size_t n = MIN(len, behind ? FERRY_WRITE_BEHIND_BUFFER : BEHIND_MIN);
 
-		if (!read(user, touch->bounce, n, error) ||
-		    !write_file(touch, run.block, offset, n, error))
+		if (!(behind ? read_behind : read_in_line)(touch, run.block, offset, n, read, user,
+							   error))
 			return FALSE;
 		offset += n;
 		len -= n;

@@ -15,14 +15,19 @@
  */
 typedef struct FerryFirstTouch FerryFirstTouch;
 
-/* @ram is borrowed. Never fails. */
+/* @ram is borrowed until free, which writes what is still under way. Never fails. */
 FerryFirstTouch *ferry_first_touch_new(const FerryRam *ram);
 /* NULL is allowed. */
 void ferry_first_touch_free(FerryFirstTouch *touch);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryFirstTouch, ferry_first_touch_free)
 
-/* Reads exactly @len bytes with @read to @buf: what a carrier's receive() wants done. @buf may be
- * anywhere; outside of RAM it is a plain read. The guest must not run. FERRY_ERROR_IO where the
- * file has no room for the page; else the error of @read. One thread at a time. */
+/* Reads exactly @len bytes with @read to @buf: what a carrier's receive() wants done. Until the
+ * first ferry_first_touch_settle() long reads may land after it returned. @buf may be anywhere;
+ * outside of RAM it is a plain read. The guest must not run. FERRY_ERROR_IO where the file has no
+ * room for the page; else the error of @read. One thread at a time. */
 gboolean ferry_first_touch_read(FerryFirstTouch *touch, void *buf, size_t len,
 				FerryReadExactly read, gpointer user, GError **error);
+
+/* Waits until everything that was read is in RAM; from then on reads land before they return. Fails
+ * with the first error of a write that came after its read had returned. */
+gboolean ferry_first_touch_settle(FerryFirstTouch *touch, GError **error);

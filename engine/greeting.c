@@ -23,8 +23,8 @@ static gboolean open_return_path(FerryOutgoing *outgoing, GError **error)
 	outgoing->ferry_peer = reply.pong == (guint32)~FERRY_PING_HELLO;
 	if (!outgoing->ferry_peer && reply.pong != FERRY_PING_HELLO) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-			    "%s: the destination answered PING 0x%08x with PONG 0x%08x", outgoing->uri,
-			    FERRY_PING_HELLO, reply.pong);
+			    "%s: the destination answered PING 0x%08x with PONG 0x%08x",
+			    outgoing->uri, FERRY_PING_HELLO, reply.pong);
 		return FALSE;
 	}
 	return TRUE;
@@ -36,18 +36,23 @@ static gboolean say_hello(FerryOutgoing *outgoing, GError **error)
 	FerryHello hello = { .version = FERRY_PROTOCOL_VERSION, .page_size = FERRY_PAGE_SIZE };
 	FerryReply reply;
 
+	if (ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
+					  FERRY_CAPABILITY_VERIFY_RAM))
+		hello.features |= FERRY_FEATURE_DIGEST;
 	memcpy(hello.nonce, outgoing->nonce, FERRY_NONCE_SIZE);
 	ferry_record_put_hello(record, &hello);
 	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_FERRY, record->data, record->len);
 	if (!ferry_outgoing_flush(outgoing, error) ||
 	    !ferry_return_path_wait(outgoing->path, FERRY_REPLY_HELLO, ANSWER_US, &reply, error))
 		return FALSE;
-	if (reply.hello.version != FERRY_PROTOCOL_VERSION || reply.hello.page_size != FERRY_PAGE_SIZE) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH,
-			    "this Ferry speaks protocol version %u with pages of %u bytes, the destination "
-			    "version %u with %u: run the same release on both sides",
-			    FERRY_PROTOCOL_VERSION, FERRY_PAGE_SIZE, reply.hello.version,
-			    reply.hello.page_size);
+	if (reply.hello.version != FERRY_PROTOCOL_VERSION ||
+	    reply.hello.page_size != FERRY_PAGE_SIZE) {
+		g_set_error(
+			error, FERRY_ERROR, FERRY_ERROR_MISMATCH,
+			"this Ferry speaks protocol version %u with pages of %u bytes, the destination "
+			"version %u with %u: run the same release on both sides",
+			FERRY_PROTOCOL_VERSION, FERRY_PAGE_SIZE, reply.hello.version,
+			reply.hello.page_size);
 		return FALSE;
 	}
 	if (memcmp(reply.hello.nonce, outgoing->nonce, FERRY_NONCE_SIZE) != 0) {
@@ -62,8 +67,8 @@ gboolean ferry_outgoing_greet(FerryOutgoing *outgoing, guint timeout_ms, GError 
 {
 	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
 
-	outgoing->channel = outgoing->transport->connect(outgoing->uri, timeout_ms, outgoing->cancellable,
-							 error);
+	outgoing->channel = outgoing->transport->connect(outgoing->uri, timeout_ms,
+							 outgoing->cancellable, error);
 	if (!outgoing->channel)
 		return FALSE;
 	ferry_source_publish(outgoing->source, outgoing->channel, NULL);

@@ -47,12 +47,14 @@ static gboolean verify(FerryOutgoing *outgoing, const FerryHandoverDigest *ours,
 	ferry_progress_verified(outgoing->progress, FERRY_VERIFIED_NO);
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH,
 		    "verify-ram: the digest of RAM is %016" G_GINT64_MODIFIER
-		    "x here and %016" G_GINT64_MODIFIER "x at the destination: a page was lost on the way",
+		    "x here and %016" G_GINT64_MODIFIER
+		    "x at the destination: a page was lost on the way",
 		    ours->digest, theirs->digest);
 	return FALSE;
 }
 
-/* Phase one: the destination has everything, and says so. Any error means that the guest stays here. */
+/* Phase one: the destination has everything, and says so. Any error means that the guest stays
+ * here. */
 static gboolean prepare(FerryOutgoing *outgoing, GError **error)
 {
 	g_autoptr(GByteArray) record = g_byte_array_new();
@@ -65,8 +67,8 @@ static gboolean prepare(FerryOutgoing *outgoing, GError **error)
 	if (!send_record(outgoing, record, error))
 		return FALSE;
 	set_prepared(outgoing);
-	if (ours.has_digest &&
-	    !ferry_digest_ram(ferry_vm_ram(outgoing->vm), &outgoing->source->cancel, &ours.digest)) {
+	if (ours.has_digest && !ferry_digest_ram(ferry_vm_ram(outgoing->vm),
+						 &outgoing->source->cancel, &ours.digest)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_CANCELLED, "cancelled");
 		return FALSE;
 	}
@@ -74,10 +76,19 @@ static gboolean prepare(FerryOutgoing *outgoing, GError **error)
 	       verify(outgoing, &ours, &reply.ready, error);
 }
 
-/* Phase two, on whichever connection: from the first byte of COMMIT on the guest is the destination's. */
-static gboolean commit(FerryOutgoing *outgoing, GError **error)
+/* The source knows: the destination need not answer questions any more. */
+static void farewell(FerryOutgoing *outgoing)
 {
 	g_autoptr(GByteArray) done = g_byte_array_new();
+
+	ferry_record_put_empty(done, FERRY_RECORD_HANDOVER_DONE);
+	send_record(outgoing, done, NULL);
+}
+
+/* Phase two, on whichever connection: from the first byte of COMMIT on the guest is the
+ * destination's. */
+static gboolean commit(FerryOutgoing *outgoing, GError **error)
+{
 	FerryReply reply;
 
 	if (!send_nonce(outgoing, FERRY_RECORD_HANDOVER_COMMIT, error) ||
@@ -86,9 +97,8 @@ static gboolean commit(FerryOutgoing *outgoing, GError **error)
 	ferry_progress_resumed(outgoing->progress);
 	ferry_progress_destination_cpu(outgoing->progress, reply.running.user_us / 1e6,
 				       reply.running.system_us / 1e6);
-	ferry_record_put_empty(done, FERRY_RECORD_HANDOVER_DONE);
-	if (send_record(outgoing, done, NULL))
-		ferry_return_path_wait(outgoing->path, FERRY_REPLY_SHUT, SHUT_US, &reply, NULL);
+	farewell(outgoing);
+	ferry_return_path_wait(outgoing->path, FERRY_REPLY_SHUT, SHUT_US, &reply, NULL);
 	return TRUE;
 }
 
@@ -134,11 +144,14 @@ static Doubt ask_once(FerryOutgoing *outgoing)
 		else if (answer == FERRY_HANDOVER_WAITING)
 			doubt = commit(outgoing, &error) ? DOUBT_MOVED : DOUBT_REMAINS;
 		else
-			g_set_error(&error, FERRY_ERROR, FERRY_ERROR_PEER,
-				    "the Ferry at %s knows nothing of this guest: look where it runs, then "
-				    "use ferry-resolve",
-				    outgoing->uri);
+			g_set_error(
+				&error, FERRY_ERROR, FERRY_ERROR_PEER,
+				"the Ferry at %s knows nothing of this guest: look where it runs, then "
+				"use ferry-resolve",
+				outgoing->uri);
 	}
+	if (answer == FERRY_HANDOVER_RUNS)
+		farewell(outgoing);
 	ferry_outgoing_hang_up(outgoing);
 	if (error)
 		ferry_source_set_error(outgoing->source, error->message);
@@ -163,12 +176,22 @@ static Doubt wait_for_word(FerrySource *source, gint64 pause_us, gboolean *quit)
 	return doubt;
 }
 
-/* The link died after COMMIT may have left: nobody here may run the guest until the destination answers, or the
- * operator decides. */
+static gboolean quitting(FerrySource *source)
+{
+	gboolean quit;
+
+	g_mutex_lock(&source->lock);
+	quit = source->quit;
+	g_mutex_unlock(&source->lock);
+	return quit;
+}
+
+/* The link died after COMMIT may have left: nobody here may run the guest until the destination
+ * answers, or the operator decides. */
 static Doubt in_doubt(FerryOutgoing *outgoing, const GError *cause)
 {
 	Doubt doubt = DOUBT_REMAINS;
-	gboolean quit = FALSE;
+	gboolean quit = quitting(outgoing->source);
 
 	ferry_source_set_error(outgoing->source, cause->message);
 	ferry_outgoing_hang_up(outgoing);
@@ -216,9 +239,29 @@ static FerryHandoverResult wait_for_shut(FerryOutgoing *outgoing, GError **error
 		return FERRY_KEPT;
 	if (reply.shut) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-			    "the destination could not load the guest (SHUT %u): see its log", reply.shut);
+			    "the destination could not load the guest (SHUT %u): see its log",
+			    reply.shut);
 		return FERRY_KEPT;
 	}
+	return FERRY_HANDED_OVER;
+}
+
+/* Nobody answers: it is done when every byte is where it belongs, which can be checked if it is a
+ * file. */
+static FerryHandoverResult one_way(FerryOutgoing *outgoing, GError **error)
+{
+	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
+
+	if (!outgoing->channel->ops->finish(outgoing->channel, error))
+		return FERRY_KEPT;
+	if (!outgoing->transport->stores ||
+	    !ferry_settings_get_capability(settings, FERRY_CAPABILITY_VERIFY_RAM))
+		return FERRY_HANDED_OVER;
+	if (!ferry_outgoing_read_back(outgoing, error)) {
+		ferry_progress_verified(outgoing->progress, FERRY_VERIFIED_NO);
+		return FERRY_KEPT;
+	}
+	ferry_progress_verified(outgoing->progress, FERRY_VERIFIED_YES);
 	return FERRY_HANDED_OVER;
 }
 
@@ -233,8 +276,7 @@ FerryHandoverResult ferry_outgoing_hand_over(FerryOutgoing *outgoing, FerryOutgo
 		result = wait_for_shut(outgoing, error);
 	} else {
 		*fate = FERRY_OUTGOING_COPIED;
-		result = outgoing->channel->ops->finish(outgoing->channel, error) ? FERRY_HANDED_OVER :
-										  FERRY_KEPT;
+		result = one_way(outgoing, error);
 	}
 	if (result == FERRY_HANDED_OVER)
 		ferry_progress_resumed(outgoing->progress);

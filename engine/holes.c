@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 typedef enum {
-	BACKING_UNKNOWN, /* everything is data */
-	BACKING_FILE, /* the file's own map of holes */
+	BACKING_UNKNOWN,   /* everything is data */
+	BACKING_FILE,      /* the file's own map of holes */
 	BACKING_ANONYMOUS, /* private: what is neither present nor swapped was never written */
 } Backing;
 
@@ -81,12 +81,6 @@ void ferry_holes_free(FerryHoles *holes)
 	if (holes->pagemap >= 0)
 		close(holes->pagemap);
 	g_free(holes);
-}
-
-void ferry_holes_forget(FerryHoles *holes)
-{
-	for (guint i = 0; i < holes->ram->n_blocks; i++)
-		holes->known[i].first = holes->known[i].end = 0;
 }
 
 static void know(Known *known, guint64 first, guint64 end, gboolean hole)

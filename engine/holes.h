@@ -19,8 +19,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryHoles, ferry_holes_free)
 
 /* How many of the @pages pages of block number @block, from @first on, are all hole, or all data;
  * *@hole says which. @pages and the result are at least 1. A system call for each new stretch, none
- * within one that was found before: walk forward. Call ferry_holes_forget() before a second walk.
- */
+ * within one that was found before: walk forward, and take a new one for a second walk. */
 guint64 ferry_holes_split(FerryHoles *holes, guint block, guint64 first, guint64 pages,
 			  gboolean *hole);
-void ferry_holes_forget(FerryHoles *holes);

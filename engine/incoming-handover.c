@@ -2,7 +2,6 @@
 #include "destination-private.h"
 
 #include <sys/resource.h>
-#include "digest.h"
 
 /* ---- taking the guest over ---- */
 
@@ -20,9 +19,11 @@ gboolean ferry_incoming_take_over(FerryDestination *destination, GError **error)
 		ferry_destination_set_error(destination, NULL);
 		return TRUE;
 	}
-	/* The vCPUs did not start: nobody runs the guest, and the operator decides where it shall. */
+	/* The vCPUs did not start: nobody runs the guest, and the operator decides where it
+	 * shall. */
 	g_mutex_lock(&destination->lock);
 	destination->answer = FERRY_HANDOVER_WAITING;
+	g_cond_broadcast(&destination->changed);
 	g_mutex_unlock(&destination->lock);
 	ferry_destination_set_error(destination, cause->message);
 	ferry_destination_enter(destination, FERRY_STATE_HANDOVER, FERRY_STATE_HANDOVER_LOST);
@@ -54,12 +55,14 @@ static gboolean next_record(FerryIncoming *incoming, FerryIncomingRecord *record
 	do {
 		if (!ferry_stream_next(incoming->reader, &element, error))
 			return FALSE;
-		if (element.type != FERRY_SECTION_COMMAND || element.command != FERRY_COMMAND_FERRY) {
-			g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK,
-				    element.type == FERRY_SECTION_EOF ?
-					    "the source closed the connection" :
-					    "the source sent element 0x%02x instead of a decision",
-				    element.type);
+		if (element.type != FERRY_SECTION_COMMAND ||
+		    element.command != FERRY_COMMAND_FERRY) {
+			g_set_error(
+				error, FERRY_ERROR, FERRY_ERROR_LINK,
+				element.type == FERRY_SECTION_EOF
+					? "the source closed the connection"
+					: "the source sent element 0x%02x instead of a decision",
+				element.type);
 			return FALSE;
 		}
 		if (!ferry_incoming_read_record(incoming, &element, record, error))
@@ -101,7 +104,8 @@ static FerryIncomingResult committed(FerryIncoming *incoming, GError **error)
 	return told ? wait_for_done(incoming) : FERRY_INCOMING_COMPLETED;
 }
 
-static gboolean right_nonce(const FerryIncomingRecord *record, const guint8 *expected, GError **error)
+static gboolean right_nonce(const FerryIncomingRecord *record, const guint8 *expected,
+			    GError **error)
 {
 	guint8 nonce[FERRY_NONCE_SIZE];
 
@@ -134,8 +138,10 @@ static gboolean get_ready(FerryIncoming *incoming, GError **error)
 	}
 	if (!ferry_record_get_digest(record.payload, record.length, &digest, error))
 		return FALSE;
+	if (digest.has_digest && !incoming->digest)
+		incoming->digest = ferry_digest_new(ferry_vm_ram(incoming->vm));
 	if (digest.has_digest)
-		ferry_digest_ram(ferry_vm_ram(incoming->vm), NULL, &digest.digest);
+		ferry_digest_finish(incoming->digest, NULL, &digest.digest);
 	ferry_record_put_digest(answer, FERRY_RECORD_HANDOVER_READY, &digest);
 	g_mutex_lock(&destination->lock);
 	memcpy(destination->nonce, incoming->nonce, FERRY_NONCE_SIZE);
@@ -156,7 +162,9 @@ static FerryIncomingResult two_phase(FerryIncoming *incoming, GError **error)
 	if (!get_ready(incoming, error))
 		return FERRY_INCOMING_FAILED;
 	if (!next_record(incoming, &record, error)) {
-		g_prefix_error(error, "the guest is loaded, but the link died before the source's decision: ");
+		g_prefix_error(
+			error,
+			"the guest is loaded, but the link died before the source's decision: ");
 		return FERRY_INCOMING_IN_DOUBT;
 	}
 	if (record.type == FERRY_RECORD_HANDOVER_ABORT &&
@@ -165,7 +173,8 @@ static FerryIncomingResult two_phase(FerryIncoming *incoming, GError **error)
 			    "the source took the guest back before the hand-over");
 		return FERRY_INCOMING_FAILED;
 	}
-	if (record.type == FERRY_RECORD_HANDOVER_COMMIT && right_nonce(&record, destination->nonce, error))
+	if (record.type == FERRY_RECORD_HANDOVER_COMMIT &&
+	    right_nonce(&record, destination->nonce, error))
 		return committed(incoming, error);
 	if (error && !*error)
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
@@ -199,26 +208,42 @@ FerryIncomingResult ferry_incoming_hand_over(FerryIncoming *incoming, GError **e
 
 /* ---- questions after a cut ---- */
 
+/* What to answer to a question about @nonce. RUNS only once it does run: an operator's run-here may
+ * still fail. */
+static FerryHandoverAnswer settled_answer(FerryDestination *destination, const guint8 *nonce)
+{
+	FerryHandoverAnswer answer = FERRY_HANDOVER_UNKNOWN;
+
+	g_mutex_lock(&destination->lock);
+	if (destination->has_session && memcmp(nonce, destination->nonce, FERRY_NONCE_SIZE) == 0) {
+		while (destination->answer == FERRY_HANDOVER_RUNS &&
+		       destination->state != FERRY_STATE_COMPLETED &&
+		       !g_cancellable_is_cancelled(destination->cancellable))
+			g_cond_wait(&destination->changed, &destination->lock);
+		answer = destination->answer;
+	}
+	g_mutex_unlock(&destination->lock);
+	return answer;
+}
+
 FerryIncomingResult ferry_incoming_query(FerryIncoming *incoming, const FerryIncomingRecord *record,
 					 GError **error)
 {
 	FerryDestination *destination = incoming->destination;
-	FerryHandoverAnswer answer = FERRY_HANDOVER_UNKNOWN;
 	g_autoptr(GByteArray) reply = g_byte_array_new();
+	FerryHandoverAnswer answer;
 	guint8 nonce[FERRY_NONCE_SIZE];
 	FerryIncomingRecord next;
 
 	if (!ferry_record_get_nonce(record->payload, record->length, nonce, error))
 		return FERRY_INCOMING_ANSWERED;
-	g_mutex_lock(&destination->lock);
-	if (destination->has_session && memcmp(nonce, destination->nonce, FERRY_NONCE_SIZE) == 0)
-		answer = destination->answer;
-	g_mutex_unlock(&destination->lock);
+	answer = settled_answer(destination, nonce);
 	ferry_record_put_answer(reply, answer);
 	if (!ferry_reply_record(&incoming->replies, reply, error))
 		return FERRY_INCOMING_ANSWERED;
+	/* The answer can be lost like the RUNNING before it. */
 	if (answer == FERRY_HANDOVER_RUNS)
-		return FERRY_INCOMING_CLOSED;
+		return wait_for_done(incoming);
 	if (answer != FERRY_HANDOVER_WAITING || !next_record(incoming, &next, error) ||
 	    next.type != FERRY_RECORD_HANDOVER_COMMIT || !right_nonce(&next, nonce, error))
 		return FERRY_INCOMING_ANSWERED;

@@ -28,7 +28,8 @@ static gboolean same_lists(const GArray *theirs, const FerryRam *ours)
 	for (guint i = 0; i < theirs->len; i++) {
 		const FerryStreamRamBlock *block = &g_array_index(theirs, FerryStreamRamBlock, i);
 
-		if (strcmp(block->name, ours->blocks[i].name) != 0 || block->size != ours->blocks[i].size)
+		if (strcmp(block->name, ours->blocks[i].name) != 0 ||
+		    block->size != ours->blocks[i].size)
 			return FALSE;
 	}
 	return TRUE;
@@ -46,17 +47,12 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH, "RAM differs: %s", lists);
 		return FALSE;
 	}
-	/* The carrier that can receive; pages in QEMU's format are read here, but its zero pages go its way. */
+	/* The carrier that can receive; pages in QEMU's format are read here, but its zero pages go
+	 * its way. */
 	incoming->carrier = channel->ops->carrier(channel, FERRY_PAGE_FORMAT_RUNS);
 	if (!incoming->carrier->ops->share_ram(incoming->carrier, ram, error))
 		return FALSE;
-	incoming->touch = ferry_first_touch_new(ram);
-	ferry_vm_clear_loaded_run_state(incoming->vm);
-	g_mutex_lock(&destination->lock);
-	g_free(destination->transport);
-	destination->transport = g_strdup(incoming->carrier->ops->name);
-	g_clear_pointer(&destination->error_desc, g_free);
-	g_mutex_unlock(&destination->lock);
+	/* What a guest that is here already has loaded is not touched. */
 	if (!ferry_destination_enter(destination, FERRY_STATE_SETUP, FERRY_STATE_ACTIVE)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
 			    "this destination takes no guest now: its migration is in state %s",
@@ -64,10 +60,20 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 		return FALSE;
 	}
 	incoming->listed = TRUE;
+	incoming->touch = ferry_first_touch_new(ram);
+	if (incoming->will_digest)
+		incoming->digest = ferry_digest_new(ram);
+	ferry_vm_clear_loaded_run_state(incoming->vm);
+	g_mutex_lock(&destination->lock);
+	g_free(destination->transport);
+	destination->transport = g_strdup(incoming->carrier->ops->name);
+	g_clear_pointer(&destination->error_desc, g_free);
+	g_mutex_unlock(&destination->lock);
 	return TRUE;
 }
 
-/* Page data from the stream into RAM, by the cheapest way: a FerryReadExactly over a FerryIncoming. */
+/* Page data from the stream into RAM, by the cheapest way: a FerryReadExactly over a
+ * FerryIncoming. */
 static gboolean read_pages(gpointer user, void *buf, size_t len, GError **error)
 {
 	FerryIncoming *incoming = user;
@@ -129,20 +135,23 @@ static gboolean read_body(FerryIncoming *incoming, gboolean start, GError **erro
 	return FALSE;
 }
 
-static gboolean right_section(FerryIncoming *incoming, const FerryStreamElement *element, GError **error)
+static gboolean right_section(FerryIncoming *incoming, const FerryStreamElement *element,
+			      GError **error)
 {
 	if (element->type == FERRY_SECTION_START) {
 		if (strcmp(element->name, "ram") == 0 && element->instance_id == 0 &&
 		    element->version_id == FERRY_RAM_SECTION_VERSION && !incoming->listed)
 			return TRUE;
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
-			    "offset %" G_GUINT64_FORMAT ": section '%s' (instance %u, version %u) is not "
+			    "offset %" G_GUINT64_FORMAT
+			    ": section '%s' (instance %u, version %u) is not "
 			    "known here; expected 'ram' (instance 0, version %u), once",
-			    element->offset, element->name, element->instance_id, element->version_id,
-			    FERRY_RAM_SECTION_VERSION);
+			    element->offset, element->name, element->instance_id,
+			    element->version_id, FERRY_RAM_SECTION_VERSION);
 		return FALSE;
 	}
-	if (incoming->listed && !incoming->ram_ended && element->section_id == incoming->ram_section_id)
+	if (incoming->listed && !incoming->ram_ended &&
+	    element->section_id == incoming->ram_section_id)
 		return TRUE;
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
 		    "offset %" G_GUINT64_FORMAT ": a part of section %u, which is not open here",
@@ -170,21 +179,27 @@ gboolean ferry_incoming_ram_section(FerryIncoming *incoming, const FerryStreamEl
 	if (!read_body(incoming, start, error) ||
 	    !ferry_stream_read_footer(incoming->reader, element->section_id, error))
 		return FALSE;
-	if (element->type == FERRY_SECTION_END)
+	if (element->type == FERRY_SECTION_END) {
+		if (!ferry_first_touch_settle(incoming->touch, error))
+			return FALSE;
 		incoming->ram_ended = TRUE;
+	}
 	if (!incoming->listed) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
-			    "offset %" G_GUINT64_FORMAT ": section 'ram' begins without a block list",
+			    "offset %" G_GUINT64_FORMAT
+			    ": section 'ram' begins without a block list",
 			    element->offset);
 		return FALSE;
 	}
 	/* Round 0 is the list: the source sends no page before it is taken. */
-	return !start || !incoming->ferry_peer || acknowledge(incoming, &(FerryRoundMark){ 0, 0 }, error);
+	return !start || !incoming->ferry_peer ||
+	       acknowledge(incoming, &(FerryRoundMark){ 0, 0 }, error);
 }
 
 /* ---- rounds between Ferry peers ---- */
 
-static gboolean begin_round(FerryIncoming *incoming, const FerryIncomingRecord *record, GError **error)
+static gboolean begin_round(FerryIncoming *incoming, const FerryIncomingRecord *record,
+			    GError **error)
 {
 	FerryRoundMark mark;
 
@@ -196,7 +211,8 @@ static gboolean begin_round(FerryIncoming *incoming, const FerryIncomingRecord *
 }
 
 /* Pages come in stream order, so at the end mark all of the round has been written into RAM. */
-static gboolean end_round(FerryIncoming *incoming, const FerryIncomingRecord *record, GError **error)
+static gboolean end_round(FerryIncoming *incoming, const FerryIncomingRecord *record,
+			  GError **error)
 {
 	FerryRoundMark mark;
 
@@ -209,6 +225,10 @@ static gboolean end_round(FerryIncoming *incoming, const FerryIncomingRecord *re
 			    mark.round, mark.pages, incoming->round_pages, incoming->round);
 		return FALSE;
 	}
+	if (!ferry_first_touch_settle(incoming->touch, error))
+		return FALSE;
+	if (incoming->digest)
+		ferry_digest_catch_up(incoming->digest);
 	return acknowledge(incoming, &mark, error);
 }
 
@@ -219,9 +239,12 @@ static gboolean take_run(FerryIncoming *incoming, const FerryIncomingRecord *rec
 
 	if (!incoming->carrier->ops->receive ||
 	    !incoming->carrier->ops->receive(incoming->carrier, record->type, record->payload,
-					     record->length, read_pages, incoming, &run, &zero, error))
+					     record->length, read_pages, incoming, &run, &zero,
+					     error))
 		return FALSE;
 	incoming->round_pages += run.pages;
+	if (incoming->digest)
+		ferry_digest_touched(incoming->digest, &run);
 	return TRUE;
 }
 
@@ -241,7 +264,8 @@ gboolean ferry_incoming_ram_record(FerryIncoming *incoming, const FerryIncomingR
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 		    "offset %" G_GUINT64_FORMAT ": record %s (0x%04x) does not belong here",
 		    ferry_stream_reader_offset(incoming->reader),
-		    ferry_record_name(record->type) ? ferry_record_name(record->type) : "of a carrier",
+		    ferry_record_name(record->type) ? ferry_record_name(record->type)
+						    : "of a carrier",
 		    record->type);
 	return FALSE;
 }

@@ -4,7 +4,8 @@
 #include <sys/resource.h>
 #include "watchdog.h"
 
-/* A connection that has not brought a block list by then is no source: others may wait behind it. */
+/* A connection that has not brought a block list by then is no source: others may wait behind it.
+ * One that was there before its source, such as a descriptor or a command, is waited for. */
 #define GREETING_US (15 * G_TIME_SPAN_SECOND)
 #define DESCRIPTION_MAX (64u << 20)
 
@@ -23,7 +24,8 @@ static gssize read_channel(gpointer user, const struct iovec *iov, int n, GError
 
 /* ---- the head of the stream ---- */
 
-/* A machine that differs is kept for refuse_machine(): the source cannot be told before the return path is open. */
+/* A machine that differs is kept for refuse_machine(): the source cannot be told before the return
+ * path is open. */
 static gboolean read_configuration(FerryIncoming *incoming, GError **error)
 {
 	const char *machine = ferry_vm_machine(incoming->vm);
@@ -42,28 +44,32 @@ static gboolean read_configuration(FerryIncoming *incoming, GError **error)
 static gboolean refuse_machine(FerryIncoming *incoming, GError **error)
 {
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH,
-		    "the source's machine is '%s', the destination's is '%s'", incoming->other_machine,
-		    ferry_vm_machine(incoming->vm));
+		    "the source's machine is '%s', the destination's is '%s'",
+		    incoming->other_machine, ferry_vm_machine(incoming->vm));
 	return FALSE;
 }
 
-static gboolean say_hello(FerryIncoming *incoming, const FerryIncomingRecord *record, GError **error)
+static gboolean say_hello(FerryIncoming *incoming, const FerryIncomingRecord *record,
+			  GError **error)
 {
 	g_autoptr(GByteArray) answer = g_byte_array_new();
 	FerryHello hello;
 
+	/* Also one that is refused for its version reads an ERROR record. */
+	incoming->ferry_peer = TRUE;
 	if (!ferry_record_get_hello(record->payload, record->length, &hello, error))
 		return FALSE;
 	if (hello.version != FERRY_PROTOCOL_VERSION || hello.page_size != FERRY_PAGE_SIZE) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH,
-			    "the source speaks protocol version %u with pages of %u bytes, this Ferry version "
-			    "%u with %u: run the same release on both sides",
-			    hello.version, hello.page_size, FERRY_PROTOCOL_VERSION, FERRY_PAGE_SIZE);
+		g_set_error(
+			error, FERRY_ERROR, FERRY_ERROR_MISMATCH,
+			"the source speaks protocol version %u with pages of %u bytes, this Ferry version "
+			"%u with %u: run the same release on both sides",
+			hello.version, hello.page_size, FERRY_PROTOCOL_VERSION, FERRY_PAGE_SIZE);
 		return FALSE;
 	}
-	incoming->ferry_peer = TRUE;
 	memcpy(incoming->nonce, hello.nonce, FERRY_NONCE_SIZE);
-	hello.features = 0;
+	incoming->will_digest = hello.features & FERRY_FEATURE_DIGEST;
+	hello.features &= FERRY_FEATURE_DIGEST;
 	ferry_record_put_hello(answer, &hello);
 	return ferry_reply_record(&incoming->replies, answer, error);
 }
@@ -95,33 +101,37 @@ gboolean ferry_incoming_read_record(FerryIncoming *incoming, const FerryStreamEl
 	if (header.flags & FERRY_RECORD_MAY_SKIP)
 		return TRUE;
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-		    "offset %" G_GUINT64_FORMAT ": record type 0x%04x is not known here", element->offset,
-		    header.type);
+		    "offset %" G_GUINT64_FORMAT ": record type 0x%04x is not known here",
+		    element->offset, header.type);
 	return FALSE;
 }
 
-static gboolean handle_ping(FerryIncoming *incoming, const FerryStreamElement *element, GError **error)
+static gboolean handle_ping(FerryIncoming *incoming, const FerryStreamElement *element,
+			    GError **error)
 {
 	guint32 value = ferry_stream_reader_be32(incoming->reader);
 
 	if (!ferry_stream_reader_check(incoming->reader, error))
 		return FALSE;
-	return ferry_reply_pong(&incoming->replies, value == FERRY_PING_HELLO ? ~value : value, error);
+	return ferry_reply_pong(&incoming->replies, value == FERRY_PING_HELLO ? ~value : value,
+				error);
 }
 
 static gboolean refuse_command(const FerryStreamElement *element, GError **error)
 {
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
-		    "offset %" G_GUINT64_FORMAT ": command %u with %u bytes of data is not supported here%s",
+		    "offset %" G_GUINT64_FORMAT
+		    ": command %u with %u bytes of data is not supported here%s",
 		    element->offset, element->command, element->length,
 		    element->command >= FERRY_COMMAND_POSTCOPY_ADVISE &&
-				    element->command <= FERRY_COMMAND_PACKAGED ?
-			    " (postcopy: switch postcopy-ram off at the source)" :
-			    "");
+				    element->command <= FERRY_COMMAND_PACKAGED
+			    ? " (postcopy: switch postcopy-ram off at the source)"
+			    : "");
 	return FALSE;
 }
 
-static gboolean handle_command(FerryIncoming *incoming, const FerryStreamElement *element, GError **error)
+static gboolean handle_command(FerryIncoming *incoming, const FerryStreamElement *element,
+			       GError **error)
 {
 	FerryIncomingRecord record;
 
@@ -132,8 +142,8 @@ static gboolean handle_command(FerryIncoming *incoming, const FerryStreamElement
 		incoming->replies.open = incoming->channel->duplex;
 		return TRUE;
 	case FERRY_COMMAND_PING:
-		return element->length == 4 ? handle_ping(incoming, element, error) :
-					      refuse_command(element, error);
+		return element->length == 4 ? handle_ping(incoming, element, error)
+					    : refuse_command(element, error);
 	case FERRY_COMMAND_SWITCHOVER_START:
 		return element->length == 0 || refuse_command(element, error);
 	case FERRY_COMMAND_FERRY:
@@ -149,18 +159,21 @@ static gboolean handle_command(FerryIncoming *incoming, const FerryStreamElement
 
 /* ---- the body ---- */
 
-static gboolean load_device(FerryIncoming *incoming, const FerryStreamElement *element, GError **error)
+static gboolean load_device(FerryIncoming *incoming, const FerryStreamElement *element,
+			    GError **error)
 {
 	if (!incoming->ram_ended) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
-			    "offset %" G_GUINT64_FORMAT ": section '%s' comes before the end of RAM",
+			    "offset %" G_GUINT64_FORMAT
+			    ": section '%s' comes before the end of RAM",
 			    element->offset, element->name);
 		return FALSE;
 	}
 	return ferry_devices_load(ferry_vm_devices(incoming->vm), incoming->reader, element, error);
 }
 
-static gboolean handle_element(FerryIncoming *incoming, const FerryStreamElement *element, GError **error)
+static gboolean handle_element(FerryIncoming *incoming, const FerryStreamElement *element,
+			       GError **error)
 {
 	switch (element->type) {
 	case FERRY_SECTION_START:
@@ -173,7 +186,8 @@ static gboolean handle_element(FerryIncoming *incoming, const FerryStreamElement
 		return handle_command(incoming, element, error);
 	default:
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
-			    "offset %" G_GUINT64_FORMAT ": element type 0x%02x does not belong here",
+			    "offset %" G_GUINT64_FORMAT
+			    ": element type 0x%02x does not belong here",
 			    element->offset, element->type);
 		return FALSE;
 	}
@@ -215,7 +229,8 @@ static gboolean load(FerryIncoming *incoming, FerryWatchdog *watchdog, GError **
 	}
 	if (element.length || !incoming->ram_ended) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
-			    "offset %" G_GUINT64_FORMAT ": the stream ends before the guest is whole",
+			    "offset %" G_GUINT64_FORMAT
+			    ": the stream ends before the guest is whole",
 			    element.offset);
 		return FALSE;
 	}
@@ -224,7 +239,8 @@ static gboolean load(FerryIncoming *incoming, FerryWatchdog *watchdog, GError **
 
 /* ---- one connection ---- */
 
-static void incoming_init(FerryIncoming *incoming, FerryDestination *destination, FerryChannel *channel)
+static void incoming_init(FerryIncoming *incoming, FerryDestination *destination,
+			  FerryChannel *channel)
 {
 	struct rusage usage;
 
@@ -242,6 +258,7 @@ static void incoming_init(FerryIncoming *incoming, FerryDestination *destination
 
 static void incoming_clear(FerryIncoming *incoming)
 {
+	ferry_digest_free(incoming->digest);
 	ferry_first_touch_free(incoming->touch);
 	ferry_carrier_close(incoming->carrier);
 	ferry_ram_reader_clear(&incoming->ram);
@@ -272,16 +289,19 @@ static gboolean is_query(FerryIncoming *incoming, const FerryStreamElement *elem
 	*query = record->type == FERRY_RECORD_HANDOVER_QUERY;
 	if (*query)
 		return TRUE;
-	return record->type == FERRY_RECORD_HELLO ? say_hello(incoming, record, error) :
-						    ferry_incoming_ram_record(incoming, record, error);
+	return record->type == FERRY_RECORD_HELLO
+		       ? say_hello(incoming, record, error)
+		       : ferry_incoming_ram_record(incoming, record, error);
 }
 
 /* Reads the head and the commands before the block list. */
-static gboolean greet(FerryIncoming *incoming, FerryIncomingRecord *record, gboolean *query, GError **error)
+static gboolean greet(FerryIncoming *incoming, FerryIncomingRecord *record, gboolean *query,
+		      GError **error)
 {
 	FerryStreamElement element;
 
-	if (!ferry_stream_read_header(incoming->reader, error) || !read_configuration(incoming, error))
+	if (!ferry_stream_read_header(incoming->reader, error) ||
+	    !read_configuration(incoming, error))
 		return FALSE;
 	while (ferry_stream_reader_peek(incoming->reader) == FERRY_SECTION_COMMAND) {
 		if (!ferry_stream_next(incoming->reader, &element, error))
@@ -300,9 +320,10 @@ static gboolean greet(FerryIncoming *incoming, FerryIncomingRecord *record, gboo
 	return ferry_stream_reader_check(incoming->reader, error);
 }
 
-static FerryIncomingResult serve(FerryIncoming *incoming, GError **error)
+static FerryIncomingResult serve(FerryIncoming *incoming, gboolean only, GError **error)
 {
-	g_autoptr(FerryWatchdog) watchdog = ferry_watchdog_start(incoming->channel, GREETING_US);
+	g_autoptr(FerryWatchdog)
+		watchdog = only ? NULL : ferry_watchdog_start(incoming->channel, GREETING_US);
 	FerryIncomingRecord record;
 	gboolean query = FALSE;
 
@@ -318,15 +339,16 @@ static FerryIncomingResult serve(FerryIncoming *incoming, GError **error)
 }
 
 FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryChannel *channel,
-				       GError **error)
+				       gboolean only, GError **error)
 {
 	g_autoptr(GError) cause = NULL;
 	FerryIncomingResult result;
 	FerryIncoming incoming;
 
 	incoming_init(&incoming, destination, channel);
-	result = serve(&incoming, &cause);
-	if (result == FERRY_INCOMING_REFUSED || result == FERRY_INCOMING_FAILED)
+	result = serve(&incoming, only, &cause);
+	if (result == FERRY_INCOMING_REFUSED || result == FERRY_INCOMING_FAILED ||
+	    result == FERRY_INCOMING_IN_DOUBT)
 		tell(&incoming, cause);
 	incoming_clear(&incoming);
 	if (cause)

@@ -4,13 +4,15 @@
 #define CONNECT_MS 30000u
 /* For the block list's answer: the destination compares it, no more. */
 #define LIST_US (10 * G_TIME_SPAN_SECOND)
+/* How often a source that waits for its operator looks whether the destination is still there. */
+#define LOOK_US (100 * G_TIME_SPAN_MILLISECOND)
 /* How long the destination's reason may trail behind the cut that it made. */
 #define REASON_US (200 * G_TIME_SPAN_MILLISECOND)
 
 gboolean ferry_outgoing_flush(FerryOutgoing *outgoing, GError **error)
 {
-	gboolean ok = ferry_channel_write_all(outgoing->channel, outgoing->out->data, outgoing->out->len,
-					      error);
+	gboolean ok = ferry_channel_write_all(outgoing->channel, outgoing->out->data,
+					      outgoing->out->len, error);
 
 	if (ok)
 		ferry_progress_control(outgoing->progress, outgoing->out->len);
@@ -35,8 +37,8 @@ static gboolean share_ram(FerryOutgoing *outgoing, GError **error)
 	if (outgoing->ferry_peer &&
 	    !ferry_return_path_wait(outgoing->path, FERRY_REPLY_ROUND_DONE, LIST_US, &reply, error))
 		return FALSE;
-	outgoing->carrier = channel->ops->carrier(channel, outgoing->ferry_peer ? FERRY_PAGE_FORMAT_RUNS :
-										  FERRY_PAGE_FORMAT_QEMU);
+	outgoing->carrier = channel->ops->carrier(
+		channel, outgoing->ferry_peer ? FERRY_PAGE_FORMAT_RUNS : FERRY_PAGE_FORMAT_QEMU);
 	ferry_progress_set_transport(outgoing->progress, outgoing->carrier->ops->name);
 	return outgoing->carrier->ops->share_ram(outgoing->carrier, ram, error);
 }
@@ -62,19 +64,25 @@ static gboolean set_up(FerryOutgoing *outgoing, GError **error)
 	       moved_by_cancel(error);
 }
 
-/* Waits in pre-switchover for migrate-continue. */
+/* Waits in pre-switchover for migrate-continue. The guest stands still meanwhile, so it must not
+ * wait for a destination that is gone. */
 static gboolean pause_before_switchover(FerryOutgoing *outgoing, GError **error)
 {
 	FerrySource *source = outgoing->source;
-	gboolean proceed;
+	gboolean proceed, lost = FALSE;
 
 	if (!ferry_source_enter(source, FERRY_STATE_ACTIVE, FERRY_STATE_PRE_SWITCHOVER))
 		return moved_by_cancel(error);
 	g_mutex_lock(&source->lock);
-	while (!source->proceed && source->state == FERRY_STATE_PRE_SWITCHOVER)
-		g_cond_wait(&source->changed, &source->lock);
+	while (!source->proceed && source->state == FERRY_STATE_PRE_SWITCHOVER && !lost) {
+		g_cond_wait_until(&source->changed, &source->lock,
+				  g_get_monotonic_time() + LOOK_US);
+		lost = outgoing->path && ferry_return_path_failed(outgoing->path, NULL);
+	}
 	proceed = source->state == FERRY_STATE_PRE_SWITCHOVER;
 	g_mutex_unlock(&source->lock);
+	if (proceed && lost && ferry_return_path_failed(outgoing->path, error))
+		return FALSE;
 	return (proceed &&
 		ferry_source_enter(source, FERRY_STATE_PRE_SWITCHOVER, FERRY_STATE_DEVICE)) ||
 	       moved_by_cancel(error);
@@ -93,7 +101,8 @@ static gboolean stop_guest(FerryOutgoing *outgoing, GError **error)
 	       moved_by_cancel(error);
 }
 
-/* The guest stops; the rest of RAM and all devices go. Saving a device can write RAM, hence two passes. */
+/* The guest stops; the rest of RAM and all devices go. Saving a device can write RAM, hence two
+ * passes. */
 static gboolean switch_over(FerryOutgoing *outgoing, GError **error)
 {
 	g_autoptr(GByteArray) devices = g_byte_array_new();
@@ -102,11 +111,12 @@ static gboolean switch_over(FerryOutgoing *outgoing, GError **error)
 	if (!stop_guest(outgoing, error) || !ferry_outgoing_last_pages(outgoing, error))
 		return FALSE;
 	ferry_vm_save_run_state(outgoing->vm, ferry_vm_outgoing_run_state(outgoing->vm));
-	if (!ferry_devices_save(ferry_vm_devices(outgoing->vm), FERRY_RAM_SECTION_ID + 1, devices, json,
-				error) ||
+	if (!ferry_devices_save(ferry_vm_devices(outgoing->vm), FERRY_RAM_SECTION_ID + 1, devices,
+				json, error) ||
 	    !ferry_outgoing_last_pages(outgoing, error))
 		return FALSE;
-	ferry_stream_put_section(outgoing->out, FERRY_SECTION_END, FERRY_RAM_SECTION_ID, NULL, 0, 0);
+	ferry_stream_put_section(outgoing->out, FERRY_SECTION_END, FERRY_RAM_SECTION_ID, NULL, 0,
+				 0);
 	ferry_put_be64(outgoing->out, FERRY_RAM_EOS);
 	ferry_stream_put_footer(outgoing->out, FERRY_RAM_SECTION_ID);
 	g_byte_array_append(outgoing->out, devices->data, devices->len);
@@ -138,11 +148,15 @@ static void stay(FerryOutgoing *outgoing, GError *error)
 
 	prefer_reason(outgoing, &error);
 	ferry_outgoing_untrack(outgoing);
-	if (!ferry_vm_outgoing_end(outgoing->vm, FERRY_OUTGOING_STAYED, &resume_error))
-		g_prefix_error(&error, "the guest could not be resumed (%s); the migration failed before: ",
-			       resume_error->message);
-	else
+	if (ferry_vm_outgoing_end(outgoing->vm, FERRY_OUTGOING_STAYED, &resume_error)) {
 		ferry_progress_resumed(outgoing->progress);
+	} else {
+		g_prefix_error(&error,
+			       "the guest could not be resumed (%s); the migration failed before: ",
+			       resume_error->message);
+		/* Also one that was cancelled has to say this. */
+		ferry_source_set_error(outgoing->source, error->message);
+	}
 	ferry_outgoing_abort(outgoing);
 	ferry_outgoing_hang_up(outgoing);
 	ferry_progress_end(outgoing->progress);
@@ -157,7 +171,9 @@ static void complete(FerryOutgoing *outgoing, FerryOutgoingFate fate)
 	ferry_outgoing_hang_up(outgoing);
 	ferry_vm_outgoing_end(outgoing->vm, fate, NULL);
 	ferry_progress_end(outgoing->progress);
-	ferry_source_enter(outgoing->source, state, FERRY_STATE_COMPLETED);
+	/* A cancel that comes just now finds nothing left to cancel. */
+	if (!ferry_source_enter(outgoing->source, state, FERRY_STATE_COMPLETED))
+		ferry_source_enter(outgoing->source, FERRY_STATE_CANCELLING, FERRY_STATE_COMPLETED);
 }
 
 static void outgoing_free(FerryOutgoing *outgoing)

@@ -14,6 +14,8 @@ static FerryRoundSender sender_of(FerryOutgoing *outgoing)
 		.carrier = outgoing->carrier,
 		.holes = outgoing->round == 1 ? outgoing->holes : NULL,
 		.bucket = &outgoing->bucket,
+		/* Once the guest stands still nothing is gained by going slowly. */
+		.settings = outgoing->stopped ? NULL : ferry_vm_settings(outgoing->vm),
 		.progress = outgoing->progress,
 		.cancel = &outgoing->source->cancel,
 		.accounted = &outgoing->accounted,
@@ -29,7 +31,8 @@ static gboolean send_mark(FerryOutgoing *outgoing, guint16 type, guint64 pages, 
 	return ferry_outgoing_flush(outgoing, error);
 }
 
-/* A round between Ferry peers: marks around PAGES records, and the destination's word that it has them. */
+/* A round between Ferry peers: marks around PAGES records, and the destination's word that it has
+ * them. */
 static gboolean ferry_round(FerryOutgoing *outgoing, guint64 pages, GError **error)
 {
 	FerryRoundSender sender = sender_of(outgoing);
@@ -39,11 +42,13 @@ static gboolean ferry_round(FerryOutgoing *outgoing, guint64 pages, GError **err
 	    !ferry_round_send(&sender, outgoing->pending, error) ||
 	    !ferry_round_settle(&sender, outgoing->round, error) ||
 	    !send_mark(outgoing, FERRY_RECORD_ROUND_END, pages, error) ||
-	    !ferry_return_path_wait(outgoing->path, FERRY_REPLY_ROUND_DONE, ROUND_US, &reply, error))
+	    !ferry_return_path_wait(outgoing->path, FERRY_REPLY_ROUND_DONE, ROUND_US, &reply,
+				    error))
 		return FALSE;
 	if (reply.round.round != outgoing->round || reply.round.pages != pages) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-			    "round %u of %" G_GUINT64_FORMAT " pages left here, the destination took round %u "
+			    "round %u of %" G_GUINT64_FORMAT
+			    " pages left here, the destination took round %u "
 			    "of %" G_GUINT64_FORMAT,
 			    outgoing->round, pages, reply.round.round, reply.round.pages);
 		return FALSE;
@@ -56,7 +61,8 @@ static gboolean section_round(FerryOutgoing *outgoing, GError **error)
 {
 	FerryRoundSender sender = sender_of(outgoing);
 
-	ferry_stream_put_section(outgoing->out, FERRY_SECTION_PART, FERRY_RAM_SECTION_ID, NULL, 0, 0);
+	ferry_stream_put_section(outgoing->out, FERRY_SECTION_PART, FERRY_RAM_SECTION_ID, NULL, 0,
+				 0);
 	if (!ferry_outgoing_flush(outgoing, error) ||
 	    !ferry_round_send(&sender, outgoing->pending, error) ||
 	    !ferry_round_settle(&sender, outgoing->round, error))
@@ -75,14 +81,25 @@ static gboolean run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **e
 	ferry_progress_round_begin(outgoing->progress, pages, collect_us);
 	ferry_vm_emit(outgoing->vm,
 		      &(FerryEvent){ .type = FERRY_EVENT_MIGRATION_PASS, .pass = outgoing->round });
-	ok = outgoing->ferry_peer ? ferry_round(outgoing, pages, error) : section_round(outgoing, error);
+	ok = outgoing->ferry_peer ? ferry_round(outgoing, pages, error)
+				  : section_round(outgoing, error);
 	if (ok)
 		ferry_progress_round_end(outgoing->progress);
 	return ok;
 }
 
-/* Adds what was written since the last collect to @pending. Collect first, read the pages later: a page written
- * while it is sent is dirty again. */
+/* What verify-ram adds to the downtime, seconds. */
+static double digest_time(FerryOutgoing *outgoing)
+{
+	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
+
+	return ferry_settings_get_capability(settings, FERRY_CAPABILITY_VERIFY_RAM)
+		       ? ferry_vm_ram(outgoing->vm)->total / DIGEST_BYTES_PER_S
+		       : 0;
+}
+
+/* Adds what was written since the last collect to @pending. Collect first, read the pages later: a
+ * page written while it is sent is dirty again. */
 static gboolean collect(FerryOutgoing *outgoing, gint64 *took_us, GError **error)
 {
 	FerryDirtySource *dirty = ferry_vm_dirty_source(outgoing->vm);
@@ -90,13 +107,15 @@ static gboolean collect(FerryOutgoing *outgoing, gint64 *took_us, GError **error
 	guint64 dirtied;
 
 	for (guint i = 0; dirty && i < ferry_vm_ram(outgoing->vm)->n_blocks; i++)
-		if (!dirty->ops->collect(dirty, i, ferry_bitmap_block(outgoing->collected, i), error))
+		if (!dirty->ops->collect(dirty, i, ferry_bitmap_block(outgoing->collected, i),
+					 error))
 			return FALSE;
 	ferry_vm_take_marked(outgoing->vm, outgoing->collected);
 	dirtied = ferry_bitmap_count(outgoing->collected);
 	ferry_bitmap_move(outgoing->pending, outgoing->collected);
 	*took_us = g_get_monotonic_time() - begin;
-	ferry_progress_collected(outgoing->progress, dirtied, ferry_bitmap_count(outgoing->pending));
+	ferry_progress_collected(outgoing->progress, dirtied, ferry_bitmap_count(outgoing->pending),
+				 digest_time(outgoing) * 1e3);
 	return TRUE;
 }
 
@@ -105,12 +124,11 @@ static gboolean converged(FerryOutgoing *outgoing)
 {
 	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
 	guint64 pending = ferry_bitmap_count(outgoing->pending) << FERRY_PAGE_SHIFT;
-	double limit =
-		ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT) / 1e3, budget = limit;
+	double limit = ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT) / 1e3;
 
-	if (ferry_settings_get_capability(settings, FERRY_CAPABILITY_VERIFY_RAM))
-		budget = MAX(limit - ferry_vm_ram(outgoing->vm)->total / DIGEST_BYTES_PER_S, limit / 4);
-	return pending <= ferry_progress_bandwidth(outgoing->progress) * budget;
+	/* A guest too large to be digested within the limit must still move. */
+	return pending <= ferry_progress_bandwidth(outgoing->progress) *
+				  MAX(limit - digest_time(outgoing), limit / 4);
 }
 
 static gboolean track(FerryOutgoing *outgoing, GError **error)
@@ -137,17 +155,14 @@ void ferry_outgoing_untrack(FerryOutgoing *outgoing)
 
 gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error)
 {
-	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
 	gint64 collect_us = 0;
 
 	if (!track(outgoing, error))
 		return FALSE;
 	ferry_bitmap_set_all(outgoing->pending);
 	do {
-		ferry_token_bucket_set_rate(&outgoing->bucket,
-					    ferry_settings_get_parameter(settings,
-									 FERRY_PARAMETER_MAX_BANDWIDTH));
-		if (!run_round(outgoing, collect_us, error) || !collect(outgoing, &collect_us, error))
+		if (!run_round(outgoing, collect_us, error) ||
+		    !collect(outgoing, &collect_us, error))
 			return FALSE;
 	} while (!converged(outgoing));
 	return TRUE;
@@ -157,8 +172,7 @@ gboolean ferry_outgoing_last_pages(FerryOutgoing *outgoing, GError **error)
 {
 	gint64 collect_us;
 
-	/* The guest stands still: nothing is gained by going slowly. */
-	ferry_token_bucket_set_rate(&outgoing->bucket, 0);
+	outgoing->stopped = TRUE;
 	if (!collect(outgoing, &collect_us, error))
 		return FALSE;
 	return !ferry_bitmap_count(outgoing->pending) || run_round(outgoing, collect_us, error);

@@ -8,7 +8,7 @@
 #define WINDOW_US (100 * G_TIME_SPAN_MILLISECOND)
 
 struct FerryProgress {
-	GMutex lock; /* guards everything */
+	GMutex lock;                                           /* guards everything */
 	gint64 begin_us, setup_us, stop_us, resume_us, end_us; /* 0: not yet */
 	FerryMigrationStatus status;
 	GArray *rounds; /* of FerryRound */
@@ -83,9 +83,9 @@ void ferry_progress_set_transport(FerryProgress *progress, const char *name)
 
 static FerryRound *last_round(FerryProgress *progress)
 {
-	return progress->rounds->len ?
-		       &g_array_index(progress->rounds, FerryRound, progress->rounds->len - 1) :
-		       NULL;
+	return progress->rounds->len
+		       ? &g_array_index(progress->rounds, FerryRound, progress->rounds->len - 1)
+		       : NULL;
 }
 
 void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, gint64 collect_us)
@@ -165,7 +165,8 @@ void ferry_progress_control(FerryProgress *progress, guint64 bytes)
 	g_mutex_unlock(&progress->lock);
 }
 
-void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 pending)
+void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 pending,
+			      double more_ms)
 {
 	gint64 now = g_get_monotonic_time();
 	double seconds = (now - progress->collected_us) / 1e6;
@@ -177,8 +178,9 @@ void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 
 	progress->collected_us = now;
 	progress->status.ram.remaining = pending << FERRY_PAGE_SHIFT;
 	if (progress->bandwidth > 0)
-		progress->status.expected_downtime_ms =
-			(pending << FERRY_PAGE_SHIFT) * 1e3 / progress->bandwidth;
+		progress->status.expected_downtime_ms = (pending << FERRY_PAGE_SHIFT) * 1e3 /
+								progress->bandwidth +
+							more_ms;
 	g_mutex_unlock(&progress->lock);
 }
 
@@ -205,8 +207,8 @@ void ferry_progress_resumed(FerryProgress *progress)
 	g_mutex_lock(&progress->lock);
 	progress->resume_us = g_get_monotonic_time();
 	if (progress->stop_us)
-		progress->status.downtime_ms =
-			(progress->resume_us - progress->stop_us + 500) / G_TIME_SPAN_MILLISECOND;
+		progress->status.downtime_ms = (progress->resume_us - progress->stop_us + 500) /
+					       G_TIME_SPAN_MILLISECOND;
 	g_mutex_unlock(&progress->lock);
 }
 
@@ -243,7 +245,8 @@ void ferry_progress_end(FerryProgress *progress)
 	measure_cpu(progress);
 	seconds = (progress->end_us - progress->begin_us) / 1e6;
 	if (progress->setup_us && seconds > 0)
-		status->ram.mbps = (status->ram.transferred + status->wire_bytes) * 8 / seconds / 1e6;
+		status->ram.mbps = (status->ram.transferred + status->wire_bytes) * 8 / seconds /
+				   1e6;
 	g_mutex_unlock(&progress->lock);
 }
 
@@ -257,15 +260,16 @@ void ferry_progress_fill(FerryProgress *progress, FerryMigrationStatus *status)
 		measure_cpu(progress);
 	*status = progress->status;
 	status->transport = g_strdup(progress->status.transport);
-	status->rounds = g_memdup2(progress->rounds->data, progress->rounds->len * sizeof(FerryRound));
+	status->rounds = g_memdup2(progress->rounds->data,
+				   progress->rounds->len * sizeof(FerryRound));
 	status->n_rounds = progress->rounds->len;
 	status->ram.normal_bytes = status->ram.normal << FERRY_PAGE_SHIFT;
 	status->wire_bytes += status->ram.transferred;
 	if (progress->begin_us)
 		status->total_time_ms = (now - progress->begin_us) / G_TIME_SPAN_MILLISECOND;
 	if (progress->setup_us)
-		status->setup_time_ms =
-			(progress->setup_us - progress->begin_us) / G_TIME_SPAN_MILLISECOND;
+		status->setup_time_ms = (progress->setup_us - progress->begin_us) /
+					G_TIME_SPAN_MILLISECOND;
 	g_mutex_unlock(&progress->lock);
 }
 

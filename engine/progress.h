@@ -4,15 +4,17 @@
 #include <ferry/status.h>
 
 /*
- * The numbers of one migration at the source, and what is derived from them: bandwidth, dirty rate, expected
- * downtime. The migration thread writes, anybody reads; one lock inside. Times are monotonic microseconds.
+ * The numbers of one migration at the source, and what is derived from them: bandwidth, dirty rate,
+ * expected downtime. The migration thread writes, anybody reads; one lock inside. Times are
+ * monotonic microseconds.
  */
 typedef struct FerryProgress FerryProgress;
 
 FerryProgress *ferry_progress_new(void);
 void ferry_progress_free(FerryProgress *progress);
 
-/* A new migration begins: everything is zero again. @downtime_limit_ms is what is expected at first. */
+/* A new migration begins: everything is zero again. @downtime_limit_ms is what is expected at
+ * first. */
 void ferry_progress_begin(FerryProgress *progress, guint64 ram_bytes, gint64 downtime_limit_ms);
 void ferry_progress_setup_done(FerryProgress *progress);
 void ferry_progress_set_transport(FerryProgress *progress, const char *name);
@@ -26,17 +28,21 @@ void ferry_progress_round_end(FerryProgress *progress);
 /* Bytes of the control stream. */
 void ferry_progress_control(FerryProgress *progress, guint64 bytes);
 
-/* A collect found that @dirtied pages were written since the last, and @pending are to send in all. */
-void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 pending);
+/* A collect found that @dirtied pages were written since the last, and @pending are to send in
+ * all; beside sending them the downtime would take @more_ms. */
+void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 pending,
+			      double more_ms);
 
-/* Bytes a second: over windows of 100 ms, or over the last round where none was full. 0 is unknown. */
+/* Bytes a second: over windows of 100 ms, or over the last round where none was full. 0 is
+ * unknown. */
 double ferry_progress_bandwidth(FerryProgress *progress);
 
-void ferry_progress_stopped(FerryProgress *progress);  /* the guest stands still from now on */
-void ferry_progress_resumed(FerryProgress *progress);  /* it runs again, here or there: the downtime ends */
+void ferry_progress_stopped(FerryProgress *progress); /* the guest stands still from now on */
+void ferry_progress_resumed(
+	FerryProgress *progress); /* it runs again, here or there: the downtime ends */
 void ferry_progress_verified(FerryProgress *progress, FerryVerified verified);
 void ferry_progress_destination_cpu(FerryProgress *progress, double user, double system);
-void ferry_progress_end(FerryProgress *progress);      /* the total time ends */
+void ferry_progress_end(FerryProgress *progress); /* the total time ends */
 
 /* Fills all of @status but state, error and dirty source. */
 void ferry_progress_fill(FerryProgress *progress, FerryMigrationStatus *status);

@@ -2,9 +2,9 @@
 #include "qmp-arguments.h"
 
 static const char *const type_names[] = {
-	[FERRY_QMP_STRING] = "string",	 [FERRY_QMP_BOOLEAN] = "boolean",
+	[FERRY_QMP_STRING] = "string",   [FERRY_QMP_BOOLEAN] = "boolean",
 	[FERRY_QMP_INTEGER] = "integer", [FERRY_QMP_NUMBER] = "number",
-	[FERRY_QMP_ARRAY] = "array",	 [FERRY_QMP_OBJECT] = "object",
+	[FERRY_QMP_ARRAY] = "array",     [FERRY_QMP_OBJECT] = "object",
 };
 
 static gboolean has_type(JsonNode *value, FerryQmpType type)
@@ -53,8 +53,8 @@ static gboolean check_known(JsonObject *object, const FerryQmpArgument *table, c
 	JsonObjectIter iter;
 	const char *name;
 
-	json_object_iter_init(&iter, object);
-	while (json_object_iter_next(&iter, &name, NULL)) {
+	json_object_iter_init_ordered(&iter, object);
+	while (json_object_iter_next_ordered(&iter, &name, NULL)) {
 		const FerryQmpArgument *argument = table;
 
 		while (argument->name && !g_str_equal(argument->name, name))

@@ -35,8 +35,8 @@ extern const FerryQmpCommand ferry_qmp_settings_commands[];
 /* For commands that take nothing. */
 extern const FerryQmpArgument ferry_qmp_no_arguments[];
 
-/* query-migrate's answer for @status: a source's, or with @incoming a destination's, which counts no pages.
- * @blocked (the reasons, or NULL) is borrowed. */
+/* query-migrate's answer for @status: a source's, or with @incoming a destination's, which counts
+ * no pages. @blocked (the reasons, or NULL) is borrowed. */
 JsonNode *ferry_qmp_migration_info(const FerryMigrationStatus *status, gboolean incoming,
 				   char **blocked);
 

@@ -46,8 +46,8 @@ gboolean ferry_qmp_request_parse(JsonNode *value, FerryQmpRequest *request, GErr
 		return FALSE;
 	}
 	request->id = json_object_get_member(json_node_get_object(value), "id");
-	json_object_iter_init(&iter, json_node_get_object(value));
-	while (json_object_iter_next(&iter, &name, &member))
+	json_object_iter_init_ordered(&iter, json_node_get_object(value));
+	while (json_object_iter_next_ordered(&iter, &name, &member))
 		if (!take_member(request, name, member, error))
 			return FALSE;
 	if (request->execute)

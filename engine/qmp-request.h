@@ -8,7 +8,7 @@
 typedef struct {
 	const char *execute;   /* the command; borrowed from the value, as the rest is */
 	JsonObject *arguments; /* NULL when there are none */
-	JsonNode *id;	       /* any value that the answer must carry; NULL when there is none */
+	JsonNode *id;          /* any value that the answer must carry; NULL when there is none */
 } FerryQmpRequest;
 
 /* Takes @value apart. *@request holds the id also on failure, so that the error can carry it. */

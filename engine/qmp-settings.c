@@ -122,12 +122,12 @@ static JsonNode *set_parameters(const FerryQmpCall *call, JsonObject *arguments,
 
 	if (!arguments)
 		return NULL;
-	json_object_iter_init(&iter, arguments);
-	while (json_object_iter_next(&iter, &name, &value))
+	json_object_iter_init_ordered(&iter, arguments);
+	while (json_object_iter_next_ordered(&iter, &name, &value))
 		if (!check_parameter(name, value, error))
 			return NULL;
-	json_object_iter_init(&iter, arguments);
-	while (json_object_iter_next(&iter, &name, &value))
+	json_object_iter_init_ordered(&iter, arguments);
+	while (json_object_iter_next_ordered(&iter, &name, &value))
 		if (!ferry_settings_set_parameter(settings, ferry_parameter_from_name(name),
 						  json_node_get_int(value), error))
 			return NULL;

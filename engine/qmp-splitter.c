@@ -5,11 +5,11 @@
 
 typedef enum {
 	BETWEEN, /* white space between two values */
-	BARE,	 /* something that began with neither { nor [ */
-	INSIDE,	 /* in an object or array, outside of its strings */
+	BARE,    /* something that began with neither { nor [ */
+	INSIDE,  /* in an object or array, outside of its strings */
 	STRING,
 	ESCAPE, /* in a string, after a backslash */
-	SKIP,	/* after an error: up to the end of the line */
+	SKIP,   /* after an error: up to the end of the line */
 } SplitState;
 
 struct FerryQmpSplitter {

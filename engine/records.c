@@ -32,13 +32,15 @@ const char *ferry_record_name(guint16 type)
 	return NULL;
 }
 
-gboolean ferry_record_get_header(const guint8 *data, size_t len, FerryRecord *record, GError **error)
+gboolean ferry_record_get_header(const guint8 *data, size_t len, FerryRecord *record,
+				 GError **error)
 {
 	guint8 version;
 
 	if (len < FERRY_RECORD_HEADER) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-			    "a record of %" G_GSIZE_FORMAT " bytes is shorter than its header", len);
+			    "a record of %" G_GSIZE_FORMAT " bytes is shorter than its header",
+			    len);
 		return FALSE;
 	}
 	version = data[2];
@@ -47,17 +49,21 @@ gboolean ferry_record_get_header(const guint8 *data, size_t len, FerryRecord *re
 	record->length = ferry_load_be32(data + 4);
 	if (record->length != len - FERRY_RECORD_HEADER) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-			    "record 0x%04x says %u bytes, its message holds %" G_GSIZE_FORMAT, record->type,
-			    record->length, len - FERRY_RECORD_HEADER);
+			    "record 0x%04x says %u bytes, its message holds %" G_GSIZE_FORMAT,
+			    record->type, record->length, len - FERRY_RECORD_HEADER);
 		return FALSE;
 	}
 	if (version != FERRY_RECORD_VERSION && !(record->flags & FERRY_RECORD_MAY_SKIP)) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-			    "record 0x%04x has version %u, this Ferry speaks %u: run the same release on "
-			    "both sides",
-			    record->type, version, FERRY_RECORD_VERSION);
+		g_set_error(
+			error, FERRY_ERROR, FERRY_ERROR_PEER,
+			"record 0x%04x has version %u, this Ferry speaks %u: run the same release on "
+			"both sides",
+			record->type, version, FERRY_RECORD_VERSION);
 		return FALSE;
 	}
+	/* Its type may mean something else there: skipped as one that nobody knows. */
+	if (version != FERRY_RECORD_VERSION)
+		record->type = 0;
 	return TRUE;
 }
 
@@ -70,7 +76,8 @@ static FerryStreamReader *begin(const guint8 *payload, size_t len)
 static gboolean finish(FerryStreamReader *reader, size_t len, const char *name, gboolean sane,
 		       GError **error)
 {
-	if (sane && ferry_stream_reader_check(reader, NULL) && ferry_stream_reader_offset(reader) == len)
+	if (sane && ferry_stream_reader_check(reader, NULL) &&
+	    ferry_stream_reader_offset(reader) == len)
 		return TRUE;
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 		    "malformed record %s (%" G_GSIZE_FORMAT " bytes)", name, len);
@@ -86,7 +93,8 @@ void ferry_record_put_hello(GByteArray *out, const FerryHello *hello)
 	g_byte_array_append(out, hello->nonce, FERRY_NONCE_SIZE);
 }
 
-gboolean ferry_record_get_hello(const guint8 *payload, size_t len, FerryHello *hello, GError **error)
+gboolean ferry_record_get_hello(const guint8 *payload, size_t len, FerryHello *hello,
+				GError **error)
 {
 	g_autoptr(FerryStreamReader) reader = begin(payload, len);
 	FerryHello in;
@@ -108,7 +116,8 @@ void ferry_record_put_round(GByteArray *out, guint16 type, const FerryRoundMark 
 	ferry_put_be64(out, mark->pages);
 }
 
-gboolean ferry_record_get_round(const guint8 *payload, size_t len, FerryRoundMark *mark, GError **error)
+gboolean ferry_record_get_round(const guint8 *payload, size_t len, FerryRoundMark *mark,
+				GError **error)
 {
 	g_autoptr(FerryStreamReader) reader = begin(payload, len);
 	FerryRoundMark in;
@@ -153,7 +162,8 @@ gboolean ferry_record_get_nonce(const guint8 *payload, size_t len, guint8 nonce[
 {
 	if (len != FERRY_NONCE_SIZE) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-			    "a session's nonce has %u bytes, not %" G_GSIZE_FORMAT, FERRY_NONCE_SIZE, len);
+			    "a session's nonce has %u bytes, not %" G_GSIZE_FORMAT,
+			    FERRY_NONCE_SIZE, len);
 		return FALSE;
 	}
 	memcpy(nonce, payload, FERRY_NONCE_SIZE);

@@ -24,8 +24,8 @@
  *                                  <-------  HANDOVER_RUNNING, SHUT 0
  *   HANDOVER_DONE                  ------->
  *
- * After a cut: HANDOVER_QUERY on a new connection, answered by HANDOVER_STATE. ERROR says why either side
- * refuses. A get checks the whole payload and stores only a whole message.
+ * After a cut: HANDOVER_QUERY on a new connection, answered by HANDOVER_STATE. ERROR says why
+ * either side refuses. A get checks the whole payload and stores only a whole message.
  */
 #define FERRY_NONCE_SIZE 16u
 
@@ -33,12 +33,15 @@
 #define FERRY_RECORD_ERROR_MAX (FERRY_RETURN_DATA_MAX - FERRY_RECORD_HEADER)
 
 typedef struct {
-	guint32 version;  /* FERRY_PROTOCOL_VERSION */
-	guint64 features; /* bits that both must know to use; none yet */
+	guint32 version; /* FERRY_PROTOCOL_VERSION */
+	/* bits of FERRY_FEATURE_; unknown ones are ignored, the answer has those in use */
+	guint64 features;
 	guint32 page_size;
 	guint8 nonce[FERRY_NONCE_SIZE]; /* names the session; the destination echoes it */
 } FerryHello;
 #define FERRY_PROTOCOL_VERSION 1u
+/* The source will ask for a digest of RAM: the destination may digest along. */
+#define FERRY_FEATURE_DIGEST 1u
 
 typedef struct {
 	guint32 round; /* 0 is the block list */
@@ -64,11 +67,13 @@ typedef enum {
 } FerryHandoverAnswer;
 
 void ferry_record_put_hello(GByteArray *out, const FerryHello *hello);
-gboolean ferry_record_get_hello(const guint8 *payload, size_t len, FerryHello *hello, GError **error);
+gboolean ferry_record_get_hello(const guint8 *payload, size_t len, FerryHello *hello,
+				GError **error);
 
 /* @type: ROUND_BEGIN, ROUND_END or ROUND_DONE. */
 void ferry_record_put_round(GByteArray *out, guint16 type, const FerryRoundMark *mark);
-gboolean ferry_record_get_round(const guint8 *payload, size_t len, FerryRoundMark *mark, GError **error);
+gboolean ferry_record_get_round(const guint8 *payload, size_t len, FerryRoundMark *mark,
+				GError **error);
 
 /* @type: HANDOVER_PREPARE or HANDOVER_READY. */
 void ferry_record_put_digest(GByteArray *out, guint16 type, const FerryHandoverDigest *digest);
@@ -99,11 +104,13 @@ char *ferry_record_get_error(const guint8 *payload, size_t len);
 /* The name of a record type, for messages: "HANDOVER_READY"; NULL for one not known. */
 const char *ferry_record_name(guint16 type);
 
-/* A record's header out of its @header bytes; FERRY_ERROR_PEER if @len does not hold the whole record or its
- * version is not ours. The payload is at @data + FERRY_RECORD_HEADER. */
+/* A record's header out of its @header bytes; FERRY_ERROR_PEER if @len does not hold the whole
+ * record or its version is not ours. One of another version that may be skipped has type 0. The
+ * payload is at @data + FERRY_RECORD_HEADER. */
 typedef struct {
 	guint16 type;
 	guint8 flags;
 	guint32 length;
 } FerryRecord;
-gboolean ferry_record_get_header(const guint8 *data, size_t len, FerryRecord *record, GError **error);
+gboolean ferry_record_get_header(const guint8 *data, size_t len, FerryRecord *record,
+				 GError **error);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "reply.h"
 
-static gboolean reply(FerryReplies *replies, guint16 type, const void *data, guint16 len, GError **error)
+static gboolean reply(FerryReplies *replies, guint16 type, const void *data, guint16 len,
+		      GError **error)
 {
 	g_autoptr(GByteArray) message = NULL;
 

@@ -5,8 +5,8 @@
 #include "records.h"
 
 /*
- * The return path at the destination: writes the messages. One thread uses it. Nothing is written before the
- * source opened the path, and nothing on a channel that has no way back.
+ * The return path at the destination: writes the messages. One thread uses it. Nothing is written
+ * before the source opened the path, and nothing on a channel that has no way back.
  */
 typedef struct {
 	FerryChannel *channel; /* borrowed */

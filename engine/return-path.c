@@ -10,8 +10,8 @@ struct FerryReturnPath {
 	GCond changed;
 	gboolean have[FERRY_REPLY__N];
 	FerryReply replies[FERRY_REPLY__N];
-	char *refusal;  /* the last ERROR record's text */
-	GError *error;  /* why no message will come any more */
+	char *refusal; /* the last ERROR record's text */
+	GError *error; /* why no message will come any more */
 	gboolean cancelled;
 };
 
@@ -112,7 +112,8 @@ static gboolean check_length(guint16 type, guint16 len, GError **error)
 		break;
 	default:
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-			    "return path: message type 0x%04x (length %u) is not expected here", type, len);
+			    "return path: message type 0x%04x (length %u) is not expected here",
+			    type, len);
 		return FALSE;
 	}
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
@@ -202,13 +203,13 @@ static gboolean failed_locked(FerryReturnPath *path, FerryReplyKind kind, GError
 			    path->refusal);
 	else if (shut && value)
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-			    "the destination ended the migration with error %u: see its log", value);
+			    "the destination ended the migration with error %u: see its log",
+			    value);
 	else if (path->error)
 		return g_propagate_error(error, g_error_copy(path->error)), TRUE;
 	else if (shut && kind != FERRY_REPLY_SHUT)
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-			    "the destination ended the return path before %s",
-			    kind < FERRY_REPLY__N ? kind_names[kind] : "the end");
+			    "the destination ended the return path before %s", kind_names[kind]);
 	else
 		return FALSE;
 	return TRUE;
@@ -223,7 +224,8 @@ gboolean ferry_return_path_wait(FerryReturnPath *path, FerryReplyKind kind, gint
 	g_mutex_lock(&path->lock);
 	for (;;) {
 		/* What has come counts, even if the link died right behind it. */
-		if (path->have[kind] && !path->cancelled && !(kind == FERRY_REPLY_SHUT && path->refusal)) {
+		if (path->have[kind] && !path->cancelled &&
+		    !(kind == FERRY_REPLY_SHUT && path->refusal)) {
 			*reply = path->replies[kind];
 			path->have[kind] = FALSE;
 			ok = TRUE;
@@ -255,7 +257,7 @@ gboolean ferry_return_path_failed(FerryReturnPath *path, GError **error)
 	gboolean failed;
 
 	g_mutex_lock(&path->lock);
-	failed = failed_locked(path, FERRY_REPLY__N, error);
+	failed = failed_locked(path, FERRY_REPLY_READY, error);
 	g_mutex_unlock(&path->lock);
 	return failed;
 }

@@ -5,16 +5,18 @@
 #include "records.h"
 
 /*
- * The return path at the source: a thread reads the destination's messages, checks type and length, and
- * keeps the latest of each kind; the migration thread waits for the kind that it needs. A malformed message
- * marks the path bad, with the type and the length in the error; every wait then fails with it.
+ * The return path at the source: a thread reads the destination's messages, checks type and length,
+ * and keeps the latest of each kind; the migration thread waits for the kind that it needs. A
+ * malformed message marks the path bad, with the type and the length in the error; every wait then
+ * fails with it.
  */
 typedef struct FerryReturnPath FerryReturnPath;
 
 /* Starts the thread; @channel is borrowed, and its reading side is the thread's, until _stop(). */
 FerryReturnPath *ferry_return_path_start(FerryChannel *channel);
 
-/* Ends the thread, for which the channel must be shut down or at its end, and frees. NULL is allowed. */
+/* Ends the thread, for which the channel must be shut down or at its end, and frees. NULL is
+ * allowed. */
 void ferry_return_path_stop(FerryReturnPath *path);
 
 typedef enum {
@@ -40,16 +42,18 @@ typedef union {
 } FerryReply;
 
 /*
- * Waits until a message of @kind came, at most @timeout_us, and takes it. Fails with the destination's own
- * words if it refused (ERROR record, SHUT with a value), with the link's error, or with FERRY_ERROR_LINK
- * when time is up. SHUT 0 ends the path: a wait for anything else then fails.
+ * Waits until a message of @kind came, at most @timeout_us, and takes it. Fails with the
+ * destination's own words if it refused (ERROR record, SHUT with a value), with the link's error,
+ * or with FERRY_ERROR_LINK when time is up. SHUT 0 ends the path: a wait for anything else then
+ * fails.
  */
 gboolean ferry_return_path_wait(FerryReturnPath *path, FerryReplyKind kind, gint64 timeout_us,
 				FerryReply *reply, GError **error);
 
-/* Makes the present and every later wait fail with FERRY_ERROR_CANCELLED, and leaves the channel alone.
- * Any thread. */
+/* Makes the present and every later wait fail with FERRY_ERROR_CANCELLED, and leaves the channel
+ * alone. Any thread. */
 void ferry_return_path_cancel(FerryReturnPath *path);
 
-/* Whether the path is dead: an error, or the destination's end. Cheap; for loops that only write. */
+/* Whether no READY will come any more, and why: the link died, or the destination refused. Does not
+ * wait. Any thread. */
 gboolean ferry_return_path_failed(FerryReturnPath *path, GError **error);

@@ -7,7 +7,8 @@
 #define RUN_PAGES 1024u
 /* How long a wait may last before cancel is looked at again. */
 #define WAIT_US (20 * G_TIME_SPAN_MILLISECOND)
-/* A destination that takes nothing for so long is hung: its kernel may keep the connection alive for ever. */
+/* A destination that takes nothing for so long is hung: its kernel may keep the connection alive
+ * for ever. */
 #define STALL_US (60 * G_TIME_SPAN_SECOND)
 
 static gboolean cancelled(const FerryRoundSender *sender, GError **error)
@@ -56,14 +57,16 @@ static void account(const FerryRoundSender *sender, guint64 normal, guint64 zero
 }
 
 /* Puts one run, waiting for room as long as it takes. */
-static gboolean put(const FerryRoundSender *sender, const FerryRun *run, gboolean zero, GError **error)
+static gboolean put(const FerryRoundSender *sender, const FerryRun *run, gboolean zero,
+		    GError **error)
 {
 	FerryCarrier *carrier = sender->carrier;
 	gint64 since = g_get_monotonic_time();
 	size_t taken = 0;
 
 	for (;;) {
-		FerryIo io = (zero ? carrier->ops->put_zero : carrier->ops->put)(carrier, run, 1, &taken);
+		FerryIo io = (zero ? carrier->ops->put_zero : carrier->ops->put)(carrier, run, 1,
+										 &taken);
 
 		if (io == FERRY_IO_DEAD)
 			return carrier_dead(carrier, error);
@@ -76,12 +79,24 @@ static gboolean put(const FerryRoundSender *sender, const FerryRun *run, gboolea
 	return TRUE;
 }
 
+/* The limit as it is now: one that changes in mid-round acts at once. */
+static void follow_limit(const FerryRoundSender *sender)
+{
+	guint64 limit = 0;
+
+	if (sender->settings)
+		limit = ferry_settings_get_parameter(sender->settings,
+						     FERRY_PARAMETER_MAX_BANDWIDTH);
+	ferry_token_bucket_set_rate(sender->bucket, limit);
+}
+
 /* How many pages of @want the rate allows now; waits until it is at least one. 0 is cancelled. */
 static guint64 allowed_pages(const FerryRoundSender *sender, guint64 want)
 {
 	guint64 bytes = want << FERRY_PAGE_SHIFT, got;
 
 	for (;;) {
+		follow_limit(sender);
 		got = ferry_token_bucket_take(sender->bucket, g_get_monotonic_time(), bytes);
 		if (got >= FERRY_PAGE_SIZE)
 			break;
@@ -122,11 +137,11 @@ static gboolean send_run(const FerryRoundSender *sender, const FerryRun *run, GE
 
 		part.pages = end - part.first;
 		if (sender->holes)
-			part.pages = ferry_holes_split(sender->holes, part.block, part.first, part.pages,
-						       &zero);
+			part.pages = ferry_holes_split(sender->holes, part.block, part.first,
+						       part.pages, &zero);
 		if (!zero)
-			part.pages = ferry_zero_split(ferry_run_host(sender->ram, &part), part.pages,
-						      &zero);
+			part.pages = ferry_zero_split(ferry_run_host(sender->ram, &part),
+						      part.pages, &zero);
 		if (zero ? !put(sender, &part, TRUE, error) : !put_data(sender, part, error))
 			return FALSE;
 	}

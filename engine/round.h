@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ferry/carrier.h>
+#include <ferry/settings.h>
 #include "bitmap.h"
 #include "holes.h"
 #include "progress.h"
@@ -11,16 +12,19 @@
 typedef struct {
 	const FerryRam *ram;
 	FerryCarrier *carrier;
-	FerryHoles *holes;          /* non-NULL in the first round only: later pages were touched */
+	FerryHoles *holes; /* non-NULL in the first round only: later pages were touched */
 	FerryTokenBucket *bucket;
+	/* whose max-bandwidth holds, also while it changes; NULL: no limit */
+	FerrySettings *settings;
 	FerryProgress *progress;
 	const gint *cancel;
-	guint64 *accounted;         /* the carrier's bytes that @progress knows of */
+	guint64 *accounted; /* the carrier's bytes that @progress knows of */
 } FerryRoundSender;
 
 /*
- * Puts every page of @pending to the carrier, in block order, zero pages as zero, at the bucket's rate, and
- * clears their bits; does not settle. Fails with the carrier's error, or FERRY_ERROR_CANCELLED.
+ * Puts every page of @pending to the carrier, in block order, zero pages as zero, at the bucket's
+ * rate, and clears their bits; does not settle. Fails with the carrier's error, or
+ * FERRY_ERROR_CANCELLED.
  */
 gboolean ferry_round_send(const FerryRoundSender *sender, FerryBitmap *pending, GError **error);
 

@@ -4,24 +4,26 @@
 #include <string.h>
 
 static const FerrySettingInfo capabilities[] = {
-	[FERRY_CAPABILITY_EVENTS] = { "events", "send the events MIGRATION and MIGRATION_PASS", 1, 0, 1 },
+	[FERRY_CAPABILITY_EVENTS] = { "events", "send the events MIGRATION and MIGRATION_PASS", 1,
+				      0, 1 },
 	[FERRY_CAPABILITY_RETURN_PATH] = { "return-path",
 					   "let the destination answer; needed for the two-phase hand-over",
 					   1, 0, 1 },
 	[FERRY_CAPABILITY_PAUSE_BEFORE_SWITCHOVER] = { "pause-before-switchover",
-						       "stop in pre-switchover until migrate-continue", 0,
-						       0, 1 },
+						       "stop in pre-switchover until migrate-continue",
+						       0, 0, 1 },
 	[FERRY_CAPABILITY_VERIFY_RAM] = { "verify-ram",
-					  "compare a digest of all RAM before the guest runs there", 0, 0,
-					  1 },
+					  "compare a digest of all RAM before the guest runs there",
+					  0, 0, 1 },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(capabilities) == FERRY_CAPABILITY__N);
 
 static const FerrySettingInfo parameters[] = {
 	[FERRY_PARAMETER_MAX_BANDWIDTH] = { "max-bandwidth", "bytes a second, 0 for no limit", 0, 0,
 					    G_MAXINT64 },
-	[FERRY_PARAMETER_DOWNTIME_LIMIT] = { "downtime-limit", "milliseconds the guest may stand still",
-					     300, 0, 2000000 },
+	[FERRY_PARAMETER_DOWNTIME_LIMIT] = { "downtime-limit",
+					     "milliseconds the guest may stand still", 300, 0,
+					     2000000 },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(parameters) == FERRY_PARAMETER__N);
 
@@ -99,8 +101,8 @@ gboolean ferry_settings_get_capability(FerrySettings *settings, FerryCapability 
 	return on;
 }
 
-gboolean ferry_settings_set_capability(FerrySettings *settings, FerryCapability capability, gboolean on,
-				       GError **error)
+gboolean ferry_settings_set_capability(FerrySettings *settings, FerryCapability capability,
+				       gboolean on, GError **error)
 {
 	gboolean frozen;
 
@@ -126,8 +128,8 @@ guint64 ferry_settings_get_parameter(FerrySettings *settings, FerryParameter par
 	return value;
 }
 
-gboolean ferry_settings_set_parameter(FerrySettings *settings, FerryParameter parameter, guint64 value,
-				      GError **error)
+gboolean ferry_settings_set_parameter(FerrySettings *settings, FerryParameter parameter,
+				      guint64 value, GError **error)
 {
 	const FerrySettingInfo *info = &parameters[parameter];
 

@@ -14,20 +14,21 @@ struct FerrySource {
 	FerryVm *vm;
 	const FerryTransport *const *transports;
 	FerryProgress *progress;
-	gint cancel;               /* atomic: somebody wants this migration to stop */
+	gint cancel; /* atomic: somebody wants this migration to stop */
 
-	GMutex lock;               /* guards the rest */
-	GCond changed;             /* of any of it */
+	GMutex lock;   /* guards the rest */
+	GCond changed; /* of any of it */
 	FerryState state;
 	char *error_desc;
 	GThread *thread;           /* of the last migration; joined by the next, or by free */
 	GCancellable *cancellable; /* of the present migration */
 	FerryChannel *channel;     /* published for cancel; NULL outside of a migration */
 	FerryReturnPath *path;
-	gboolean prepared;         /* the destination may be READY: cancel must not cut the channel, so that
-				    * it can be told to discard */
-	gboolean proceed;          /* migrate-continue came */
-	gboolean quit;             /* the object is being freed */
+	/* the destination may be READY: cancel must not cut the channel, so that it can be told to
+	 * discard */
+	gboolean prepared;
+	gboolean proceed; /* migrate-continue came */
+	gboolean quit;    /* the object is being freed */
 	gboolean resolving;
 	FerryResolve resolve;
 };
@@ -41,24 +42,26 @@ typedef struct {
 	const FerryTransport *transport;
 	GCancellable *cancellable;
 	FerryChannel *channel;
-	FerryReturnPath *path;     /* NULL: one-way */
+	FerryReturnPath *path; /* NULL: one-way */
 	gboolean ferry_peer;
 	guint8 nonce[FERRY_NONCE_SIZE];
 	FerryCarrier *carrier;
-	FerryBitmap *pending;      /* to send */
-	FerryBitmap *collected;    /* scratch */
+	FerryBitmap *pending;   /* to send */
+	FerryBitmap *collected; /* scratch */
 	FerryHoles *holes;
 	FerryTokenBucket bucket;
-	guint64 accounted;         /* bytes of the carrier that @progress knows of */
+	guint64 accounted; /* bytes of the carrier that @progress knows of */
 	gboolean tracking;
+	gboolean stopped; /* precopy is over: the last pages go */
 	guint32 round;
-	GByteArray *out;           /* control bytes not yet written */
+	GByteArray *out; /* control bytes not yet written */
 } FerryOutgoing;
 
-/* Changes the state if it is @from and the table allows it, and sends the event. FALSE if somebody else, such as
- * cancel, moved it. */
+/* Changes the state if it is @from and the table allows it, and sends the event. FALSE if somebody
+ * else, such as cancel, moved it. */
 gboolean ferry_source_enter(FerrySource *source, FerryState from, FerryState to);
-/* The end of a migration that did not succeed: failed with @error, or cancelled. Takes @error over. */
+/* The end of a migration that did not succeed: failed with @error, or cancelled. Takes @error
+ * over. */
 void ferry_source_fail(FerrySource *source, GError *error);
 void ferry_source_set_error(FerrySource *source, const char *text);
 /* What cancel has to cut. */
@@ -89,5 +92,8 @@ typedef enum {
 } FerryHandoverResult;
 FerryHandoverResult ferry_outgoing_hand_over(FerryOutgoing *outgoing, FerryOutgoingFate *fate,
 					     GError **error);
+/* Reads a stored stream back and compares it with RAM, which stands still: FERRY_ERROR_MISMATCH
+ * names the first page that differs. read-back.c */
+gboolean ferry_outgoing_read_back(FerryOutgoing *outgoing, GError **error);
 /* Tells a destination that may be READY to give up, if it can be told. */
 void ferry_outgoing_abort(FerryOutgoing *outgoing);

@@ -52,7 +52,9 @@ gboolean ferry_source_enter(FerrySource *source, FerryState from, FerryState to)
 	gboolean ok;
 
 	g_mutex_lock(&source->lock);
-	ok = source->state == from && ferry_state_allows(FERRY_SIDE_SOURCE, from, to);
+	ok = source->state == from && ferry_state_allows(FERRY_SIDE_SOURCE, from, to) &&
+	     (to == FERRY_STATE_COMPLETED || ferry_state_guest_may_run(to) ||
+	      !ferry_vm_is_running(source->vm));
 	if (ok) {
 		source->state = to;
 		g_cond_broadcast(&source->changed);
@@ -109,7 +111,8 @@ FerryState ferry_source_wait(FerrySource *source)
 
 /* ---- starting ---- */
 
-static FerryOutgoing *outgoing_new(FerrySource *source, const char *uri, const FerryTransport *transport)
+static FerryOutgoing *outgoing_new(FerrySource *source, const char *uri,
+				   const FerryTransport *transport)
 {
 	FerryOutgoing *outgoing = g_new0(FerryOutgoing, 1);
 
@@ -146,7 +149,8 @@ static gboolean claim(FerrySource *source, GThread **last, GError **error)
 	state = source->state;
 	if (ferry_state_is_busy(state))
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
-			    "there is a migration in process already (state %s)", ferry_state_name(state));
+			    "there is a migration in process already (state %s)",
+			    ferry_state_name(state));
 	else if (ferry_vm_outgoing_begin(source->vm, error))
 		ok = TRUE;
 	if (ok) {
@@ -168,8 +172,9 @@ gboolean ferry_source_migrate(FerrySource *source, const char *uri, GError **err
 		return FALSE;
 	if (last)
 		g_thread_join(last);
-	ferry_progress_begin(source->progress, ferry_vm_ram(source->vm)->total,
-			     ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT));
+	ferry_progress_begin(
+		source->progress, ferry_vm_ram(source->vm)->total,
+		ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT));
 	outgoing = outgoing_new(source, uri, transport);
 	g_mutex_lock(&source->lock);
 	emit_state(source, FERRY_STATE_SETUP);
@@ -220,7 +225,8 @@ gboolean ferry_source_continue(FerrySource *source, GError **error)
 	if (state == FERRY_STATE_PRE_SWITCHOVER)
 		return TRUE;
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
-		    "the migration is not in pre-switchover, but in state %s", ferry_state_name(state));
+		    "the migration is not in pre-switchover, but in state %s",
+		    ferry_state_name(state));
 	return FALSE;
 }
 
@@ -239,7 +245,8 @@ gboolean ferry_source_resolve(FerrySource *source, FerryResolve how, GError **er
 	if (state == FERRY_STATE_HANDOVER_LOST)
 		return TRUE;
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
-		    "no hand-over is in doubt here: the migration is in state %s", ferry_state_name(state));
+		    "no hand-over is in doubt here: the migration is in state %s",
+		    ferry_state_name(state));
 	return FALSE;
 }
 

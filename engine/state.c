@@ -15,8 +15,10 @@ static const struct {
 	gboolean source_guest_on; /* may the guest run at the source in this state? */
 } states[] = {
 	[FERRY_STATE_NONE] = { "none", AGAIN, AGAIN, TRUE },
-	[FERRY_STATE_SETUP] = { "setup", TO(ACTIVE) | EARLY, TO(ACTIVE) | TO(FAILED) | TO(NONE), TRUE },
-	[FERRY_STATE_ACTIVE] = { "active", TO(PRE_SWITCHOVER) | TO(DEVICE) | TO(POSTCOPY_ACTIVE) | EARLY,
+	[FERRY_STATE_SETUP] = { "setup", TO(ACTIVE) | EARLY, TO(ACTIVE) | TO(FAILED) | TO(NONE),
+				TRUE },
+	[FERRY_STATE_ACTIVE] = { "active",
+				 TO(PRE_SWITCHOVER) | TO(DEVICE) | TO(POSTCOPY_ACTIVE) | EARLY,
 				 TO(HANDOVER) | TO(POSTCOPY_ACTIVE) | TO(COMPLETED) | TO(FAILED),
 				 TRUE },
 	[FERRY_STATE_PRE_SWITCHOVER] = { "pre-switchover", TO(DEVICE) | EARLY, 0, FALSE },
@@ -38,7 +40,8 @@ static const struct {
 					   FALSE },
 	[FERRY_STATE_COMPLETED] = { "completed", AGAIN, AGAIN, FALSE },
 	[FERRY_STATE_FAILED] = { "failed", AGAIN, AGAIN, TRUE },
-	[FERRY_STATE_CANCELLING] = { "cancelling", TO(CANCELLED), 0, TRUE },
+	/* COMPLETED: the cancel came when a peer without a hand-over had the guest already. */
+	[FERRY_STATE_CANCELLING] = { "cancelling", TO(CANCELLED) | TO(COMPLETED), 0, TRUE },
 	[FERRY_STATE_CANCELLED] = { "cancelled", AGAIN, 0, TRUE },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(states) == FERRY_STATE__N);
@@ -54,7 +57,7 @@ gboolean ferry_state_allows(FerrySide side, FerryState from, FerryState to)
 	guint next = side == FERRY_SIDE_SOURCE ? states[from].source_next
 					       : states[from].destination_next;
 
-	return next & (1u << to);
+	return (next & (1u << to)) != 0;
 }
 
 gboolean ferry_state_guest_may_run(FerryState state)

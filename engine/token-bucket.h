@@ -13,8 +13,8 @@
  */
 typedef struct {
 	_Atomic guint64 rate; /* bytes a second; 0 is no limit; any thread */
-	gint64 filled_us; /* the time up to which the bucket was refilled */
-	double tokens; /* bytes that may be sent now */
+	gint64 filled_us;     /* the time up to which the bucket was refilled */
+	double tokens;        /* bytes that may be sent now */
 } FerryTokenBucket;
 
 /* No limit, and a full batch to begin with. */

@@ -5,9 +5,9 @@
 #include "bitmap.h"
 
 /*
- * What the source and the destination may do to the guest beyond the public API: they own it for the time
- * of a migration. The run state has one lock, held across the embedder's callbacks, so that there are
- * never two at once.
+ * What the source and the destination may do to the guest beyond the public API: they own it for
+ * the time of a migration. The run state has one lock, held across the embedder's callbacks, so
+ * that there are never two at once.
  */
 
 FerryDirtySource *ferry_vm_dirty_source(FerryVm *vm);
@@ -34,7 +34,8 @@ typedef enum {
 	FERRY_OUTGOING_MOVED,  /* runs at the destination: never again here */
 } FerryOutgoingFate;
 
-/* Ends the claim. STAYED resumes a guest that ran; its failure is the error and leaves it paused. */
+/* Ends the claim. STAYED resumes a guest that ran; its failure is the error and leaves it
+ * paused. */
 gboolean ferry_vm_outgoing_end(FerryVm *vm, FerryOutgoingFate fate, GError **error);
 
 /* ---- the destination's ---- */
@@ -42,9 +43,10 @@ gboolean ferry_vm_outgoing_end(FerryVm *vm, FerryOutgoingFate fate, GError **err
 /* Makes the guest wait: run state inmigrate. Allowed where it never ran, or has moved away. */
 gboolean ferry_vm_incoming_begin(FerryVm *vm, GError **error);
 
-/* Everything is loaded: takes over the run state that travelled, and runs the guest if that is running and
- * nobody asked for a stop meanwhile. */
-gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean autostart, GError **error);
+/* Everything is loaded: takes over the run state that travelled, and runs the guest if that is
+ * running and nobody asked for a stop meanwhile. Where that fails it goes on waiting. */
+gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean autostart,
+			       GError **error);
 
 /* The run state as it lies in the device "globalstate". */
 void ferry_vm_save_run_state(FerryVm *vm, FerryRunState state);

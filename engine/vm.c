@@ -6,10 +6,10 @@
 
 /* Who decides about the guest's run state. */
 typedef enum {
-	OWNER_EMBEDDER,    /* nobody but the embedder's start and stop */
-	OWNER_SWITCHOVER,  /* stopped by a migration that may yet give it back */
-	OWNER_INCOMING,    /* waits for its state */
-	OWNER_ELSEWHERE,   /* it runs at a destination */
+	OWNER_EMBEDDER,   /* nobody but the embedder's start and stop */
+	OWNER_SWITCHOVER, /* stopped by a migration that may yet give it back */
+	OWNER_INCOMING,   /* waits for its state */
+	OWNER_ELSEWHERE,  /* it runs at a destination */
 } Owner;
 
 typedef struct {
@@ -35,23 +35,24 @@ struct FerryVm {
 
 	GMutex run_lock; /* guards the four below, and is held across pause and resume */
 	FerryRunState run_state;
-	FerryRunState before;       /* SWITCHOVER: what it was */
+	FerryRunState before; /* SWITCHOVER: what it was */
 	Owner owner;
-	gboolean arrive_paused;     /* INCOMING: somebody said stop */
+	gboolean arrive_paused; /* INCOMING: somebody said stop */
 
-	FerryBitmap *marked;        /* bits set by any thread, atomically */
-	gint tracking;              /* atomic: whether @marked is wanted */
+	FerryBitmap *marked; /* bits set by any thread, atomically */
+	gint tracking;       /* atomic: whether @marked is wanted */
 
-	GMutex list_lock; /* guards the rest; never taken together with run_lock in the other order */
+	/* guards the rest; never taken together with run_lock in the other order */
+	GMutex list_lock;
 	gboolean migrating;
 	guint last_id;
-	GSList *blockers;           /* of Blocker, newest first */
-	GRecMutex notify_lock;      /* guards @notifiers; held while they run */
-	GSList *notifiers;          /* of Notifier, oldest first */
+	GSList *blockers;      /* of Blocker, newest first */
+	GRecMutex notify_lock; /* guards @notifiers; held while they run */
+	GSList *notifiers;     /* of Notifier, oldest first */
 };
 
-FerryVm *ferry_vm_new(const char *machine, FerryRam *ram, FerryDevices *devices, FerryDirtySource *dirty,
-		      const FerryVmCallbacks *callbacks, gpointer user)
+FerryVm *ferry_vm_new(const char *machine, FerryRam *ram, FerryDevices *devices,
+		      FerryDirtySource *dirty, const FerryVmCallbacks *callbacks, gpointer user)
 {
 	FerryVm *vm = g_new0(FerryVm, 1);
 
@@ -68,7 +69,8 @@ FerryVm *ferry_vm_new(const char *machine, FerryRam *ram, FerryDevices *devices,
 	g_mutex_init(&vm->list_lock);
 	g_rec_mutex_init(&vm->notify_lock);
 	/* The name is ours, so only a description that contradicts itself could fail here. */
-	if (!ferry_devices_register(devices, &ferry_global_state_vmstate, 0, &vm->global_state, NULL))
+	if (!ferry_devices_register(devices, &ferry_global_state_vmstate, 0, &vm->global_state,
+				    NULL))
 		g_assert_not_reached();
 	return vm;
 }
@@ -146,12 +148,21 @@ gboolean ferry_vm_is_running(FerryVm *vm)
 	return ferry_vm_run_state(vm) == FERRY_RUN_STATE_RUNNING;
 }
 
+/* An embedder's callback that fails must say why; one that does not is not worth a crash. */
+static gboolean failed(const char *what, GError **error)
+{
+	if (error && !*error)
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_IO,
+			    "the monitor could not %s its vCPUs", what);
+	return FALSE;
+}
+
 /* The run lock is held. */
 static gboolean resume_locked(FerryVm *vm, GError **error)
 {
 	if (!vm->callbacks.resume(vm->user, error)) {
 		vm->run_state = FERRY_RUN_STATE_PAUSED;
-		return FALSE;
+		return failed("start", error);
 	}
 	vm->run_state = FERRY_RUN_STATE_RUNNING;
 	ferry_vm_emit(vm, &(FerryEvent){ .type = FERRY_EVENT_RESUME });
@@ -162,7 +173,7 @@ static gboolean resume_locked(FerryVm *vm, GError **error)
 static gboolean pause_locked(FerryVm *vm, FerryRunState state, GError **error)
 {
 	if (!vm->callbacks.pause(vm->user, error))
-		return FALSE;
+		return failed("stop", error);
 	vm->run_state = state;
 	ferry_vm_emit(vm, &(FerryEvent){ .type = FERRY_EVENT_STOP });
 	return TRUE;
@@ -170,11 +181,12 @@ static gboolean pause_locked(FerryVm *vm, FerryRunState state, GError **error)
 
 static gboolean refuse_owner(FerryVm *vm, GError **error)
 {
-	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
-		    vm->owner == OWNER_ELSEWHERE ?
-			    "the guest has moved to its destination and must not run here (run state %s)" :
-			    "the guest is being handed over (run state %s): wait, or cancel the migration",
-		    ferry_run_state_name(vm->run_state));
+	g_set_error(
+		error, FERRY_ERROR, FERRY_ERROR_STATE,
+		vm->owner == OWNER_ELSEWHERE
+			? "the guest has moved to its destination and must not run here (run state %s)"
+			: "the guest is being handed over (run state %s): wait, or cancel the migration",
+		ferry_run_state_name(vm->run_state));
 	return FALSE;
 }
 
@@ -216,8 +228,9 @@ void ferry_vm_mark_dirty(FerryVm *vm, guint block, guint64 offset, guint64 len)
 
 	if (!len || !g_atomic_int_get(&vm->tracking))
 		return;
-	ferry_bitmap_set_run_atomic(vm->marked,
-				&(FerryRun){ block, first, ((offset + len - 1) >> FERRY_PAGE_SHIFT) - first + 1 });
+	ferry_bitmap_set_run_atomic(
+		vm->marked,
+		&(FerryRun){ block, first, ((offset + len - 1) >> FERRY_PAGE_SHIFT) - first + 1 });
 }
 
 void ferry_vm_take_marked(FerryVm *vm, FerryBitmap *into)
@@ -295,10 +308,12 @@ static gboolean give_back_locked(FerryVm *vm, GError **error)
 
 gboolean ferry_vm_outgoing_end(FerryVm *vm, FerryOutgoingFate fate, GError **error)
 {
+	g_autoptr(FerryBitmap) scrap = ferry_bitmap_new(vm->ram);
 	gboolean ok = TRUE;
 
 	g_atomic_int_set(&vm->tracking, 0);
-	ferry_bitmap_clear_all(vm->marked);
+	/* Not a plain clear: somebody may be marking just now. */
+	ferry_bitmap_move(scrap, vm->marked);
 	g_mutex_lock(&vm->run_lock);
 	if (fate != FERRY_OUTGOING_STAYED) {
 		vm->run_state = FERRY_RUN_STATE_POSTMIGRATE;
@@ -319,26 +334,32 @@ gboolean ferry_vm_outgoing_end(FerryVm *vm, FerryOutgoingFate fate, GError **err
 
 gboolean ferry_vm_incoming_begin(FerryVm *vm, GError **error)
 {
-	gboolean ok;
+	gboolean ok, leaving;
 
+	g_mutex_lock(&vm->list_lock);
+	leaving = vm->migrating;
+	g_mutex_unlock(&vm->list_lock);
 	g_mutex_lock(&vm->run_lock);
 	ok = vm->owner == OWNER_INCOMING || vm->owner == OWNER_ELSEWHERE ||
-	     (vm->owner == OWNER_EMBEDDER && vm->run_state == FERRY_RUN_STATE_PRELAUNCH);
+	     (vm->owner == OWNER_EMBEDDER && vm->run_state == FERRY_RUN_STATE_PRELAUNCH &&
+	      !leaving);
 	if (ok) {
 		if (vm->owner != OWNER_INCOMING)
 			vm->arrive_paused = FALSE;
 		vm->owner = OWNER_INCOMING;
 		vm->run_state = FERRY_RUN_STATE_INMIGRATE;
 	} else {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
-			    "a guest lives here already (run state %s): an incoming one needs a fresh monitor",
-			    ferry_run_state_name(vm->run_state));
+		g_set_error(
+			error, FERRY_ERROR, FERRY_ERROR_STATE,
+			"a guest lives here already (run state %s): an incoming one needs a fresh monitor",
+			ferry_run_state_name(vm->run_state));
 	}
 	g_mutex_unlock(&vm->run_lock);
 	return ok;
 }
 
-gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean autostart, GError **error)
+gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean autostart,
+			       GError **error)
 {
 	gboolean run, ok = TRUE;
 
@@ -355,7 +376,12 @@ gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean auto
 	} else {
 		vm->run_state = arrived;
 	}
-	vm->owner = OWNER_EMBEDDER;
+	/* Where the vCPUs did not start nobody has decided yet who runs the guest: no "cont" may do
+	 * it. */
+	if (ok)
+		vm->owner = OWNER_EMBEDDER;
+	else
+		vm->run_state = FERRY_RUN_STATE_INMIGRATE;
 	g_mutex_unlock(&vm->run_lock);
 	return ok;
 }

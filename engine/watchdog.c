@@ -38,7 +38,7 @@ FerryWatchdog *ferry_watchdog_start(FerryChannel *channel, gint64 timeout_us)
 
 void ferry_watchdog_calm(FerryWatchdog *watchdog)
 {
-	if (g_atomic_int_get(&watchdog->calm))
+	if (!watchdog || g_atomic_int_get(&watchdog->calm))
 		return;
 	g_mutex_lock(&watchdog->lock);
 	g_atomic_int_set(&watchdog->calm, 1);

@@ -10,7 +10,7 @@ typedef struct {
 	FerryMachine *machine;
 	FerryRegisters registers[FERRY_VCPUS_MAX];
 	FerrySlice slices[FERRY_VCPUS_MAX];
-	guint vcpu; /* whose slice is walked */
+	guint vcpu;  /* whose slice is walked */
 	GMutex lock; /* guards @report */
 	FerryGuestReport *report;
 } Check;

@@ -2,7 +2,7 @@
 #include "clock.h"
 
 #define BURST_NS 1000000 /* how long a burst of pages should take */
-#define BURST_MIN 16u /* pages */
+#define BURST_MIN 16u    /* pages */
 #define BURST_MAX 4096u
 #define CATCH_UP_NS 20000000 /* what a vCPU that was held up may make good */
 #define PAGES_A_MIB (1048576u / FERRY_PAGE_BYTES)

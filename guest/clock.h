@@ -16,16 +16,16 @@
 typedef struct {
 	/* device state */
 	guint64 bursts; /* doorbells answered */
-	guint64 beat; /* the last heartbeat */
+	guint64 beat;   /* the last heartbeat */
 	guint64 breaks; /* heartbeats that went back or jumped */
 	gint64 beat_in; /* ns of running time until the next; valid while paused */
 	/* of this run alone; monotonic ns */
 	gint64 beat_at;
 	gint64 granted_at; /* when the last burst of pages began */
-	gint64 due; /* when the rate allows the next page */
-	gint64 wake; /* when the next burst may begin: rate and throttle */
-	guint32 granted; /* pages in the last answer */
-	guint32 burst; /* pages that take about FERRY_CLOCK_BURST_NS, as measured */
+	gint64 due;        /* when the rate allows the next page */
+	gint64 wake;       /* when the next burst may begin: rate and throttle */
+	guint32 granted;   /* pages in the last answer */
+	guint32 burst;     /* pages that take about a millisecond, as measured */
 } FerryClockLine;
 
 typedef struct {

@@ -18,7 +18,7 @@ typedef enum {
 
 /* What RAM holds at first. */
 typedef enum {
-	FERRY_GUEST_FILL_PAGES, /* self-checking pages */
+	FERRY_GUEST_FILL_PAGES,  /* self-checking pages */
 	FERRY_GUEST_FILL_RANDOM, /* incompressible */
 	FERRY_GUEST_FILL_ZERO,
 } FerryGuestFill;
@@ -27,14 +27,16 @@ typedef enum {
 typedef struct {
 	guint64 ram_size; /* bytes; 1 MiB to 512 GiB, a multiple of the backing's page size */
 	FerryGuestKind kind;
-	guint vcpus; /* 1 to 8; 0 is 1 */
+	guint vcpus;         /* 1 to 8; 0 is 1 */
 	const char *backing; /* "memfd" (NULL), "anon", "hugetlb", or a file's path */
-	const char *dirty_source; /* "wp-async", "wp-fault", "soft-dirty"; "kvm-log" of a KVM guest;
-				   * "auto" and NULL: kvm-log, or the best one of a process guest */
+	/* "wp-async", "wp-fault", "soft-dirty"; "kvm-log" of a KVM guest; "auto" and NULL: kvm-log, or the best
+	 * one of a process guest */
+	const char *dirty_source;
 	gboolean incoming; /* waits for a guest: touches no RAM, and what follows comes with it */
 	FerryGuestFill fill;
-	const char *workload; /* "idle" (NULL), "sweep[:RATE]", "random[:RATE]",
-			       * "hotset:SIZE[:RATE]"; RATE in MiB/s, SIZE as 64M */
+	/* "idle" (NULL), "sweep[:RATE]", "random[:RATE]", "hotset:SIZE[:RATE]"; RATE in MiB/s, SIZE
+	 * as 64M */
+	const char *workload;
 	guint64 seed;
 } FerryGuestConfig;
 
@@ -61,18 +63,19 @@ const char *ferry_guest_kind_reason(FerryGuest *guest);
 
 typedef struct {
 	gboolean passed; /* nothing at all was found */
-	guint64 pages; /* all of RAM */
+	guint64 pages;   /* all of RAM */
 	guint64 bad_pages;
-	guint64 written; /* pages that the vCPUs wrote since the guest was made */
+	guint64 written;   /* pages that the vCPUs wrote since the guest was made */
 	guint64 heartbeat; /* of vCPU 0 */
-	guint64 faults; /* what the guest's program itself found wrong while it ran */
-	guint n_findings; /* the first few, one line each: where and what */
-	char findings[FERRY_GUEST_FINDINGS_MAX][160];
+	guint64 faults;    /* what the guest's program itself found wrong while it ran */
+	guint n_findings;  /* the first few, one line each: where and what */
+	char findings[FERRY_GUEST_FINDINGS_MAX][200];
 } FerryGuestReport;
 
 /*
  * Compares all of RAM, the vCPUs and the devices with what they must be at the guest's progress.
- * Holds a running guest for as long as it takes; nothing migrates meanwhile. Any thread. TRUE if it
- * could be carried out: @report->passed has the result. FERRY_ERROR_STATE while no guest is here.
+ * Holds a running guest for as long as it takes; a switchover waits for it. Any thread.
+ * TRUE if it could be carried out: @report->passed has the result. FERRY_ERROR_STATE while no guest
+ * is here.
  */
 gboolean ferry_guest_check(FerryGuest *guest, FerryGuestReport *report, GError **error);

@@ -4,8 +4,8 @@
 #define OLDER_MAX 4u /* versions that a torn page may be behind and is still known for one */
 
 static const char *const names[] = {
-	[FERRY_DAMAGE_LOST] = "lost",	    [FERRY_DAMAGE_STALE] = "stale",
-	[FERRY_DAMAGE_AHEAD] = "ahead",	    [FERRY_DAMAGE_MISPLACED] = "misplaced",
+	[FERRY_DAMAGE_LOST] = "lost",       [FERRY_DAMAGE_STALE] = "stale",
+	[FERRY_DAMAGE_AHEAD] = "ahead",     [FERRY_DAMAGE_MISPLACED] = "misplaced",
 	[FERRY_DAMAGE_FOREIGN] = "foreign", [FERRY_DAMAGE_TORN] = "torn",
 	[FERRY_DAMAGE_CORRUPT] = "corrupt",
 };

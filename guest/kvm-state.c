@@ -22,10 +22,18 @@ static gboolean call(FerryKvmVcpu *vcpu, gulong request, const char *name, void 
 
 static FerryKvmSegment segment_from_kvm(const struct kvm_segment *s)
 {
-	return (FerryKvmSegment){
-		s->base, s->limit, s->selector, s->type, s->present, s->dpl,
-		s->db,	 s->s,	   s->l,	s->g,	 s->avl,     s->unusable
-	};
+	return (FerryKvmSegment){ .base = s->base,
+				  .limit = s->limit,
+				  .selector = s->selector,
+				  .type = s->type,
+				  .present = s->present,
+				  .dpl = s->dpl,
+				  .db = s->db,
+				  .s = s->s,
+				  .l = s->l,
+				  .g = s->g,
+				  .avl = s->avl,
+				  .unusable = s->unusable };
 }
 
 static struct kvm_segment segment_to_kvm(const FerryKvmSegment *s)
@@ -249,9 +257,9 @@ static const FerryVmstate regs_vmstate = {
 	.minimum_version_id = 1,
 	.fields =
 		(const FerryVmstateField[]){
-			REG(rax), REG(rbx), REG(rcx),	 REG(rdx),	    REG(rsi),
-			REG(rdi), REG(rsp), REG(rbp),	 REG(r8),	    REG(r9),
-			REG(r10), REG(r11), REG(r12),	 REG(r13),	    REG(r14),
+			REG(rax), REG(rbx), REG(rcx),    REG(rdx),          REG(rsi),
+			REG(rdi), REG(rsp), REG(rbp),    REG(r8),           REG(r9),
+			REG(r10), REG(r11), REG(r12),    REG(r13),          REG(r14),
 			REG(r15), REG(rip), REG(rflags), FERRY_VMSTATE_END,
 		},
 };

@@ -180,7 +180,7 @@ static gboolean handle_exit(FerryKvmVcpu *vcpu)
 	ferry_machine_break(&vcpu->kvm->machine,
 			    "vCPU %u left KVM_RUN with exit reason %u (%s) at 0x%llx", vcpu->index,
 			    run->exit_reason,
-			    run->exit_reason == KVM_EXIT_SHUTDOWN	  ? "triple fault"
+			    run->exit_reason == KVM_EXIT_SHUTDOWN         ? "triple fault"
 			    : run->exit_reason == KVM_EXIT_INTERNAL_ERROR ? "KVM's internal error"
 									  : "unexpected",
 			    regs.rip);

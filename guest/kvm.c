@@ -12,7 +12,7 @@
 
 /* Page table entries with accessed and dirty set: the walker has nothing to write. */
 #define PTE_TABLE 0x27u /* present, writable, user, accessed */
-#define PTE_2M 0xe7u /* and dirty, large */
+#define PTE_2M 0xe7u    /* and dirty, large */
 
 #define TSS_IOMAP_BASE 0x66u
 #define TSS_BYTES 0x68u /* without the I/O bitmap */

@@ -62,7 +62,7 @@ typedef struct {
 	FerryKvmSregs sregs;
 	FerryKvmDebug debug;
 	guint8 xsave[4096]; /* struct kvm_xsave: the layout of the XSAVE instruction */
-	guint8 events[64]; /* struct kvm_vcpu_events: fixed by KVM's ABI */
+	guint8 events[64];  /* struct kvm_vcpu_events: fixed by KVM's ABI */
 	guint32 mp_state;
 	guint32 n_msrs;
 	FerryKvmMsr *msrs; /* FERRY_KVM_MSRS_MAX of them */
@@ -85,7 +85,7 @@ typedef struct {
 struct FerryKvm {
 	FerryMachine machine;
 	int kvm_fd, vm_fd;
-	gsize run_size; /* bytes of the mapping behind FerryKvmVcpu.run */
+	gsize run_size;           /* bytes of the mapping behind FerryKvmVcpu.run */
 	struct kvm_cpuid2 *cpuid; /* what the host's KVM supports */
 	FerryKvmVcpu vcpu[FERRY_VCPUS_MAX];
 };

@@ -63,7 +63,6 @@ void ferry_machine_write_system(const FerryMachine *machine, guint8 *ram)
 
 gboolean ferry_machine_boot(FerryMachine *machine, GError **error)
 {
-	/* Fresh RAM of a file may hold anything; the other backings begin as zeros. */
 	ferry_machine_fill(machine, machine->ram.host, machine->ram.size);
 	ferry_machine_write_system(machine, machine->ram.host);
 	for (guint i = 0; i < machine->plan.vcpus; i++) {

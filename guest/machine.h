@@ -14,7 +14,7 @@
 typedef struct FerryMachine FerryMachine;
 
 typedef struct {
-	const char *name; /* of the machine in the stream: "ferry-kvm" */
+	const char *name;   /* of the machine in the stream: "ferry-kvm" */
 	FerryVcpuOps vcpus; /* their argument is the FerryMachine */
 	const FerryVmstate *vcpu_vmstate;
 	gpointer (*vcpu_opaque)(FerryMachine *machine, guint vcpu);
@@ -43,19 +43,17 @@ struct FerryMachine {
 	gpointer written_user;
 	GMutex broken_lock;
 	char *broken; /* why a vCPU stopped for good, else NULL; under broken_lock */
-	struct { /* the plan as it travels */
+	struct {      /* the plan as it travels */
 		FerryPlan plan;
 		guint64 ram_size;
 	} arriving;
 };
 
-/* Makes a machine without a guest. @ram is taken over on success. FERRY_ERROR_NOSUPP where KVM
- * lacks. */
+/* Makes a machine without a guest; takes @ram on success. FERRY_ERROR_NOSUPP where KVM lacks. */
 FerryMachine *ferry_machine_new_process(const FerryBacking *ram, const FerryPlan *plan);
 FerryMachine *ferry_machine_new_kvm(const FerryBacking *ram, const FerryPlan *plan, GError **error);
 
-/* Runs the program on a KVM machine of its own for about 10 ms. FERRY_ERROR_NOSUPP says what fails.
- */
+/* Runs the program on a KVM machine of its own for about 10 ms; FERRY_ERROR_NOSUPP if it fails. */
 gboolean ferry_kvm_probe(GError **error);
 
 /* The VM's file descriptor of a KVM machine; borrowed. -1 of any other. */
@@ -103,6 +101,5 @@ static inline FerryMailbox *ferry_machine_mailbox(guint8 *ram, guint vcpu)
 /* Writes the first @size bytes that RAM of sequence 0 holds for the machine's plan to @to. */
 void ferry_machine_fill(const FerryMachine *machine, guint8 *to, guint64 size);
 
-/* Puts mailboxes and write_system() over a filled beginning of RAM: all that a fresh guest differs
- * by. */
+/* Puts mailboxes and write_system() over a filled beginning of RAM: then it is a fresh guest's. */
 void ferry_machine_write_system(const FerryMachine *machine, guint8 *ram);

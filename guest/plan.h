@@ -10,9 +10,9 @@
 /* What a guest does and what its RAM holds. The same on both sides: it travels as device state. */
 typedef struct {
 	guint64 seed;
-	guint64 rate; /* MiB/s that all vCPUs together dirty; 0 is no limit */
-	guint64 hot; /* bytes that they write, of all vCPUs together; 0 is all that there is */
-	guint32 fill; /* FERRY_FILL_* */
+	guint64 rate;  /* MiB/s that all vCPUs together dirty; 0 is no limit */
+	guint64 hot;   /* bytes that they write, of all vCPUs together; 0 is all that there is */
+	guint32 fill;  /* FERRY_FILL_* */
 	guint32 order; /* FERRY_ORDER_* */
 	guint32 vcpus; /* 1 to FERRY_VCPUS_MAX */
 } FerryPlan;
@@ -20,8 +20,7 @@ typedef struct {
 /*
  * Reads "idle", "sweep[:RATE]", "random[:RATE]" or "hotset:SIZE[:RATE]" into order, rate and hot;
  * RATE in MiB/s, 0 or absent for no limit, SIZE as 64M. NULL is idle. FERRY_ERROR_INVALID says what
- * is wrong;
- * @plan is then unchanged.
+ * is wrong; @plan is then unchanged.
  */
 gboolean ferry_plan_parse_workload(FerryPlan *plan, const char *spec, GError **error);
 

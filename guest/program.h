@@ -6,15 +6,18 @@
 /*
  * The program that every vCPU of the reference guests runs, whichever way:
  *
- *	forever:
- *		ring the doorbell; it answers when the next pages are due: how many, and whether to
- *beat if asked to beat: heartbeat + 1, to the mailbox and to the clock device for each page
- *granted: address = page number (progress mod pages) of pass progress / pages check that the page
- *holds sequence progress / pages write it with the next sequence progress + 1
+ *   for ever:
+ *     ring the doorbell; it answers when something is due: a number of pages, and maybe a beat
+ *     if a beat is due: heartbeat + 1, to the mailbox and to the clock device
+ *     for each page granted:
+ *       address = page number (progress mod pages) of pass (progress / pages)
+ *       check that the page holds the sequence progress / pages
+ *       write it with the next sequence
+ *       progress + 1
  *
  * The content of all RAM is thus a function of the plan and of each vCPU's progress; a vCPU that is
- *stopped within a page leaves a prefix of the new version there. Progress lives in vCPU state
- *alone, so that a vCPU whose state is lost cannot look right. Freestanding, as page.h.
+ * stopped within a page leaves a prefix of the new version there. Progress lives in vCPU state
+ * alone, so that a vCPU whose state is lost cannot look right. Freestanding, as page.h.
  */
 
 #define FERRY_VCPUS_MAX 8u
@@ -24,16 +27,16 @@
 #define FERRY_AT_TSS 0x1000u
 #define FERRY_AT_PML4 0x2000u
 #define FERRY_AT_PDPT 0x3000u
-#define FERRY_AT_MAILBOX 0x8000u /* a page for each vCPU */
-#define FERRY_AT_STACK 0x10000u /* a page for each vCPU */
-#define FERRY_AT_PROGRAM 0x18000u /* also in meson.build, for the linker */
+#define FERRY_AT_MAILBOX 0x8000u  /* a page for each vCPU */
+#define FERRY_AT_STACK 0x10000u   /* a page for each vCPU */
+#define FERRY_AT_PROGRAM 0x18000u /* also in kvm-program.ld */
 #define FERRY_PROGRAM_MAX 0x8000u /* bytes */
-#define FERRY_AT_PD 0x20000u /* a page directory for each GiB */
+#define FERRY_AT_PD 0x20000u      /* a page directory for each GiB */
 
 /* ---- the two ports of the clock device ---- */
 
 #define FERRY_PORT_DOORBELL 0x10u /* in, 32 bits: FERRY_DOORBELL_BEAT | number of pages */
-#define FERRY_PORT_BEAT 0x14u /* out, 32 bits: the low half of the new heartbeat */
+#define FERRY_PORT_BEAT 0x14u     /* out, 32 bits: the low half of the new heartbeat */
 #define FERRY_DOORBELL_BEAT 0x80000000u
 #define FERRY_DOORBELL_PAGES 0x7fffffffu
 
@@ -55,23 +58,22 @@ typedef struct {
 	uint64_t pages; /* how many of them the vCPU writes; 0 if it is idle */
 } FerrySlice;
 
-/* What a vCPU keeps outside of RAM: five registers of the KVM guest, a struct of the process guest.
- */
+/* What a vCPU keeps outside of RAM: in the KVM guest five registers, in the process guest this. */
 typedef struct {
 	uint64_t progress; /* pages written since the guest was made */
-	uint64_t beat; /* heartbeats */
-	uint64_t bursts; /* answers of the doorbell */
-	uint64_t faults; /* what the program itself found wrong */
-	uint64_t cookie; /* constant: ferry_program_cookie() */
+	uint64_t beat;     /* heartbeats */
+	uint64_t bursts;   /* answers of the doorbell */
+	uint64_t faults;   /* what the program itself found wrong */
+	uint64_t cookie;   /* constant: ferry_program_cookie() */
 } FerryRegisters;
 
 /* One page of RAM for each vCPU. */
 typedef struct {
 	FerrySlice slice;
 	uint64_t cookie;
-	uint64_t beat; /* stored by the vCPU just before its register changes */
-	uint64_t device_bursts; /* stored by the clock device, which counts on its own */
-	uint64_t fault_address; /* of the last bad page; else 0 */
+	uint64_t beat;           /* stored by the vCPU just before its register changes */
+	uint64_t device_bursts;  /* stored by the clock device, which counts on its own */
+	uint64_t fault_address;  /* of the last bad page; else 0 */
 	uint64_t fault_sequence; /* the one that was expected there */
 } FerryMailbox;
 

@@ -32,8 +32,8 @@
 
 typedef struct {
 	FerryFdChannel fds; /* first */
-	pid_t pid; /* leads its group. Reaped by close() alone, so the number stays ours */
-	int pidfd; /* readable once the command exited. Owned */
+	pid_t pid;          /* leads its group. Reaped by close() alone, so the number stays ours */
+	int pidfd;          /* readable once the command exited. Owned */
 } ExecChannel;
 
 /* Waits for the exit until @timeout_us passed or shutdown(); -1 is for ever. */
@@ -146,7 +146,7 @@ static const FerryChannelOps channel_ops = {
 	.wait_writable = ferry_fd_channel_wait_writable,
 	.shutdown = exec_shutdown,
 	.finish = exec_finish,
-	.carrier = ferry_pages_new,
+	.carrier = ferry_page_carrier_new,
 	.close = exec_close,
 };
 

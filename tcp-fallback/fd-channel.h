@@ -5,9 +5,9 @@
 
 typedef enum {
 	FERRY_FD_SOCKET, /* reads and writes do not block, whatever O_NONBLOCK says */
-	FERRY_FD_PIPE, /* a pipe, FIFO or character device; O_NONBLOCK is set on it */
-	FERRY_FD_FILE, /* a file or block device: never would block, so only the disk bounds a call
-			*/
+	FERRY_FD_PIPE,   /* a pipe, FIFO or character device; O_NONBLOCK is set on it */
+	/* a file or block device: never would block, so only the disk bounds a call */
+	FERRY_FD_FILE,
 } FerryFdKind;
 
 /*
@@ -17,12 +17,12 @@ typedef enum {
 typedef struct {
 	FerryChannel base;
 	FerryFdKind kind;
-	int in; /* read from; -1: the channel only writes. Owned */
-	int out; /* written to; -1: the channel only reads. Owned; a socket is both */
-	int cancel; /* eventfd, readable from shutdown() on: nobody ever reads it. Owned */
-	gint shut; /* atomic: 1 from shutdown() on */
+	int in;            /* read from; -1: the channel only writes. Owned */
+	int out;           /* written to; -1: the channel only reads. Owned; a socket is both */
+	int cancel;        /* eventfd, readable from shutdown() on: nobody ever reads it. Owned */
+	gint shut;         /* atomic: 1 from shutdown() on */
 	gboolean finished; /* finish() succeeded; the writing thread's */
-	char *peer; /* for messages: "tcp:192.0.2.1:4444" */
+	char *peer;        /* for messages: "tcp:192.0.2.1:4444" */
 } FerryFdChannel;
 
 /*
@@ -63,4 +63,4 @@ void ferry_fd_channel_close(FerryChannel *channel);
 	.name = scheme, .read = ferry_fd_channel_read, .write = ferry_fd_channel_write,            \
 	.try_write = ferry_fd_channel_try_write, .wait_writable = ferry_fd_channel_wait_writable,  \
 	.shutdown = ferry_fd_channel_shutdown, .finish = ferry_fd_channel_finish,                  \
-	.carrier = ferry_pages_new, .close = ferry_fd_channel_close
+	.carrier = ferry_page_carrier_new, .close = ferry_fd_channel_close

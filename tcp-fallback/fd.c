@@ -16,7 +16,7 @@ typedef struct {
 	int fd;
 	FerryFdKind kind;
 	gboolean listening; /* a socket that accepts */
-	int access; /* O_RDONLY, O_WRONLY or O_RDWR */
+	int access;         /* O_RDONLY, O_WRONLY or O_RDWR */
 } Given;
 
 static gboolean refuse(GError **error, const char *uri, const char *why)

@@ -17,8 +17,8 @@
  */
 typedef struct {
 	FerryFdChannel fds; /* first */
-	char *temporary; /* what is written; NULL for a load, a special file, or once renamed */
-	char *path; /* what it becomes */
+	char *temporary;    /* what is written; NULL for a load, a special file, or once renamed */
+	char *path;         /* what it becomes */
 } FileChannel;
 
 static gboolean sync_directory_of(const char *path, GError **error)
@@ -66,7 +66,7 @@ static const FerryChannelOps channel_ops = {
 	.wait_writable = ferry_fd_channel_wait_writable,
 	.shutdown = ferry_fd_channel_shutdown,
 	.finish = file_finish,
-	.carrier = ferry_pages_new,
+	.carrier = ferry_page_carrier_new,
 	.close = file_close,
 };
 
@@ -156,6 +156,7 @@ static FerryListener *file_listen(const char *uri, GCancellable *cancellable, GE
 
 const FerryTransport ferry_file_transport = {
 	.scheme = "file",
+	.stores = TRUE,
 	.connect = file_connect,
 	.listen = file_listen,
 };

@@ -6,7 +6,7 @@
 typedef struct {
 	FerryListener base;
 	FerryChannel *channel; /* owned; NULL once it was given away */
-	int ready_fd; /* the channel's */
+	int ready_fd;          /* the channel's */
 } OneShot;
 
 static FerryChannel *one_shot_accept(FerryListener *listener, GCancellable *cancellable,

@@ -25,11 +25,11 @@ typedef void (*FrameFunc)(FerryPages *pages);
 
 struct FerryPages {
 	FerryCarrier base;
-	FerryCarrierOps ops; /* what base.ops points to: named after the channel's scheme */
+	FerryCarrierOps ops;   /* what base.ops points to: named after the channel's scheme */
 	FerryChannel *channel; /* borrowed */
 	FrameFunc frame;
 	const FerryRam *ram; /* borrowed; NULL before share_ram() */
-	FerryZeroer zeroer; /* the receiving side's */
+	FerryZeroer zeroer;  /* the receiving side's */
 	gboolean dead;
 	GError *error; /* why, until it is taken */
 
@@ -39,7 +39,7 @@ struct FerryPages {
 
 	struct iovec iov[BATCH_IOV];
 	guint first, n_iov; /* iov[first] to iov[n_iov - 1] are not written yet */
-	size_t queued; /* bytes in them */
+	size_t queued;      /* bytes in them */
 	guint8 headers[BATCH_HEADERS];
 	guint headers_used;
 
@@ -275,7 +275,7 @@ static void pages_close(FerryCarrier *carrier)
 	g_free(p);
 }
 
-FerryCarrier *ferry_pages_new(FerryChannel *channel, FerryPageFormat format)
+FerryCarrier *ferry_page_carrier_new(FerryChannel *channel, FerryPageFormat format)
 {
 	FerryPages *p = g_new0(FerryPages, 1);
 

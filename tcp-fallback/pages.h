@@ -7,9 +7,6 @@
 /* The bytes of a PAGES or ZERO_PAGES record: be32 block, be64 first, be64 pages. */
 #define FERRY_PAGES_PAYLOAD 20u
 
-/* The carrier op of every channel here: pages between the control messages of one stream. */
-FerryCarrier *ferry_pages_new(FerryChannel *channel, FerryPageFormat format);
-
 /* The receive op: checks the record against @ram, then fills the run. @ram is NULL before
  * share_ram(). */
 gboolean ferry_pages_receive(const FerryRam *ram, const FerryZeroer *zeroer, guint16 type,

@@ -29,9 +29,9 @@ void ferry_socket_tune(int fd);
 typedef struct {
 	FerryListener base;
 	const FerryChannelOps *channel_ops; /* of the accepted channels */
-	int fds[FERRY_LISTEN_MAX]; /* owned */
+	int fds[FERRY_LISTEN_MAX];          /* owned */
 	guint n_fds;
-	char *path; /* socket file to remove at close; NULL for none */
+	char *path;       /* socket file to remove at close; NULL for none */
 	struct stat file; /* of @path when it was made */
 } FerrySocketListener;
 

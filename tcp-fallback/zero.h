@@ -9,8 +9,8 @@
  * would go on writing to the page that was cut out.
  */
 typedef struct {
-	int pagemap; /* /proc/self/pagemap; -1 when it cannot be had: then reading finds out. Owned
-		      */
+	/* /proc/self/pagemap; -1 when it cannot be had: then reading finds out. Owned */
+	int pagemap;
 } FerryZeroer;
 
 FerryZeroer ferry_zeroer_open(void);

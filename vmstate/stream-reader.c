@@ -8,7 +8,7 @@
 struct FerryStreamReader {
 	FerryReadFunc read; /* NULL: all there is lies between next and end */
 	gpointer user;
-	guint8 *buffer; /* BUFFER_SIZE bytes; NULL with data in memory */
+	guint8 *buffer;     /* BUFFER_SIZE bytes; NULL with data in memory */
 	const guint8 *next; /* the first byte that is not consumed */
 	const guint8 *end;
 	guint64 fetched; /* bytes up to @end since the stream's begin */

@@ -6,7 +6,7 @@
 static const struct {
 	const char *type;
 	guint8 width; /* in the stream, bytes; 0: not an integer */
-	guint8 size; /* in the struct, bytes */
+	guint8 size;  /* in the struct, bytes */
 } kinds[] = {
 	[FERRY_VMSTATE_U8] = { "uint8", 1, 1 },
 	[FERRY_VMSTATE_U16] = { "uint16", 2, 2 },

@@ -4,6 +4,8 @@
 #include <glib.h>
 #include <string.h>
 
+G_BEGIN_DECLS
+
 /*
  * Big-endian integers at any alignment. The control stream is big-endian throughout, as QEMU's is.
  * All are pure; the ferry_put_ family appends to @out, which stays the caller's.
@@ -72,3 +74,5 @@ static inline void ferry_put_be64(GByteArray *out, guint64 v)
 	v = GUINT64_TO_BE(v);
 	g_byte_array_append(out, (const guint8 *)&v, sizeof(v));
 }
+
+G_END_DECLS

@@ -4,21 +4,23 @@
 #include <ferry/channel.h>
 #include <ferry/ram.h>
 
+G_BEGIN_DECLS
+
 /*
  * A carrier moves pages from the source's RAM to the destination's. It is all that the engine knows
  * of sockets and RDMA. Back-pressure is a value: put() and progress() never block, allocate, log or
  * take a lock.
  */
 typedef enum {
-	FERRY_IO_OK,     /* taken; the pages stay borrowed until settle() returned OK */
-	FERRY_IO_AGAIN,  /* no room now: wait(), then offer the rest again */
-	FERRY_IO_DEAD,   /* the link is gone; take_error() says why */
+	FERRY_IO_OK,    /* taken; the pages stay borrowed until settle() returned OK */
+	FERRY_IO_AGAIN, /* no room now: wait(), then offer the rest again */
+	FERRY_IO_DEAD,  /* the link is gone; take_error() says why */
 } FerryIo;
 
 typedef struct {
-	guint64 bytes;       /* on the wire, headers included */
-	guint64 pages;       /* put as data */
-	guint64 zero_pages;  /* put as zero */
+	guint64 bytes;      /* on the wire, headers included */
+	guint64 pages;      /* put as data */
+	guint64 zero_pages; /* put as zero */
 } FerryCarrierStats;
 
 /* Reads exactly @len bytes of the control stream into @buf. */
@@ -27,12 +29,12 @@ typedef gboolean (*FerryReadExactly)(gpointer user, void *buf, size_t len, GErro
 typedef struct {
 	const char *name;
 
-	/* Both sides, once, before any page: gives the carrier the RAM that it moves, whose block list
-	 * both sides have compared. @ram is borrowed until close(). */
+	/* Both sides, once, before any page: gives the carrier the RAM that it moves, whose block
+	 * list both sides have compared. @ram is borrowed until close(). */
 	gboolean (*share_ram)(FerryCarrier *carrier, const FerryRam *ram, GError **error);
 
-	/* Source: offers @n runs of dirty pages. *@taken is how many whole runs were taken, also when
-	 * the answer is AGAIN. */
+	/* Source: offers @n runs of dirty pages. *@taken is how many whole runs were taken, also
+	 * when the answer is AGAIN. */
 	FerryIo (*put)(FerryCarrier *carrier, const FerryRun *runs, size_t n, size_t *taken);
 
 	/* Source: the same for runs whose every byte is zero. */
@@ -46,14 +48,15 @@ typedef struct {
 	void (*wait)(FerryCarrier *carrier, gint64 timeout_us);
 
 	/* Source: a fence. OK once every page put so far is on its way in an order that makes the
-	 * destination see all of them before the fence record that the engine sends next; AGAIN until
-	 * then. @fence is the number in that record. */
+	 * destination see all of them before the fence record that the engine sends next; AGAIN
+	 * until then. @fence is the number in that record. */
 	FerryIo (*settle)(FerryCarrier *carrier, guint32 fence);
 
 	/* Destination: a record of the control stream that belongs to the carrier (a type that
-	 * FERRY_RECORD_IS_CARRIER() names). @payload is the record's own bytes; what follows it in the
-	 * stream is read with @read. Every number is checked against the RAM before use. *@run is the
-	 * run that was filled, @*zero whether with zeros. NULL where the carrier has none. */
+	 * FERRY_RECORD_IS_CARRIER() names). @payload is the record's own bytes; what follows it in
+	 * the stream is read with @read. Every number is checked against the RAM before use. *@run
+	 * is the run that was filled, @*zero whether with zeros. NULL where the carrier has
+	 * none. */
 	gboolean (*receive)(FerryCarrier *carrier, guint16 type, const guint8 *payload, size_t len,
 			    FerryReadExactly read, gpointer user, FerryRun *run, gboolean *zero,
 			    GError **error);
@@ -63,8 +66,8 @@ typedef struct {
 
 	void (*get_stats)(FerryCarrier *carrier, FerryCarrierStats *stats); /* any thread */
 
-	/* Why the carrier is DEAD, made where the cause was known; the caller owns it. NULL if it is
-	 * not dead or the error was taken before. */
+	/* Why the carrier is DEAD, made where the cause was known; the caller owns it. NULL if it
+	 * is not dead or the error was taken before. */
 	GError *(*take_error)(FerryCarrier *carrier);
 
 	void (*close)(FerryCarrier *carrier);
@@ -74,6 +77,13 @@ struct FerryCarrier {
 	const FerryCarrierOps *ops;
 };
 
+/*
+ * A carrier that puts its pages on @channel, between the control messages, through the channel's
+ * try_write and wait_writable: what the channels of this library give in their `carrier` op, and
+ * what a channel of an embedder's own can give. Never fails; the caller closes it before the channel.
+ */
+FerryCarrier *ferry_page_carrier_new(FerryChannel *channel, FerryPageFormat format);
+
 /* NULL is allowed. */
 static inline void ferry_carrier_close(FerryCarrier *carrier)
 {
@@ -81,3 +91,5 @@ static inline void ferry_carrier_close(FerryCarrier *carrier)
 		carrier->ops->close(carrier);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryCarrier, ferry_carrier_close)
+
+G_END_DECLS

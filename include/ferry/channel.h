@@ -5,26 +5,28 @@
 #include <sys/uio.h>
 #include <ferry/error.h>
 
+G_BEGIN_DECLS
+
 typedef struct FerryCarrier FerryCarrier;
 
 /*
  * A connected byte stream: the control channel. At most one thread reads and one other writes at a
- * time; ferry_channel_shutdown() may come from any thread at any time. Embedders with a connection of
- * their own implement the ops; everybody else gets a channel from a FerryTransport.
+ * time; ferry_channel_shutdown() may come from any thread at any time. Embedders with a connection
+ * of their own implement the ops; everybody else gets a channel from a FerryTransport.
  */
 typedef struct FerryChannel FerryChannel;
 
 /* How pages are laid out in the stream; see docs/protocol.md. */
 typedef enum {
-	FERRY_PAGE_FORMAT_QEMU,  /* a word, then one page: what any QEMU reads and writes */
-	FERRY_PAGE_FORMAT_RUNS,  /* PAGES records between Ferry peers: a header, then a whole run */
+	FERRY_PAGE_FORMAT_QEMU, /* a word, then one page: what any QEMU reads and writes */
+	FERRY_PAGE_FORMAT_RUNS, /* PAGES records between Ferry peers: a header, then a whole run */
 } FerryPageFormat;
 
 typedef struct {
-	const char *name;        /* the scheme: "tcp", "unix", ... */
+	const char *name; /* the scheme: "tcp", "unix", ... */
 
-	/* Reads at least one byte; blocks. Returns the bytes read, 0 at the end of the stream, -1 with
-	 * @error (FERRY_ERROR_LINK; FERRY_ERROR_CANCELLED after a shutdown). */
+	/* Reads at least one byte; blocks. Returns the bytes read, 0 at the end of the stream, -1
+	 * with @error (FERRY_ERROR_LINK; FERRY_ERROR_CANCELLED after a shutdown). */
 	gssize (*read)(FerryChannel *channel, const struct iovec *iov, int n, GError **error);
 
 	/* Writes at least one byte; blocks. Returns the bytes written, -1 as read(). */
@@ -33,16 +35,16 @@ typedef struct {
 	/* As write(), but returns 0 at once where it would block. */
 	gssize (*try_write)(FerryChannel *channel, const struct iovec *iov, int n, GError **error);
 
-	/* Sleeps until try_write() can take a byte or @timeout_us passed; -1 is for ever. Returns early
-	 * on shutdown. */
+	/* Sleeps until try_write() can take a byte or @timeout_us passed; -1 is for ever. Returns
+	 * early on shutdown. */
 	void (*wait_writable)(FerryChannel *channel, gint64 timeout_us);
 
 	/* Makes every read and write, also one that blocks now, fail with FERRY_ERROR_CANCELLED.
 	 * Any thread; idempotent. */
 	void (*shutdown)(FerryChannel *channel);
 
-	/* No more bytes will be written; what was written still arrives. Waits for the bytes to reach
-	 * a file, or for an exec: command to exit, whose failure is the error. */
+	/* No more bytes will be written; what was written still arrives. Waits for the bytes to
+	 * reach a file, or for an exec: command to exit, whose failure is the error. */
 	gboolean (*finish)(FerryChannel *channel, GError **error);
 
 	/* A carrier that puts pages on this channel, between the control messages. It borrows the
@@ -56,7 +58,7 @@ typedef struct {
 
 struct FerryChannel {
 	const FerryChannelOps *ops;
-	gboolean duplex;         /* FALSE for files, pipes and one-way commands: no return path */
+	gboolean duplex; /* FALSE for files, pipes and one-way commands: no return path */
 };
 
 /* Writes all of @len bytes. */
@@ -88,3 +90,5 @@ static inline void ferry_channel_close(FerryChannel *channel)
 		channel->ops->close(channel);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryChannel, ferry_channel_close)
+
+G_END_DECLS

@@ -3,11 +3,14 @@
 
 #include <ferry/source.h>
 
+G_BEGIN_DECLS
+
 /*
- * Takes a guest in. The guest must not have run here, or have moved away (postmigrate); its run state is
- * inmigrate from the start on. A connection that fails before it brought a block list that fits leaves the
- * destination listening; one that fails later is state failed, and ferry_destination_start() may be called
- * again. Functions are safe from any thread except where they say otherwise.
+ * Takes a guest in. The guest must not have run here, or have moved away (postmigrate); its run
+ * state is inmigrate from the start on. A connection that fails before it brought a block list that
+ * fits leaves the destination listening; one that fails later is state failed, and
+ * ferry_destination_start() may be called again. Functions are safe from any thread except where
+ * they say otherwise.
  */
 typedef struct FerryDestination FerryDestination;
 
@@ -22,8 +25,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryDestination, ferry_destination_free)
  * FERRY_ERROR_STATE if it runs here, or a second time. */
 gboolean ferry_destination_defer(FerryDestination *destination, GError **error);
 
-/* Listens on @uri and loads what arrives, in threads of its own; returns at once. FERRY_ERROR_STATE if the
- * guest runs here or an incoming migration is in progress or in doubt. */
+/* Listens on @uri and loads what arrives, in threads of its own; returns at once. FERRY_ERROR_STATE
+ * if the guest runs here or an incoming migration is in progress or in doubt. */
 gboolean ferry_destination_start(FerryDestination *destination, const char *uri, GError **error);
 
 /* What a source must be given, with the real port; free with g_free(). NULL before start(). */
@@ -33,7 +36,8 @@ char *ferry_destination_uri(FerryDestination *destination);
 void ferry_destination_set_autostart(FerryDestination *destination, gboolean autostart);
 
 /* The operator's word on a guest that is loaded and whose source is gone before the commit (state
- * handover-lost): run it here, or discard it. RETRY is FERRY_ERROR_INVALID here: the source asks. */
+ * handover-lost): run it here, or discard it. RETRY is FERRY_ERROR_INVALID here: the source
+ * asks. */
 gboolean ferry_destination_resolve(FerryDestination *destination, FerryResolve how, GError **error);
 
 void ferry_destination_get_status(FerryDestination *destination, FerryMigrationStatus *status);
@@ -41,3 +45,5 @@ FerryState ferry_destination_state(FerryDestination *destination);
 
 /* Blocks until the incoming migration completed, failed, or is in doubt. Not from a callback. */
 FerryState ferry_destination_wait(FerryDestination *destination);
+
+G_END_DECLS

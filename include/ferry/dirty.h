@@ -3,12 +3,15 @@
 
 #include <ferry/ram.h>
 
+G_BEGIN_DECLS
+
 /*
  * Where dirty pages come from. One object serves one migration at a time: start, any number of
  * collects, stop; then it may start again. The engine calls from its migration thread only.
  *
  * Order matters and the engine keeps it: collect (fetch and clear, atomically per page) first, then
- * read the pages. A page written while it is read is torn, and right only because it is dirty again.
+ * read the pages. A page written while it is read is torn, and right only because it is dirty
+ * again.
  *
  * Which writes are seen (measured; "mapping" is the one given to ferry_ram_add()):
  *
@@ -31,10 +34,10 @@ typedef struct {
 	 * @ram is borrowed until stop(). On failure nothing is left tracked. */
 	gboolean (*start)(FerryDirtySource *source, const FerryRam *ram, GError **error);
 
-	/* ORs the pages of block number @block that were written since its last collect into @bitmap
-	 * (bit n of word n/64 is page n; ferry_ram_block_pages() bits) and re-arms them. Never clears
-	 * a bit. May report a page that was not written, never the reverse. The engine collects all
-	 * blocks in each pass, in the order of their numbers. */
+	/* ORs the pages of block number @block that were written since its last collect into
+	 * @bitmap (bit n of word n/64 is page n; ferry_ram_block_pages() bits) and re-arms them.
+	 * Never clears a bit. May report a page that was not written, never the reverse. The
+	 * engine collects all blocks in each pass, in the order of their numbers. */
 	gboolean (*collect)(FerryDirtySource *source, guint block, guint64 *bitmap, GError **error);
 
 	/* Ends tracking; the guest runs at full speed afterwards. Safe when not started. */
@@ -48,14 +51,15 @@ struct FerryDirtySource {
 };
 
 /*
- * userfaultfd write-protect, asynchronous mode, read with PAGEMAP_SCAN (Linux 6.7; ioctl_userfaultfd(2),
- * Documentation/admin-guide/mm/pagemap.rst). About 1 us for the first write to a page per round.
- * FERRY_ERROR_NOSUPP with the remedy where the kernel or the permissions do not allow it.
+ * userfaultfd write-protect, asynchronous mode, read with PAGEMAP_SCAN (Linux 6.7;
+ * ioctl_userfaultfd(2), Documentation/admin-guide/mm/pagemap.rst). About 1 us for the first write
+ * to a page per round. FERRY_ERROR_NOSUPP with the remedy where the kernel or the permissions do
+ * not allow it.
  */
 FerryDirtySource *ferry_dirty_source_wp_async(GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* userfaultfd write-protect by faults that a thread of ours resolves (Linux 5.7 for anonymous memory,
- * 5.19 for shmem). About 50 us for the first write to a page per round. */
+/* userfaultfd write-protect by faults that a thread of ours resolves (Linux 5.7 for anonymous
+ * memory, 5.19 for shmem). About 50 us for the first write to a page per round. */
 FerryDirtySource *ferry_dirty_source_wp_fault(GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /*
@@ -97,20 +101,20 @@ FerryDirtySource *ferry_dirty_source_soft_dirty(const FerryHoldCallbacks *hold, 
 /* One KVM memory slot that shows a part of a RAM block to the guest. */
 typedef struct {
 	guint32 slot;
-	guint64 guest_addr;    /* guest-physical, bytes, page-aligned */
-	guint block;           /* index into FerryRam.blocks */
-	guint64 offset;        /* in the block, bytes, page-aligned */
-	guint64 size;          /* bytes */
+	guint64 guest_addr; /* guest-physical, bytes, page-aligned */
+	guint block;        /* index into FerryRam.blocks */
+	guint64 offset;     /* in the block, bytes, page-aligned */
+	guint64 size;       /* bytes */
 } FerryKvmSlot;
 
-/* KVM_GET_DIRTY_LOG (Documentation/virt/kvm/api.rst 4.8). @vm_fd is borrowed; @slots is copied. Sets and
- * clears KVM_MEM_LOG_DIRTY_PAGES on the slots at start and stop; the slots have no other flag, and the VM
- * neither KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 nor a dirty ring on. */
+/* KVM_GET_DIRTY_LOG (Documentation/virt/kvm/api.rst 4.8). @vm_fd is borrowed; @slots is copied.
+ * Sets and clears KVM_MEM_LOG_DIRTY_PAGES on the slots at start and stop; the slots have no other
+ * flag, and the VM neither KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 nor a dirty ring on. */
 FerryDirtySource *ferry_dirty_source_kvm_log(int vm_fd, const FerryKvmSlot *slots, guint n_slots,
 					     GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
-/* The embedder's own. Each function has the contract of the op of the same name; @start and @stop may
- * be NULL. @user is borrowed until ferry_dirty_source_free(). */
+/* The embedder's own. Each function has the contract of the op of the same name; @start and @stop
+ * may be NULL. @user is borrowed until ferry_dirty_source_free(). */
 typedef struct {
 	gboolean (*start)(const FerryRam *ram, gpointer user, GError **error);
 	gboolean (*collect)(guint block, guint64 *bitmap, gpointer user, GError **error);
@@ -119,13 +123,16 @@ typedef struct {
 FerryDirtySource *ferry_dirty_source_callback(const FerryDirtyCallbacks *callbacks, gpointer user);
 
 /*
- * The best source that this kernel offers for memory of this process: wp-async, else wp-fault; or the one
- * called @name ("wp-async", "wp-fault"), with "auto" and NULL for the best. Those that need more than a name
- * (soft-dirty, kvm-log, callback) have only their own functions.
+ * The best source that this kernel offers for memory of this process: wp-async, else wp-fault; or
+ * the one called @name ("wp-async", "wp-fault"), with "auto" and NULL for the best. Those that need
+ * more than a name (soft-dirty, kvm-log, callback) have only their own functions.
  * FERRY_ERROR_NOSUPP tells what each lacked; FERRY_ERROR_INVALID an unknown name.
  */
-FerryDirtySource *ferry_dirty_source_new(const char *name, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+FerryDirtySource *ferry_dirty_source_new(const char *name,
+					 GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Stops if need be, and frees. NULL is allowed. */
 void ferry_dirty_source_free(FerryDirtySource *source);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryDirtySource, ferry_dirty_source_free)
+
+G_END_DECLS

@@ -3,6 +3,8 @@
 
 #include <glib.h>
 
+G_BEGIN_DECLS
+
 /*
  * Every fallible function of libferry takes a GError ** as its last argument and fills it in the
  * domain FERRY_ERROR, sorted by what the caller can do about it. A message says what happened,
@@ -23,3 +25,5 @@ typedef enum {
 	FERRY_ERROR_CANCELLED, /* somebody asked for it to stop */
 	FERRY_ERROR_IO,        /* a system call on a local file or device failed */
 } FerryErrorCode;
+
+G_END_DECLS

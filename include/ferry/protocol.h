@@ -3,9 +3,12 @@
 
 #include <ferry/bytes.h>
 
+G_BEGIN_DECLS
+
 /*
  * The numbers of the control stream. The first part is QEMU's public wire format, version 3; the
- * second is Ferry's own, spoken only after both peers know each other. docs/protocol.md specifies both.
+ * second is Ferry's own, spoken only after both peers know each other. docs/protocol.md specifies
+ * both.
  */
 #define FERRY_STREAM_MAGIC 0x5145564du /* "QEVM" */
 #define FERRY_STREAM_VERSION 3u
@@ -72,8 +75,8 @@ typedef enum {
 
 /*
  * A record: be16 type, u8 version, u8 flags, be32 length, payload[length]. It is the data of
- * FERRY_COMMAND_FERRY one way and of FERRY_RETURN_FERRY the other. A type that the receiver does not
- * know is skipped if FERRY_RECORD_MAY_SKIP is set, else refused by its number.
+ * FERRY_COMMAND_FERRY one way and of FERRY_RETURN_FERRY the other. A type that the receiver does
+ * not know is skipped if FERRY_RECORD_MAY_SKIP is set, else refused by its number.
  */
 #define FERRY_RECORD_HEADER 8u
 #define FERRY_RECORD_VERSION 1u
@@ -82,7 +85,7 @@ typedef enum {
 typedef enum {
 	/* either way */
 	FERRY_RECORD_HELLO = 1,
-	FERRY_RECORD_ERROR = 2,             /* why I refuse, UTF-8; SHUT or close follows */
+	FERRY_RECORD_ERROR = 2, /* why I refuse, UTF-8; SHUT or close follows */
 	/* source to destination */
 	FERRY_RECORD_ROUND_BEGIN = 0x10,
 	FERRY_RECORD_ROUND_END = 0x11,
@@ -97,18 +100,21 @@ typedef enum {
 	FERRY_RECORD_HANDOVER_RUNNING = 0x91,
 	FERRY_RECORD_HANDOVER_STATE = 0x92,
 	/* the carriers', 0x100 to 0x1ff */
-	FERRY_RECORD_PAGES = 0x100,         /* be32 block, be64 first, be64 pages; then the pages */
-	FERRY_RECORD_ZERO_PAGES = 0x101,    /* be32 block, be64 first, be64 pages */
+	FERRY_RECORD_PAGES = 0x100,      /* be32 block, be64 first, be64 pages; then the pages */
+	FERRY_RECORD_ZERO_PAGES = 0x101, /* be32 block, be64 first, be64 pages */
 } FerryRecordType;
 #define FERRY_RECORD_IS_CARRIER(type) ((type) >= 0x100 && (type) <= 0x1ff)
 
 /* Largest run of one PAGES record, bytes; both sides check it. */
 #define FERRY_PAGES_RUN_MAX (16u << 20)
 
-static inline void ferry_put_record_header(GByteArray *out, guint16 type, guint8 flags, guint32 length)
+static inline void ferry_put_record_header(GByteArray *out, guint16 type, guint8 flags,
+					   guint32 length)
 {
 	ferry_put_be16(out, type);
 	ferry_put_u8(out, FERRY_RECORD_VERSION);
 	ferry_put_u8(out, flags);
 	ferry_put_be32(out, length);
 }
+
+G_END_DECLS

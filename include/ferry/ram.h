@@ -4,6 +4,8 @@
 #include <glib.h>
 #include <ferry/error.h>
 
+G_BEGIN_DECLS
+
 /* The stream's page size, and the unit of every dirty bitmap and run. */
 #define FERRY_PAGE_SIZE 4096u
 #define FERRY_PAGE_SHIFT 12u
@@ -13,12 +15,12 @@
 
 /* One block of guest RAM. Read-only outside of ferry_ram_add(). */
 typedef struct {
-	char *name;            /* unique; 1 to FERRY_RAM_NAME_MAX bytes */
-	guint8 *host;          /* page-aligned mapping, borrowed from the embedder */
-	guint64 size;          /* bytes, a multiple of page_size */
-	guint64 page_size;     /* bytes of the backing's page: 4096, or 2 MiB / 1 GiB for hugetlb */
-	int fd;                /* the memfd or file behind @host, borrowed; -1 when there is none */
-	guint64 fd_offset;     /* where in @fd the block begins, bytes */
+	char *name;        /* unique; 1 to FERRY_RAM_NAME_MAX bytes */
+	guint8 *host;      /* page-aligned mapping, borrowed from the embedder */
+	guint64 size;      /* bytes, a multiple of page_size */
+	guint64 page_size; /* bytes of the backing's page: 4096, or 2 MiB / 1 GiB for hugetlb */
+	int fd;            /* the memfd or file behind @host, borrowed; -1 when there is none */
+	guint64 fd_offset; /* where in @fd the block begins, bytes */
 } FerryRamBlock;
 
 /*
@@ -28,14 +30,14 @@ typedef struct {
 typedef struct {
 	guint n_blocks;
 	FerryRamBlock *blocks;
-	guint64 total;         /* bytes, the sum of all sizes */
+	guint64 total; /* bytes, the sum of all sizes */
 } FerryRam;
 
 /* A run of consecutive pages of one block: the unit of everything that moves RAM. */
 typedef struct {
-	guint32 block;         /* index into FerryRam.blocks */
-	guint64 first;         /* first page */
-	guint64 pages;         /* at least 1 */
+	guint32 block; /* index into FerryRam.blocks */
+	guint64 first; /* first page */
+	guint64 pages; /* at least 1 */
 } FerryRun;
 
 /* Returns an empty RAM; free with ferry_ram_free(). */
@@ -54,7 +56,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryRam, ferry_ram_free)
  * @fd: memfd or file of a MAP_SHARED mapping, so that holes can be found without touching pages;
  *      -1 for anonymous memory. Borrowed like @host.
  * One thread, before the RAM is given to a FerryVm only.
- * Returns FALSE with FERRY_ERROR_INVALID if @name is taken or a number is wrong; @ram is then unchanged.
+ * Returns FALSE with FERRY_ERROR_INVALID if @name is taken or a number is wrong; @ram is then
+ * unchanged.
  */
 gboolean ferry_ram_add(FerryRam *ram, const char *name, void *host, guint64 size, guint64 page_size,
 		       int fd, guint64 fd_offset, GError **error) G_GNUC_WARN_UNUSED_RESULT;
@@ -76,3 +79,5 @@ static inline guint64 ferry_run_bytes(const FerryRun *run)
 {
 	return run->pages << FERRY_PAGE_SHIFT;
 }
+
+G_END_DECLS

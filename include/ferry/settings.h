@@ -3,6 +3,8 @@
 
 #include <ferry/error.h>
 
+G_BEGIN_DECLS
+
 /*
  * Capabilities (on or off, fixed while a migration runs) and parameters (numbers and names, some of
  * which act on a running migration). One const table each, by QMP name; QMP, the command line and
@@ -11,25 +13,27 @@
 typedef struct FerrySettings FerrySettings;
 
 typedef enum {
-	FERRY_CAPABILITY_EVENTS,                  /* "events": QMP sends MIGRATION and MIGRATION_PASS; on */
-	FERRY_CAPABILITY_RETURN_PATH,             /* "return-path": on. Off: plain one-way stream, as
-						   * for a file; no two-phase hand-over */
+	FERRY_CAPABILITY_EVENTS, /* "events": QMP sends MIGRATION and MIGRATION_PASS; on */
+	/* "return-path": on. Off: plain one-way stream, as for a file; no two-phase hand-over */
+	FERRY_CAPABILITY_RETURN_PATH,
 	FERRY_CAPABILITY_PAUSE_BEFORE_SWITCHOVER, /* "pause-before-switchover": off */
-	FERRY_CAPABILITY_VERIFY_RAM,              /* "verify-ram": off. Both sides digest all RAM while
-						   * the guest is stopped, and compare before it runs */
+	/* "verify-ram": off. Both sides digest all RAM while the guest is stopped, and compare
+	 * before it runs */
+	FERRY_CAPABILITY_VERIFY_RAM,
 	FERRY_CAPABILITY__N,
 } FerryCapability;
 
 typedef enum {
-	FERRY_PARAMETER_MAX_BANDWIDTH,   /* "max-bandwidth": bytes a second, 0 is no limit; 0; acts at once */
-	FERRY_PARAMETER_DOWNTIME_LIMIT,  /* "downtime-limit": ms, 0 to 2000000; 300; acts at once */
+	/* "max-bandwidth": bytes a second, 0 is no limit; 0; acts at once */
+	FERRY_PARAMETER_MAX_BANDWIDTH,
+	FERRY_PARAMETER_DOWNTIME_LIMIT, /* "downtime-limit": ms, 0 to 2000000; 300; acts at once */
 	FERRY_PARAMETER__N,
 } FerryParameter;
 
 /* What the tables say of one capability or parameter; static. */
 typedef struct {
 	const char *name;
-	const char *help;      /* one line */
+	const char *help; /* one line */
 	guint64 initial;
 	guint64 minimum;
 	guint64 maximum;
@@ -43,9 +47,12 @@ int ferry_parameter_from_name(const char *name);
 
 gboolean ferry_settings_get_capability(FerrySettings *settings, FerryCapability capability);
 /* FERRY_ERROR_STATE while a migration runs. */
-gboolean ferry_settings_set_capability(FerrySettings *settings, FerryCapability capability, gboolean on,
-				       GError **error);
+gboolean ferry_settings_set_capability(FerrySettings *settings, FerryCapability capability,
+				       gboolean on, GError **error);
 guint64 ferry_settings_get_parameter(FerrySettings *settings, FerryParameter parameter);
-/* FERRY_ERROR_INVALID outside of the range, with the range in the message; nothing is then stored. */
-gboolean ferry_settings_set_parameter(FerrySettings *settings, FerryParameter parameter, guint64 value,
-				      GError **error);
+/* FERRY_ERROR_INVALID outside of the range, with the range in the message; nothing is then
+ * stored. */
+gboolean ferry_settings_set_parameter(FerrySettings *settings, FerryParameter parameter,
+				      guint64 value, GError **error);
+
+G_END_DECLS

@@ -5,6 +5,8 @@
 #include <ferry/transport.h>
 #include <ferry/vm.h>
 
+G_BEGIN_DECLS
+
 /*
  * Moves a guest away. One object for each guest; one migration at a time, any number one after the
  * other. Functions are safe from any thread except where they say otherwise.
@@ -20,10 +22,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerrySource, ferry_source_free)
 
 /**
  * Starts a migration to @uri and returns at once; progress shows in the status and the notifiers.
- * Refused with FERRY_ERROR_STATE while one runs or is in doubt, on a guest that waits for an incoming
- * one or has moved away, or while a blocker is registered (its reason is the message); with
- * FERRY_ERROR_INVALID for a URI no transport knows.
- * On any failure before the hand-over's commit the guest runs on here, untracked and unthrottled.
+ * Refused with FERRY_ERROR_STATE while one runs or is in doubt, on a guest that waits for an
+ * incoming one or has moved away, or while a blocker is registered (its reason is the message);
+ * with FERRY_ERROR_INVALID for a URI no transport knows. On any failure before the hand-over's
+ * commit the guest runs on here, untracked and unthrottled.
  */
 gboolean ferry_source_migrate(FerrySource *source, const char *uri, GError **error);
 
@@ -36,9 +38,10 @@ gboolean ferry_source_continue(FerrySource *source, GError **error);
 
 /* What the operator decides about a hand-over in doubt (state handover-lost). */
 typedef enum {
-	FERRY_RESOLVE_RETRY,    /* ask the destination again, now */
-	FERRY_RESOLVE_RUN_HERE, /* the guest runs on this side; the other must be dead or told to discard */
-	FERRY_RESOLVE_DISCARD,  /* the guest does not run on this side any more */
+	FERRY_RESOLVE_RETRY, /* ask the destination again, now */
+	/* the guest runs on this side; the other must be dead or told to discard */
+	FERRY_RESOLVE_RUN_HERE,
+	FERRY_RESOLVE_DISCARD, /* the guest does not run on this side any more */
 } FerryResolve;
 /* FERRY_ERROR_STATE unless in handover-lost. */
 gboolean ferry_source_resolve(FerrySource *source, FerryResolve how, GError **error);
@@ -47,5 +50,8 @@ gboolean ferry_source_resolve(FerrySource *source, FerryResolve how, GError **er
 void ferry_source_get_status(FerrySource *source, FerryMigrationStatus *status);
 FerryState ferry_source_state(FerrySource *source);
 
-/* Blocks until no migration runs (completed, failed, cancelled, handover-lost, none). Not from a callback. */
+/* Blocks until no migration runs (completed, failed, cancelled, handover-lost, none). Not from a
+ * callback. */
 FerryState ferry_source_wait(FerrySource *source);
+
+G_END_DECLS

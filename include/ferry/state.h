@@ -3,6 +3,8 @@
 
 #include <glib.h>
 
+G_BEGIN_DECLS
+
 /*
  * The states of a migration, under the names that query-migrate and the event MIGRATION show.
  * docs/states.md has the diagram; engine/state.c the one table of allowed changes.
@@ -11,11 +13,13 @@ typedef enum {
 	FERRY_STATE_NONE,
 	FERRY_STATE_SETUP,
 	FERRY_STATE_ACTIVE,
-	FERRY_STATE_PRE_SWITCHOVER,  /* guest stopped, waits for migrate-continue */
-	FERRY_STATE_DEVICE,          /* guest stopped, last pages and device state on their way */
-	FERRY_STATE_HANDOVER,        /* source: committed, never resumes by itself.
-				      * destination: everything loaded, waits for the commit */
-	FERRY_STATE_HANDOVER_LOST,   /* the link died in handover: RAM kept, guest paused, asks again */
+	FERRY_STATE_PRE_SWITCHOVER, /* guest stopped, waits for migrate-continue */
+	FERRY_STATE_DEVICE,         /* guest stopped, last pages and device state on their way */
+	/* source: committed, never resumes by itself. destination: everything loaded, waits for the
+	 * commit */
+	FERRY_STATE_HANDOVER,
+	/* the link died in handover: RAM kept, guest paused, asks again */
+	FERRY_STATE_HANDOVER_LOST,
 	FERRY_STATE_POSTCOPY_ACTIVE,
 	FERRY_STATE_POSTCOPY_PAUSED,
 	FERRY_STATE_POSTCOPY_RECOVER,
@@ -50,3 +54,5 @@ typedef enum {
 const char *ferry_run_state_name(FerryRunState state);
 /* FALSE if no run state has this name. */
 gboolean ferry_run_state_from_name(const char *name, FerryRunState *state);
+
+G_END_DECLS

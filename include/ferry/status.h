@@ -3,15 +3,17 @@
 
 #include <ferry/state.h>
 
+G_BEGIN_DECLS
+
 /* One precopy round as it went. */
 typedef struct {
-	guint64 round;        /* from 1 */
-	guint64 dirty_pages;  /* to send when it began */
-	guint64 normal;       /* pages sent as data */
-	guint64 duplicate;    /* pages sent as zero */
-	guint64 bytes;        /* on the wire */
-	gint64 time_us;       /* its duration */
-	gint64 collect_us;    /* of which spent collecting dirty pages, before it */
+	guint64 round;       /* from 1 */
+	guint64 dirty_pages; /* to send when it began */
+	guint64 normal;      /* pages sent as data */
+	guint64 duplicate;   /* pages sent as zero */
+	guint64 bytes;       /* on the wire */
+	gint64 time_us;      /* its duration */
+	gint64 collect_us;   /* of which spent collecting dirty pages, before it */
 } FerryRound;
 
 typedef enum {
@@ -29,38 +31,40 @@ typedef struct {
 /* A copy of a migration's numbers. The units are query-migrate's. */
 typedef struct {
 	FerryState state;
-	char *error_desc;            /* why it failed; NULL otherwise */
+	char *error_desc; /* why it failed; NULL otherwise */
 	gint64 total_time_ms;
 	gint64 setup_time_ms;
-	gint64 downtime_ms;          /* once completed: from stopping the guest to its running there */
+	gint64 downtime_ms; /* once completed: from stopping the guest to its running there */
 	gint64 expected_downtime_ms;
 	struct {
-		guint64 transferred;       /* bytes on the wire for RAM */
-		guint64 remaining;         /* bytes */
-		guint64 total;             /* bytes of RAM */
-		guint64 duplicate;         /* pages, zero */
+		guint64 transferred; /* bytes on the wire for RAM */
+		guint64 remaining;   /* bytes */
+		guint64 total;       /* bytes of RAM */
+		guint64 duplicate;   /* pages, zero */
 		guint64 skipped;
-		guint64 normal;            /* pages */
+		guint64 normal; /* pages */
 		guint64 normal_bytes;
-		guint64 dirty_pages_rate;  /* pages a second */
-		guint64 dirty_sync_count;  /* collects so far */
+		guint64 dirty_pages_rate; /* pages a second */
+		guint64 dirty_sync_count; /* collects so far */
 		guint64 pages_per_second;
-		guint64 precopy_bytes;     /* bytes while the guest ran */
-		guint64 downtime_bytes;    /* bytes while it was stopped */
-		double mbps;               /* megabits a second */
+		guint64 precopy_bytes;  /* bytes while the guest ran */
+		guint64 downtime_bytes; /* bytes while it was stopped */
+		double mbps;            /* megabits a second */
 	} ram;
 	guint throttle_percentage;
-	char *transport;             /* the carrier that moved the pages: "tcp", "rdma", ...; or NULL */
-	guint64 wire_bytes;          /* everything on the control stream and the carrier */
+	char *transport;    /* the carrier that moved the pages: "tcp", "rdma", ...; or NULL */
+	guint64 wire_bytes; /* everything on the control stream and the carrier */
 	FerryVerified verified;
 	FerryCpuTime source_cpu;
 	FerryCpuTime destination_cpu;
 	char *dirty_source;
-	FerryRound *rounds;          /* the first n_rounds; kept up to FERRY_ROUNDS_MAX, then the latest
-				      * replaces the last */
+	/* the first n_rounds; kept up to FERRY_ROUNDS_MAX, then the latest replaces the last */
+	FerryRound *rounds;
 	guint n_rounds;
 } FerryMigrationStatus;
 #define FERRY_ROUNDS_MAX 1000u
 
 void ferry_migration_status_clear(FerryMigrationStatus *status);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryMigrationStatus, ferry_migration_status_clear)
+
+G_END_DECLS

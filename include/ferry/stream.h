@@ -7,6 +7,8 @@
 #include <ferry/protocol.h>
 #include <ferry/ram.h>
 
+G_BEGIN_DECLS
+
 /*
  * The migration stream, element by element. A pull reader over any source of bytes, which trusts
  * nothing, and writers that append to a GByteArray. Neither knows devices; ferry/vmstate.h does.
@@ -31,17 +33,18 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryStreamReader, ferry_stream_reader_free)
 guint64 ferry_stream_reader_offset(const FerryStreamReader *reader);
 
 /*
- * Integers. The reader is sticky: the first failure (end of stream, link, format) is kept, every later
- * get yields 0 and reads nothing. Check once per message with ferry_stream_reader_check(). A stream that
- * ends too early is FERRY_ERROR_LINK where it comes from a FerryReadFunc, FERRY_ERROR_STREAM in memory.
+ * Integers. The reader is sticky: the first failure (end of stream, link, format) is kept, every
+ * later get yields 0 and reads nothing. Check once per message with ferry_stream_reader_check(). A
+ * stream that ends too early is FERRY_ERROR_LINK where it comes from a FerryReadFunc,
+ * FERRY_ERROR_STREAM in memory.
  */
 guint8 ferry_stream_reader_u8(FerryStreamReader *reader);
 guint16 ferry_stream_reader_be16(FerryStreamReader *reader);
 guint32 ferry_stream_reader_be32(FerryStreamReader *reader);
 guint64 ferry_stream_reader_be64(FerryStreamReader *reader);
 
-/* Exactly @len bytes. What the buffer does not hold goes straight into @buf, without a copy. What could
- * not be read is zero in @buf. */
+/* Exactly @len bytes. What the buffer does not hold goes straight into @buf, without a copy. What
+ * could not be read is zero in @buf. */
 void ferry_stream_reader_bytes(FerryStreamReader *reader, void *buf, size_t len);
 void ferry_stream_reader_skip(FerryStreamReader *reader, guint64 len);
 
@@ -49,19 +52,21 @@ void ferry_stream_reader_skip(FerryStreamReader *reader, guint64 len);
  * failure. For the part of a stream whose length nobody announces. */
 size_t ferry_stream_reader_some(FerryStreamReader *reader, void *buf, size_t len);
 
-/* A length byte and that many bytes, NUL-terminated into @name (256 bytes); a NUL inside is an error. */
+/* A length byte and that many bytes, NUL-terminated into @name (256 bytes); a NUL inside is an
+ * error. */
 void ferry_stream_reader_name(FerryStreamReader *reader, char name[256]);
 
 /* Makes the reader fail with FERRY_ERROR_STREAM at the present offset, unless it failed before. */
-void ferry_stream_reader_fail(FerryStreamReader *reader, const char *format, ...) G_GNUC_PRINTF(2, 3);
+void ferry_stream_reader_fail(FerryStreamReader *reader, const char *format, ...)
+	G_GNUC_PRINTF(2, 3);
 
 /* TRUE while nothing failed; else sets @error to a copy of the first failure. */
 gboolean ferry_stream_reader_check(FerryStreamReader *reader, GError **error);
 
 /* The next byte without consuming it; -1 at a clean end of stream or after a failure. Blocks. */
 int ferry_stream_reader_peek(FerryStreamReader *reader);
-/* The byte behind @ahead others without consuming any; -1 where the stream ends before it. Blocks until
- * that many are there: ask for a far one only if the nearer ones promise it. */
+/* The byte behind @ahead others without consuming any; -1 where the stream ends before it. Blocks
+ * until that many are there: ask for a far one only if the nearer ones promise it. */
 #define FERRY_STREAM_PEEK_MAX 512u
 int ferry_stream_reader_peek_at(FerryStreamReader *reader, guint ahead);
 
@@ -72,37 +77,38 @@ gboolean ferry_stream_reader_read_exactly(gpointer user, void *buf, size_t len, 
 gboolean ferry_stream_read_header(FerryStreamReader *reader, GError **error);
 
 #define FERRY_MACHINE_NAME_MAX 256u
-#define FERRY_CONFIGURATION_MAX 64u /* capabilities in one subsection */
+#define FERRY_CONFIGURATION_MAX 64u  /* capabilities in one subsection */
 #define FERRY_VMDESC_MAX (64u << 20) /* bytes of the JSON description */
 
 /* The configuration element; the type byte has been peeked, not consumed. */
 typedef struct {
-	char *machine;         /* without NUL inside */
-	GPtrArray *capabilities; /* of char *: names in "configuration/capabilities"; may be empty */
+	char *machine; /* without NUL inside */
+	/* of char *: names in "configuration/capabilities"; may be empty */
+	GPtrArray *capabilities;
 	gboolean has_uuid;
 	guint8 uuid[16];
 	guint32 target_page_bits; /* 0 when not sent */
 } FerryStreamConfiguration;
-gboolean ferry_stream_read_configuration(FerryStreamReader *reader, FerryStreamConfiguration *config,
-					 GError **error);
+gboolean ferry_stream_read_configuration(FerryStreamReader *reader,
+					 FerryStreamConfiguration *config, GError **error);
 void ferry_stream_configuration_clear(FerryStreamConfiguration *config);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryStreamConfiguration, ferry_stream_configuration_clear)
 
 /* An element after the configuration. */
 typedef struct {
-	FerrySectionType type;   /* START PART END FULL COMMAND EOF VMDESC */
-	guint64 offset;          /* of the type byte */
-	guint32 section_id;      /* START PART END FULL */
-	char name[256];          /* START FULL */
-	guint32 instance_id;     /* START FULL */
-	guint32 version_id;      /* START FULL */
-	guint16 command;         /* COMMAND */
-	guint32 length;          /* COMMAND: of the data that follows; VMDESC: of the JSON that follows */
+	FerrySectionType type; /* START PART END FULL COMMAND EOF VMDESC */
+	guint64 offset;        /* of the type byte */
+	guint32 section_id;    /* START PART END FULL */
+	char name[256];        /* START FULL */
+	guint32 instance_id;   /* START FULL */
+	guint32 version_id;    /* START FULL */
+	guint16 command;       /* COMMAND */
+	guint32 length; /* COMMAND: of the data that follows; VMDESC: of the JSON that follows */
 } FerryStreamElement;
 
-/* Reads the next element's header; the body is the caller's to read, then the footer. An unknown type
- * byte is FERRY_ERROR_STREAM. A stream that ends cleanly before a type byte yields EOF with a length of
- * 1 (a real EOF byte has 0). */
+/* Reads the next element's header; the body is the caller's to read, then the footer. An unknown
+ * type byte is FERRY_ERROR_STREAM. A stream that ends cleanly before a type byte yields EOF with a
+ * length of 1 (a real EOF byte has 0). */
 gboolean ferry_stream_next(FerryStreamReader *reader, FerryStreamElement *element, GError **error);
 
 /* Reads a section's footer and compares its id. */
@@ -113,29 +119,30 @@ gboolean ferry_stream_read_footer(FerryStreamReader *reader, guint32 section_id,
 typedef struct {
 	char name[256];
 	guint64 size;
-	guint64 address;       /* guest physical; 0 unless FerryRamReader.addresses is set */
+	guint64 address; /* guest physical; 0 unless FerryRamReader.addresses is set */
 } FerryStreamRamBlock;
 
 typedef enum {
-	FERRY_RAM_ITEM_LIST,   /* START: the block list, in @blocks */
-	FERRY_RAM_ITEM_PAGE,   /* FERRY_PAGE_SIZE bytes follow; read them next */
-	FERRY_RAM_ITEM_ZERO,   /* the page is zero */
-	FERRY_RAM_ITEM_END,    /* EOS; the footer follows */
+	FERRY_RAM_ITEM_LIST, /* START: the block list, in @blocks */
+	FERRY_RAM_ITEM_PAGE, /* FERRY_PAGE_SIZE bytes follow; read them next */
+	FERRY_RAM_ITEM_ZERO, /* the page is zero */
+	FERRY_RAM_ITEM_END,  /* EOS; the footer follows */
 } FerryRamItemType;
 
-/* State that crosses sections: the list, and the block of the last page. Zero-initialise; clear with
- * ferry_ram_reader_clear(). */
+/* State that crosses sections: the list, and the block of the last page. Zero-initialise; clear
+ * with ferry_ram_reader_clear(). */
 typedef struct {
-	GArray *blocks;        /* of FerryStreamRamBlock; NULL before the list */
-	int last;              /* index + 1 of the last page's block, 0 before the first */
-	gboolean addresses;    /* the caller sets it before the list: the configuration names the
-				* capability "x-ignore-shared", by which an address follows each block */
+	GArray *blocks; /* of FerryStreamRamBlock; NULL before the list */
+	int last;       /* index + 1 of the last page's block, 0 before the first */
+	/* the caller sets it before the list: the configuration names the capability
+	 * "x-ignore-shared", by which an address follows each block */
+	gboolean addresses;
 } FerryRamReader;
 
 typedef struct {
 	FerryRamItemType type;
-	guint block;           /* PAGE, ZERO: index into FerryRamReader.blocks */
-	guint64 offset;        /* PAGE, ZERO: bytes, page-aligned, inside the block */
+	guint block;    /* PAGE, ZERO: index into FerryRamReader.blocks */
+	guint64 offset; /* PAGE, ZERO: bytes, page-aligned, inside the block */
 } FerryRamItem;
 
 /* The next item. Encodings that need state of ours (xbzrle, compression, rdma hooks) are refused by
@@ -151,11 +158,12 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryRamReader, ferry_ram_reader_clear)
  * All offsets in this part, also those in errors, count from @data.
  *
  * Finds the end of a stream that stays open after its JSON description (a source with return path).
- * @data: from after END's footer. Returns the length of everything up to and including the JSON if @data
- * ends exactly there, else 0.
+ * @data: from after END's footer. Returns the length of everything up to and including the JSON if
+ * @data ends exactly there, else 0.
  */
 size_t ferry_stream_find_end(const guint8 *data, size_t len);
-/* The same, but returns the offset of the description's type byte, which the EOF byte precedes; or 0. */
+/* The same, but returns the offset of the description's type byte, which the EOF byte precedes; or
+ * 0. */
 size_t ferry_stream_find_description(const guint8 *data, size_t len);
 
 /* One device section, found by walking the JSON description over the bytes. */
@@ -164,22 +172,22 @@ typedef struct {
 	guint32 instance_id;
 	guint32 version_id;
 	guint32 section_id;
-	guint64 offset;        /* of the type byte in @data */
-	guint64 length;        /* type byte to footer, inclusive */
+	guint64 offset; /* of the type byte in @data */
+	guint64 length; /* type byte to footer, inclusive */
 } FerryDeviceSection;
 
 /*
- * Walks @json (the stream's description) over @data, which holds the FULL sections and the EOF byte, and
- * checks every name, subsection and footer. Returns an array of FerryDeviceSection in stream order; free
- * with g_array_unref(). Errors name the device and the offset.
+ * Walks @json (the stream's description) over @data, which holds the FULL sections and the EOF
+ * byte, and checks every name, subsection and footer. Returns an array of FerryDeviceSection in
+ * stream order; free with g_array_unref(). Errors name the device and the offset.
  */
-GArray *ferry_stream_delimit_devices(const guint8 *data, size_t len, const char *json, size_t json_len,
-				     GError **error);
+GArray *ferry_stream_delimit_devices(const guint8 *data, size_t len, const char *json,
+				     size_t json_len, GError **error);
 
 /*
- * The same without a description: cuts where a footer is followed by the header of a section not seen
- * before, or by the EOF byte that ends @data. A good guess, for cross-checks and old streams; device
- * state can hold bytes that look like it. NULL if @data cannot be cut up whole.
+ * The same without a description: cuts where a footer is followed by the header of a section not
+ * seen before, or by the EOF byte that ends @data. A good guess, for cross-checks and old streams;
+ * device state can hold bytes that look like it. NULL if @data cannot be cut up whole.
  */
 GArray *ferry_stream_scan_devices(const guint8 *data, size_t len);
 
@@ -188,7 +196,8 @@ GArray *ferry_stream_scan_devices(const guint8 *data, size_t len);
 /* Names are at most 255 bytes, the machine's FERRY_MACHINE_NAME_MAX: the caller sees to it. */
 void ferry_stream_put_header(GByteArray *out);
 /* @capabilities may be NULL or empty: then no subsection is written. */
-void ferry_stream_put_configuration(GByteArray *out, const char *machine, const char *const *capabilities);
+void ferry_stream_put_configuration(GByteArray *out, const char *machine,
+				    const char *const *capabilities);
 void ferry_stream_put_section(GByteArray *out, FerrySectionType type, guint32 section_id,
 			      const char *name, guint32 instance_id, guint32 version_id);
 void ferry_stream_put_footer(GByteArray *out, guint32 section_id);
@@ -196,3 +205,5 @@ void ferry_stream_put_command(GByteArray *out, guint16 command, const void *data
 void ferry_stream_put_vmdesc(GByteArray *out, const char *json, size_t len);
 /* The MEM_SIZE word and the block list of @ram, without EOS. */
 void ferry_stream_put_ram_list(GByteArray *out, const FerryRam *ram);
+
+G_END_DECLS

@@ -3,6 +3,8 @@
 
 #include <ferry/channel.h>
 
+G_BEGIN_DECLS
+
 /*
  * A transport turns a migration URI into channels. The engine is handed a table of them and knows
  * none by name.
@@ -10,9 +12,9 @@
 typedef struct FerryListener FerryListener;
 
 typedef struct {
-	/* Waits for one connection, for ever; @cancellable ends the wait with FERRY_ERROR_CANCELLED.
-	 * A listener of a file, fd or command gives its channel once and then fails with
-	 * FERRY_ERROR_STATE. One thread at a time. */
+	/* Waits for one connection, for ever; @cancellable ends the wait with
+	 * FERRY_ERROR_CANCELLED. A listener of a file, fd or command gives its channel once and
+	 * then fails with FERRY_ERROR_STATE. One thread at a time. */
 	FerryChannel *(*accept)(FerryListener *listener, GCancellable *cancellable, GError **error);
 
 	/* Closes and frees; removes the socket file that a unix: listener made. */
@@ -21,17 +23,20 @@ typedef struct {
 
 struct FerryListener {
 	const FerryListenerOps *ops;
-	char *uri;       /* what a source must be given to reach it: the real port in place of 0 */
-	gboolean again;  /* accept() can give a second connection (tcp:, unix:) */
+	char *uri;      /* what a source must be given to reach it: the real port in place of 0 */
+	gboolean again; /* accept() can give a second connection (tcp:, unix:) */
 };
 
 typedef struct {
-	const char *scheme;  /* "tcp", without the colon */
-	gboolean names_place; /* a URI names a place that can be connected to again (tcp:, unix:), not one
-			       * connection (fd:) or an action (exec:, file:) */
+	const char *scheme; /* "tcp", without the colon */
+	/* a URI names a place that can be connected to again (tcp:, unix:), not one connection
+	 * (fd:) or an action (exec:, file:) */
+	gboolean names_place;
+	/* what was written can be read back by listening on the same URI (file:) */
+	gboolean stores;
 
-	/* Connects; blocks until connected, @timeout_ms passed, or @cancellable. @uri is whole, with the
-	 * scheme. Errors name the URI and the system's reason. */
+	/* Connects; blocks until connected, @timeout_ms passed, or @cancellable. @uri is whole,
+	 * with the scheme. Errors name the URI and the system's reason. */
 	FerryChannel *(*connect)(const char *uri, guint timeout_ms, GCancellable *cancellable,
 				 GError **error);
 
@@ -59,3 +64,5 @@ static inline void ferry_listener_close(FerryListener *listener)
 		listener->ops->close(listener);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryListener, ferry_listener_close)
+
+G_END_DECLS

@@ -7,22 +7,25 @@
 #include <ferry/state.h>
 #include <ferry/vmstate.h>
 
+G_BEGIN_DECLS
+
 /*
- * The guest as the engine sees it: RAM, devices, a dirty-page source, a run state, and callbacks into
- * the monitor. The hub that a FerrySource, a FerryDestination and a FerryQmp share.
+ * The guest as the engine sees it: RAM, devices, a dirty-page source, a run state, and callbacks
+ * into the monitor. The hub that a FerrySource, a FerryDestination and a FerryQmp share.
  */
 typedef struct FerryVm FerryVm;
 
 /*
- * Called from whichever thread stops or starts the guest: the embedder's own (ferry_vm_stop()), or a
- * migration thread. Never two at once. They must not call back into ferry.
+ * Called from whichever thread stops or starts the guest: the embedder's own (ferry_vm_stop()), or
+ * a migration thread. Never two at once. They must not call back into ferry.
  */
 typedef struct {
 	/* Stops every vCPU and everything else that writes RAM; when it returns nothing writes. */
 	gboolean (*pause)(gpointer user, GError **error);
 	/* Starts them (again). */
 	gboolean (*resume)(gpointer user, GError **error);
-	/* Slows the vCPUs down by @percent, 0 to 99; 0 is full speed. May be NULL: no throttling. */
+	/* Slows the vCPUs down by @percent, 0 to 99; 0 is full speed. May be NULL: no
+	 * throttling. */
 	void (*throttle)(gpointer user, guint percent);
 	/* The guest now runs here: tell the network. May be NULL. */
 	void (*announce)(gpointer user);
@@ -31,12 +34,12 @@ typedef struct {
 /**
  * Creates the guest object, in run state PRELAUNCH.
  * @machine: the machine's name; both sides must have the same. Copied.
- * @ram, @devices, @dirty: taken over, also freed by ferry_vm_free(). @dirty may be NULL for a guest that
- *     never migrates away while running.
+ * @ram, @devices, @dirty: taken over, also freed by ferry_vm_free(). @dirty may be NULL for a guest
+ *     that never migrates away while running.
  * @callbacks is copied, @user borrowed.
  */
-FerryVm *ferry_vm_new(const char *machine, FerryRam *ram, FerryDevices *devices, FerryDirtySource *dirty,
-		      const FerryVmCallbacks *callbacks, gpointer user);
+FerryVm *ferry_vm_new(const char *machine, FerryRam *ram, FerryDevices *devices,
+		      FerryDirtySource *dirty, const FerryVmCallbacks *callbacks, gpointer user);
 /* No source, destination or QMP of this guest may be left. */
 void ferry_vm_free(FerryVm *vm);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryVm, ferry_vm_free)
@@ -53,14 +56,14 @@ const char *ferry_vm_dirty_source_name(FerryVm *vm);
 FerryRunState ferry_vm_run_state(FerryVm *vm);
 gboolean ferry_vm_is_running(FerryVm *vm);
 
-/* Runs the guest: FERRY_ERROR_STATE where a migration owns it (finish-migrate, a hand-over in doubt) or
- * after it moved away, unless that migration failed or was cancelled. After a save to a file (one-way),
- * "cont" on a postmigrate guest is allowed, as QEMU allows it. In inmigrate it takes back a
- * ferry_vm_stop(). No-op when it runs. */
+/* Runs the guest: FERRY_ERROR_STATE where a migration owns it (finish-migrate, a hand-over in
+ * doubt) or after it moved away, unless that migration failed or was cancelled. After a save to a
+ * file (one-way), "cont" on a postmigrate guest is allowed, as QEMU allows it. In inmigrate it
+ * takes back a ferry_vm_stop(). No-op when it runs. */
 gboolean ferry_vm_start(FerryVm *vm, GError **error);
 
-/* Pauses it (run state PAUSED). In inmigrate it means: arrive paused. FERRY_ERROR_STATE while it is being
- * handed over. No-op when it is stopped. */
+/* Pauses it (run state PAUSED). In inmigrate it means: arrive paused. FERRY_ERROR_STATE while it is
+ * being handed over. No-op when it is stopped. */
 gboolean ferry_vm_stop(FerryVm *vm, GError **error);
 
 /* Reports a write to guest RAM that the dirty source does not see (see ferry/dirty.h). Any thread;
@@ -69,9 +72,10 @@ void ferry_vm_mark_dirty(FerryVm *vm, guint block, guint64 offset, guint64 len);
 
 /* ---- blockers; any thread ---- */
 
-/* Refuses migration away while registered; @reason is the error that "migrate" then gives. Returns an id
- * for removal, or 0 with FERRY_ERROR_STATE while a migration runs. */
-guint ferry_vm_add_blocker(FerryVm *vm, const char *reason, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Refuses migration away while registered; @reason is the error that "migrate" then gives. Returns
+ * an id for removal, or 0 with FERRY_ERROR_STATE while a migration runs. */
+guint ferry_vm_add_blocker(FerryVm *vm, const char *reason,
+			   GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void ferry_vm_remove_blocker(FerryVm *vm, guint id);
 /* The reasons, newest first; free with g_strfreev(). NULL where there is none. */
 char **ferry_vm_blocked_reasons(FerryVm *vm);
@@ -79,21 +83,24 @@ char **ferry_vm_blocked_reasons(FerryVm *vm);
 /* ---- notifiers ---- */
 
 typedef enum {
-	FERRY_EVENT_MIGRATION,       /* the migration's state changed to @state */
-	FERRY_EVENT_MIGRATION_PASS,  /* precopy round @pass begins, counted from 1 */
-	FERRY_EVENT_STOP,            /* the guest stopped */
-	FERRY_EVENT_RESUME,          /* the guest runs */
+	FERRY_EVENT_MIGRATION,      /* the migration's state changed to @state */
+	FERRY_EVENT_MIGRATION_PASS, /* precopy round @pass begins, counted from 1 */
+	FERRY_EVENT_STOP,           /* the guest stopped */
+	FERRY_EVENT_RESUME,         /* the guest runs */
 } FerryEventType;
 
 typedef struct {
 	FerryEventType type;
-	FerryState state;       /* MIGRATION */
-	gboolean incoming;      /* MIGRATION: the destination's */
-	guint64 pass;           /* MIGRATION_PASS */
+	FerryState state;  /* MIGRATION */
+	gboolean incoming; /* MIGRATION: the destination's */
+	guint64 pass;      /* MIGRATION_PASS */
 } FerryEvent;
 
-/* Called in the thread where it happens, in order; must be quick and must not call back into ferry. */
+/* Called in the thread where it happens, in order; must be quick and must not call back into
+ * ferry. */
 typedef void (*FerryEventFunc)(const FerryEvent *event, gpointer user);
 guint ferry_vm_add_notifier(FerryVm *vm, FerryEventFunc func, gpointer user);
 /* When it returns the function does not run and will not be called again. */
 void ferry_vm_remove_notifier(FerryVm *vm, guint id);
+
+G_END_DECLS

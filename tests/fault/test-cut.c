@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The link breaks at every byte of the conversation, in both directions. Whatever happens: the guest never runs on
- * two sides, and in the end it runs on exactly one, or is held on a side that says so.
+ * The link breaks at every byte of the conversation, in both directions. Whatever happens: the
+ * guest never runs on two sides, and in the end it runs on exactly one, or is held on a side that
+ * says so.
  */
 #include "cutter.h"
 #include "harness.h"
@@ -16,26 +17,34 @@ typedef struct {
 	MiniGuest *destination;
 	Cutter cutter;
 	char *dir;
+	char *uri; /* the destination's */
 } Pair;
 
-/* @at: byte of the cut; later connections are whole if @once, else dead from the start. */
-static void pair_open(Pair *pair, CutWhere where, guint64 at, gboolean once)
+static void pair_open_guest(Pair *pair, Cutter cutter, gboolean running)
 {
-	g_autofree char *uri = NULL, *listening = NULL, *cut = NULL;
+	g_autofree char *listening = NULL, *cut = NULL;
 	g_autoptr(GError) error = NULL;
 
-	*pair = (Pair){ .cutter = { .where = where, .at = at, .once = once, .later = 1 } };
+	*pair = (Pair){ .cutter = cutter };
 	mini_guest_most_running();
 	pair->source = mini_guest_new(&(MiniGuestConfig){
 		.ram_size = 256 << 10, .transports = cutter_transports(&pair->cutter) });
 	pair->destination = mini_guest_new(&(MiniGuestConfig){ .ram_size = 256 << 10 });
 	pair->dir = g_dir_make_tmp("ferry-cut-XXXXXX", NULL);
 	listening = g_strdup_printf("unix:%s/socket", pair->dir);
-	uri = mini_guest_listen(pair->destination, listening);
-	cut = g_strconcat("cut:", uri, NULL);
+	pair->uri = mini_guest_listen(pair->destination, listening);
+	cut = g_strconcat("cut:", pair->uri, NULL);
 	if (!ferry_vm_start(pair->source->vm, &error) ||
+	    (!running && !ferry_vm_stop(pair->source->vm, &error)) ||
 	    !ferry_source_migrate(pair->source->source, cut, &error))
 		g_error("%s", error->message);
+}
+
+/* @at: byte of the cut; later connections are whole if @once, else dead from the start. */
+static void pair_open(Pair *pair, CutWhere where, guint64 at, gboolean once)
+{
+	pair_open_guest(pair, (Cutter){ .where = where, .at = at, .whole_from = once, .later = 1 },
+			TRUE);
 }
 
 static void pair_close(Pair *pair)
@@ -44,6 +53,7 @@ static void pair_close(Pair *pair)
 	mini_guest_free(pair->destination);
 	g_rmdir(pair->dir);
 	g_free(pair->dir);
+	g_free(pair->uri);
 }
 
 static FerryState source_state(Pair *pair)
@@ -139,8 +149,8 @@ static void cut_everywhere(CutWhere where, guint64 bytes, guint64 tail, guint64 
 		bad += !survives(where, at, once, &completed);
 		completed_count += completed;
 	}
-	printf("# %u cuts in %" G_GUINT64_FORMAT " bytes, %u migrations completed all the same\n", cuts, bytes,
-	       completed_count);
+	printf("# %u cuts in %" G_GUINT64_FORMAT " bytes, %u migrations completed all the same\n",
+	       cuts, bytes, completed_count);
 	CU_ASSERT_EQUAL(bad, 0);
 }
 
@@ -173,6 +183,23 @@ static gboolean source_completed(gpointer user)
 	return source_state(user) == FERRY_STATE_COMPLETED;
 }
 
+/* RUNNING is lost, and so is the answer to the first question: the next one is answered still. */
+static void link__cut_again_in_the_answer__source_learns_it_later(void)
+{
+	guint64 forth, back;
+	Pair pair;
+
+	CU_ASSERT(whole_conversation(&forth, &back));
+	/* PONG and HELLO are 52 bytes, the answer 16. */
+	pair_open_guest(
+		&pair, (Cutter){ .where = CUT_BACK, .at = back - 28, .later = 60, .whole_from = 2 },
+		TRUE);
+	CU_ASSERT(mini_guest_await(source_completed, &pair, SETTLE_MS));
+	CU_ASSERT_EQUAL(g_atomic_int_get(&pair.cutter.cuts), 2);
+	CU_ASSERT(one_owner(&pair));
+	pair_close(&pair);
+}
+
 /* The link stays cut: a guest in doubt waits for the operator, whose word ends it on both sides. */
 static void link__stays_cut_in_the_hand_over__operator_decides(void)
 {
@@ -195,11 +222,68 @@ static void link__stays_cut_in_the_hand_over__operator_decides(void)
 	pair_close(&pair);
 }
 
+static gboolean both_in_doubt(gpointer user)
+{
+	return source_state(user) == FERRY_STATE_HANDOVER_LOST &&
+	       destination_state(user) == FERRY_STATE_HANDOVER_LOST;
+}
+
+/* A guest in doubt stays as it was loaded, whoever else comes: it is paused, the other one runs. */
+static void doubt__another_guest_comes__refused_and_nothing_changes(void)
+{
+	MiniGuest *other = mini_guest_new(&(MiniGuestConfig){ .ram_size = 256 << 10 });
+	guint64 forth, back;
+	Pair pair;
+
+	CU_ASSERT(whole_conversation(&forth, &back));
+	/* Behind COMMIT come the 13 bytes of DONE. */
+	pair_open_guest(&pair, (Cutter){ .where = CUT_FORTH, .at = forth - 14, .later = 1 }, FALSE);
+	CU_ASSERT(mini_guest_await(both_in_doubt, &pair, SETTLE_MS));
+	CU_ASSERT(ferry_vm_start(other->vm, NULL));
+	CU_ASSERT(ferry_source_migrate(other->source, pair.uri, NULL));
+	CU_ASSERT_EQUAL(ferry_source_wait(other->source), FERRY_STATE_FAILED);
+	CU_ASSERT(g_atomic_int_get(&other->running));
+	CU_ASSERT(ferry_destination_resolve(pair.destination->destination, FERRY_RESOLVE_RUN_HERE,
+					    NULL));
+	CU_ASSERT_EQUAL(ferry_vm_run_state(pair.destination->vm), FERRY_RUN_STATE_PAUSED);
+	CU_ASSERT_FALSE(g_atomic_int_get(&pair.destination->running));
+	mini_guest_free(other);
+	pair_close(&pair);
+}
+
+static void cancel(gpointer user)
+{
+	ferry_source_cancel(((Pair *)user)->source->source);
+}
+
+/* A peer that knows no hand-over has the guest: it is too late, and the migration ends all the
+ * same. */
+static void cancel__comes_when_all_is_written__completed(void)
+{
+	g_autofree char *dir = g_dir_make_tmp("ferry-cut-XXXXXX", NULL);
+	g_autofree char *path = g_build_filename(dir, "guest", NULL);
+	g_autofree char *uri = g_strconcat("cut:file:", path, NULL);
+	Pair pair = { .cutter = { .finished = cancel, .user = &pair } };
+
+	pair.source = mini_guest_new(&(MiniGuestConfig){
+		.ram_size = 256 << 10, .transports = cutter_transports(&pair.cutter) });
+	CU_ASSERT(ferry_vm_start(pair.source->vm, NULL));
+	CU_ASSERT(ferry_source_migrate(pair.source->source, uri, NULL));
+	CU_ASSERT(mini_guest_await(source_completed, &pair, SETTLE_MS));
+	CU_ASSERT_FALSE(g_atomic_int_get(&pair.source->running));
+	mini_guest_free(pair.source);
+	g_unlink(path);
+	g_rmdir(dir);
+}
+
 static CU_TestInfo cases[] = {
 	CASE(conversation__whole__guest_moves),
 	CASE(link__cut_forth_at_every_byte_of_the_hand_over__one_owner),
 	CASE(link__cut_back_at_every_byte__one_owner),
 	CASE(link__stays_cut_in_the_hand_over__operator_decides),
+	CASE(link__cut_again_in_the_answer__source_learns_it_later),
+	CASE(doubt__another_guest_comes__refused_and_nothing_changes),
+	CASE(cancel__comes_when_all_is_written__completed),
 	CU_TEST_INFO_NULL,
 };
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The public API end to end, in one process: a guest moves over every transport, and what must not move it. */
+/* The public API end to end, in one process: a guest moves over every transport, and what must not
+ * move it. */
 #include "harness.h"
 #include "mini-guest.h"
+#include "tape.h"
 
 #include <glib/gstdio.h>
 #include <sys/socket.h>
@@ -67,7 +69,8 @@ static gboolean wrote(gpointer user)
 /* Moves a writing guest that arrives stopped, so that both sides can be compared byte by byte. */
 static void check_move(const char *listen, const char *connect)
 {
-	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE }, &(MiniGuestConfig){ .write = TRUE });
+	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE },
+			     &(MiniGuestConfig){ .write = TRUE });
 	g_autofree char *uri = NULL;
 
 	start(pair.source);
@@ -125,19 +128,51 @@ static void guest__saved_to_a_file_and_loaded__ram_is_the_same(void)
 	g_autofree char *dir = g_dir_make_tmp("ferry-flow-XXXXXX", NULL);
 	g_autofree char *path = g_build_filename(dir, "guest", NULL);
 	g_autofree char *uri = g_strconcat("file:", path, NULL), *listening = NULL;
+	FerryMigrationStatus status;
 
 	start(pair.source);
+	set(pair.source, FERRY_CAPABILITY_VERIFY_RAM, TRUE);
 	CU_ASSERT(ferry_source_migrate(pair.source->source, uri, NULL));
 	CU_ASSERT_EQUAL(ferry_source_wait(pair.source->source), FERRY_STATE_COMPLETED);
 	CU_ASSERT_EQUAL(ferry_vm_run_state(pair.source->vm), FERRY_RUN_STATE_POSTMIGRATE);
+	ferry_source_get_status(pair.source->source, &status);
+	CU_ASSERT_EQUAL(status.verified, FERRY_VERIFIED_YES);
+	ferry_migration_status_clear(&status);
 	listening = mini_guest_listen(pair.destination, uri);
-	CU_ASSERT_EQUAL(ferry_destination_wait(pair.destination->destination), FERRY_STATE_COMPLETED);
+	CU_ASSERT_EQUAL(ferry_destination_wait(pair.destination->destination),
+			FERRY_STATE_COMPLETED);
 	CU_ASSERT(mini_guest_same_ram(pair.source, pair.destination));
 	/* What is only saved may go on here. */
 	CU_ASSERT(ferry_vm_start(pair.source->vm, NULL));
 	g_unlink(path);
 	g_rmdir(dir);
 	pair_free(&pair);
+}
+
+static void file__read_back_with_a_wrong_byte__save_fails_and_guest_runs_on(void)
+{
+	g_autoptr(GByteArray) kept = g_byte_array_new();
+	MiniGuest *guest = mini_guest_new(
+		&(MiniGuestConfig){ .transports = recorder_transports(kept) });
+	FerryMigrationStatus status;
+
+	memset(guest->ram, 0x5a, guest->size);
+	start(guest);
+	set(guest, FERRY_CAPABILITY_VERIFY_RAM, TRUE);
+	for (guint i = 0; i < 2; i++) {
+		recorder_spoil(i ? 1 << 20 : -1);
+		CU_ASSERT(ferry_vm_start(guest->vm, NULL));
+		CU_ASSERT(ferry_source_migrate(guest->source, "record:file:/dev/null", NULL));
+		CU_ASSERT_EQUAL(ferry_source_wait(guest->source),
+				i ? FERRY_STATE_FAILED : FERRY_STATE_COMPLETED);
+	}
+	ferry_source_get_status(guest->source, &status);
+	printf("# %s\n", status.error_desc);
+	CU_ASSERT_EQUAL(status.verified, FERRY_VERIFIED_NO);
+	CU_ASSERT(g_atomic_int_get(&guest->running));
+	ferry_migration_status_clear(&status);
+	recorder_spoil(-1);
+	mini_guest_free(guest);
 }
 
 /* ---- run states ---- */
@@ -157,7 +192,8 @@ static void guest__paused__arrives_paused(void)
 
 static void guest__running__runs_there_and_never_here_again(void)
 {
-	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE }, &(MiniGuestConfig){ .write = TRUE });
+	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE },
+			     &(MiniGuestConfig){ .write = TRUE });
 	g_autofree char *uri = mini_guest_listen(pair.destination, "tcp:127.0.0.1:0");
 	g_autoptr(GError) error = NULL;
 
@@ -174,7 +210,8 @@ static void guest__running__runs_there_and_never_here_again(void)
 
 static void guest__there_and_back_ten_times__goes_on(void)
 {
-	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE }, &(MiniGuestConfig){ .write = TRUE });
+	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE },
+			     &(MiniGuestConfig){ .write = TRUE });
 	guint64 last = 0;
 
 	start(pair.source);
@@ -204,14 +241,16 @@ static void ram__verified__status_says_so(void)
 	CU_ASSERT_EQUAL(status.verified, FERRY_VERIFIED_YES);
 	CU_ASSERT_EQUAL(status.ram.remaining, 0);
 	CU_ASSERT(status.ram.normal + status.ram.duplicate >= status.ram.total >> FERRY_PAGE_SHIFT);
-	CU_ASSERT(status.n_rounds >= 1 && status.rounds[0].dirty_pages == status.ram.total >> FERRY_PAGE_SHIFT);
+	CU_ASSERT(status.n_rounds >= 1 &&
+		  status.rounds[0].dirty_pages == status.ram.total >> FERRY_PAGE_SHIFT);
 	ferry_migration_status_clear(&status);
 	pair_free(&pair);
 }
 
 /* ---- refusals ---- */
 
-/* The migration fails with both words in its reason, the source guest runs on, and so does the listening. */
+/* The migration fails with both words in its reason, the source guest runs on, and so does the
+ * listening. */
 static void check_refused(const MiniGuestConfig *there, const char *ours, const char *theirs)
 {
 	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE }, there);
@@ -244,6 +283,56 @@ static void ram__names_differ__refused_with_both(void)
 static void machine__names_differ__refused_with_both(void)
 {
 	check_refused(&(MiniGuestConfig){ .machine = "other" }, "'mini'", "'other'");
+}
+
+/* A source of another age: what the destination says to its HELLO. */
+static char *answer_to_hello(guint32 version, guint32 page_size)
+{
+	MiniGuest *guest = mini_guest_new(&(MiniGuestConfig){ 0 });
+	g_autofree char *uri = mini_guest_listen(guest, "tcp:127.0.0.1:0");
+	FerryChannel *channel =
+		ferry_transport_find(ferry_transports(), uri, NULL)->connect(uri, 5000, NULL, NULL);
+	g_autoptr(GByteArray) out = g_byte_array_new(), record = g_byte_array_new();
+	GString *answer = g_string_new(NULL);
+	guint8 ping[4], bytes[512], nonce[16] = { 1 };
+	struct iovec iov = { bytes, sizeof(bytes) };
+	gssize n;
+
+	ferry_store_be32(ping, FERRY_PING_HELLO);
+	ferry_stream_put_header(out);
+	ferry_stream_put_configuration(out, "mini", NULL);
+	ferry_stream_put_command(out, FERRY_COMMAND_OPEN_RETURN_PATH, NULL, 0);
+	ferry_stream_put_command(out, FERRY_COMMAND_PING, ping, 4);
+	ferry_put_record_header(record, FERRY_RECORD_HELLO, 0, 32);
+	ferry_put_be32(record, version);
+	ferry_put_be64(record, 0);
+	ferry_put_be32(record, page_size);
+	g_byte_array_append(record, nonce, 16);
+	ferry_stream_put_command(out, FERRY_COMMAND_FERRY, record->data, record->len);
+	CU_ASSERT(ferry_channel_write_all(channel, out->data, out->len, NULL));
+	while ((n = channel->ops->read(channel, &iov, 1, NULL)) > 0)
+		for (gssize i = 0; i < n; i++)
+			g_string_append_c(answer,
+					  bytes[i] >= ' ' && bytes[i] < 127 ? bytes[i] : '.');
+	ferry_channel_close(channel);
+	CU_ASSERT_EQUAL(ferry_destination_state(guest->destination), FERRY_STATE_SETUP);
+	mini_guest_free(guest);
+	printf("# %s\n", answer->str);
+	return g_string_free(answer, FALSE);
+}
+
+static void peer__other_version__refused_with_both(void)
+{
+	g_autofree char *answer = answer_to_hello(77, FERRY_PAGE_SIZE);
+
+	CU_ASSERT(strstr(answer, "version 77") && strstr(answer, "version 1"));
+}
+
+static void peer__other_page_size__refused_with_both(void)
+{
+	g_autofree char *answer = answer_to_hello(1, 16384);
+
+	CU_ASSERT(strstr(answer, "16384") && strstr(answer, "4096"));
 }
 
 static void check_fails(const char *uri, const char *word)
@@ -307,7 +396,8 @@ static void connection__garbage__destination_goes_on_listening(void)
 	guint8 byte;
 	struct iovec iov = { &byte, 1 };
 
-	CU_ASSERT(stranger && ferry_channel_write_all(stranger, "GET / HTTP/1.1\r\n\r\n", 18, NULL));
+	CU_ASSERT(stranger &&
+		  ferry_channel_write_all(stranger, "GET / HTTP/1.1\r\n\r\n", 18, NULL));
 	while (stranger && stranger->ops->read(stranger, &iov, 1, NULL) > 0)
 		;
 	ferry_channel_close(stranger);
@@ -330,7 +420,8 @@ static gboolean in_active(gpointer user)
 
 static gboolean destination_failed(gpointer user)
 {
-	return ferry_destination_state(((Pair *)user)->destination->destination) == FERRY_STATE_FAILED;
+	return ferry_destination_state(((Pair *)user)->destination->destination) ==
+	       FERRY_STATE_FAILED;
 }
 
 /* Cancels where @where holds; how long it took, microseconds. */
@@ -349,7 +440,8 @@ static gint64 cancel_in(Pair *pair, const char *uri, gboolean (*where)(gpointer)
 static void check_cancel(gboolean pause_before, guint64 bandwidth, gboolean (*where)(gpointer))
 {
 	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE }, &(MiniGuestConfig){ 0 });
-	g_autofree char *uri = mini_guest_listen(pair.destination, "tcp:127.0.0.1:0"), *again = NULL;
+	g_autofree char *uri = mini_guest_listen(pair.destination, "tcp:127.0.0.1:0"),
+			*again = NULL;
 	gint64 took;
 
 	start(pair.source);
@@ -454,7 +546,8 @@ static void destination__vcpus_do_not_start__guest_is_held_then_runs(void)
 	CU_ASSERT_FALSE(g_atomic_int_get(&pair.source->running));
 	g_atomic_int_set(&pair.destination->refuse_resume, 0);
 	/* The source goes on asking, and the next answer is that it runs. */
-	CU_ASSERT_EQUAL(ferry_destination_wait(pair.destination->destination), FERRY_STATE_HANDOVER_LOST);
+	CU_ASSERT_EQUAL(ferry_destination_wait(pair.destination->destination),
+			FERRY_STATE_HANDOVER_LOST);
 	ferry_source_resolve(pair.source->source, FERRY_RESOLVE_RETRY, NULL);
 	while (ferry_source_state(pair.source->source) == FERRY_STATE_HANDOVER_LOST)
 		g_usleep(1000);
@@ -464,12 +557,48 @@ static void destination__vcpus_do_not_start__guest_is_held_then_runs(void)
 	pair_free(&pair);
 }
 
+static gboolean source_runs_again(gpointer user)
+{
+	return ferry_source_state(((Pair *)user)->source->source) == FERRY_STATE_FAILED &&
+	       g_atomic_int_get(&((Pair *)user)->source->running);
+}
+
+static gboolean discarded(gpointer user)
+{
+	return ferry_destination_resolve(((Pair *)user)->destination->destination,
+					 FERRY_RESOLVE_DISCARD, NULL);
+}
+
+/* The source has the guest again: nothing makes the destination run it. */
+static void destination__discarded_as_vcpus_do_not_start__cont_does_not_run_it(void)
+{
+	Pair pair = pair_new(&(MiniGuestConfig){ 0 }, &(MiniGuestConfig){ 0 });
+	g_autofree char *uri = mini_guest_listen(pair.destination, "tcp:127.0.0.1:0"),
+			*again = NULL;
+
+	start(pair.source);
+	g_atomic_int_set(&pair.destination->refuse_resume, 1);
+	CU_ASSERT(ferry_source_migrate(pair.source->source, uri, NULL));
+	CU_ASSERT(mini_guest_await(vcpus_failed, &pair, 10000));
+	CU_ASSERT(mini_guest_await(discarded, &pair, 10000));
+	CU_ASSERT(mini_guest_await(source_runs_again, &pair, 10000));
+	g_atomic_int_set(&pair.destination->refuse_resume, 0);
+	ferry_vm_start(pair.destination->vm, NULL);
+	CU_ASSERT_FALSE(g_atomic_int_get(&pair.destination->running));
+	CU_ASSERT(mini_guest_most_running() == 1);
+	/* It can be filled anew. */
+	again = mini_guest_listen(pair.destination, "tcp:127.0.0.1:0");
+	CU_ASSERT(move(&pair, again));
+	pair_free(&pair);
+}
+
 static CU_TestInfo cases[] = {
 	CASE(guest__moves_by_tcp__ram_is_the_same),
 	CASE(guest__moves_by_tcp6__ram_is_the_same),
 	CASE(guest__moves_by_unix__ram_is_the_same),
 	CASE(guest__moves_by_fd__ram_is_the_same),
 	CASE(guest__saved_to_a_file_and_loaded__ram_is_the_same),
+	CASE(file__read_back_with_a_wrong_byte__save_fails_and_guest_runs_on),
 	CASE(guest__paused__arrives_paused),
 	CASE(guest__running__runs_there_and_never_here_again),
 	CASE(guest__there_and_back_ten_times__goes_on),
@@ -477,6 +606,8 @@ static CU_TestInfo cases[] = {
 	CASE(ram__sizes_differ__refused_with_both),
 	CASE(ram__names_differ__refused_with_both),
 	CASE(machine__names_differ__refused_with_both),
+	CASE(peer__other_version__refused_with_both),
+	CASE(peer__other_page_size__refused_with_both),
 	CASE(destination__nobody_listens__fails_and_runs_on),
 	CASE(destination__name_does_not_resolve__fails_and_runs_on),
 	CASE(uri__unknown_scheme__refused),
@@ -488,6 +619,7 @@ static CU_TestInfo cases[] = {
 	CASE(bandwidth__limited__is_kept),
 	CASE(guest__without_a_dirty_source__moves_standing_still),
 	CASE(destination__vcpus_do_not_start__guest_is_held_then_runs),
+	CASE(destination__discarded_as_vcpus_do_not_start__cont_does_not_run_it),
 	CU_TEST_INFO_NULL,
 };
 

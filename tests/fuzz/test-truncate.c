@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A real migration's bytes, cut short and bent: the destination ends with an error that says something, and never
- * crashes, hangs, or asks for memory that a stream talked it into.
+ * A real migration's bytes, cut short and bent: the destination ends with an error that says
+ * something, and never crashes, hangs, or asks for memory that a stream talked it into.
  */
 #include "harness.h"
 #include "mini-guest.h"
@@ -29,11 +29,12 @@ static void record_stream(gboolean return_path)
 	for (guint64 i = 0; i < RAM_SIZE; i += 8)
 		if (i / FERRY_PAGE_SIZE % 3)
 			ferry_store_be64(source->ram + i, i * 0x9e3779b97f4a7c15u);
-	ferry_settings_set_capability(ferry_vm_settings(source->vm), FERRY_CAPABILITY_RETURN_PATH, return_path,
-				      NULL);
+	ferry_settings_set_capability(ferry_vm_settings(source->vm), FERRY_CAPABILITY_RETURN_PATH,
+				      return_path, NULL);
 	uri = mini_guest_listen(destination, "tcp:127.0.0.1:0");
 	record = g_strconcat("record:", uri, NULL);
-	if (!ferry_vm_start(source->vm, NULL) || !ferry_source_migrate(source->source, record, NULL))
+	if (!ferry_vm_start(source->vm, NULL) ||
+	    !ferry_source_migrate(source->source, record, NULL))
 		g_assert_not_reached();
 	CU_ASSERT_EQUAL(ferry_source_wait(source->source), FERRY_STATE_COMPLETED);
 	CU_ASSERT_EQUAL(ferry_destination_wait(destination->destination), FERRY_STATE_COMPLETED);
@@ -45,8 +46,10 @@ static void record_stream(gboolean return_path)
 /* Plays @len bytes of @data to a fresh destination; how it ended. */
 static FerryState play(const guint8 *data, size_t len, char **why)
 {
-	MiniGuest *guest = mini_guest_new(&(MiniGuestConfig){
-		.ram_size = RAM_SIZE, .no_dirty_source = TRUE, .transports = tape_transports(data, len) });
+	MiniGuest *guest = mini_guest_new(
+		&(MiniGuestConfig){ .ram_size = RAM_SIZE,
+				    .no_dirty_source = TRUE,
+				    .transports = tape_transports(data, len) });
 	g_autofree char *uri = mini_guest_listen(guest, "tape:");
 	FerryState state = ferry_destination_wait(guest->destination);
 	FerryMigrationStatus status;
@@ -58,19 +61,22 @@ static FerryState play(const guint8 *data, size_t len, char **why)
 	return state;
 }
 
-/* A cut stream is an error with a reason; only one that is loaded as a whole may wait for its source. */
+/* A cut stream is an error with a reason; only one that is loaded as a whole may wait for its
+ * source. */
 static gboolean refused(size_t len)
 {
 	g_autofree char *why = NULL;
 	FerryState state = play(stream->data, len, &why);
-	gboolean ok = (state == FERRY_STATE_FAILED || state == FERRY_STATE_HANDOVER_LOST) && why && *why;
+	gboolean ok = (state == FERRY_STATE_FAILED || state == FERRY_STATE_HANDOVER_LOST) && why &&
+		      *why;
 
 	if (!ok)
 		printf("# cut at %" G_GSIZE_FORMAT ": %s: %s\n", len, ferry_state_name(state), why);
 	return ok;
 }
 
-/* The stream may go on without its last bytes where nobody waits for them: the description and the farewell. */
+/* The stream may go on without its last bytes where nobody waits for them: the description and the
+ * farewell. */
 static size_t essential(void)
 {
 	size_t len = stream->len;
@@ -122,7 +128,8 @@ static glong most_memory_kib(void)
 	return usage.ru_maxrss;
 }
 
-/* One bit somewhere in the framing or the pages: any end but a crash, a hang or a hunger for memory. */
+/* One bit somewhere in the framing or the pages: any end but a crash, a hang or a hunger for
+ * memory. */
 static void check_bent(gboolean return_path)
 {
 	g_autoptr(GRand) rand = g_rand_new_with_seed(21);
@@ -133,7 +140,8 @@ static void check_bent(gboolean return_path)
 	before = most_memory_kib();
 	for (guint i = 0; i < BENT; i++) {
 		/* Half of them in the small part that is not pages. */
-		guint at = i % 2 ? g_rand_int_range(rand, 0, stream->len) : g_rand_int_range(rand, 0, 600);
+		guint at = i % 2 ? g_rand_int_range(rand, 0, stream->len)
+				 : g_rand_int_range(rand, 0, 600);
 		guint8 bit = 1 << g_rand_int_range(rand, 0, 8);
 		g_autofree char *why = NULL;
 
@@ -143,8 +151,9 @@ static void check_bent(gboolean return_path)
 		ends[play(stream->data, stream->len, &why)]++;
 		stream->data[at] ^= bit;
 	}
-	printf("# %u failed, %u completed, %u in doubt; %ld KiB more memory\n", ends[FERRY_STATE_FAILED],
-	       ends[FERRY_STATE_COMPLETED], ends[FERRY_STATE_HANDOVER_LOST], most_memory_kib() - before);
+	printf("# %u failed, %u completed, %u in doubt; %ld KiB more memory\n",
+	       ends[FERRY_STATE_FAILED], ends[FERRY_STATE_COMPLETED],
+	       ends[FERRY_STATE_HANDOVER_LOST], most_memory_kib() - before);
 	CU_ASSERT(ends[FERRY_STATE_FAILED] > BENT / 20);
 #if !defined(__SANITIZE_ADDRESS__)
 	CU_ASSERT(most_memory_kib() - before < 64 << 10);

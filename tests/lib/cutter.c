@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cutter.h"
 
+#include <ferry/carrier.h>
+
 static Cutter *current; /* a transport has no user pointer; one cutter at a time */
 
 typedef struct {
@@ -39,7 +41,8 @@ static int clip(const struct iovec *iov, int n, struct iovec *out, guint64 left)
 }
 
 static gssize pass(CutChannel *self, CutWhere where, guint64 *count, const struct iovec *iov, int n,
-		   gssize (*op)(FerryChannel *, const struct iovec *, int, GError **), GError **error)
+		   gssize (*op)(FerryChannel *, const struct iovec *, int, GError **),
+		   GError **error)
 {
 	struct iovec some[1024];
 	gssize done;
@@ -82,7 +85,8 @@ static gssize cut_try_write(FerryChannel *channel, const struct iovec *iov, int 
 {
 	CutChannel *self = cut_channel(channel);
 
-	return pass(self, CUT_FORTH, &self->cutter->forth, iov, n, self->inner->ops->try_write, error);
+	return pass(self, CUT_FORTH, &self->cutter->forth, iov, n, self->inner->ops->try_write,
+		    error);
 }
 
 static void cut_wait(FerryChannel *channel, gint64 timeout_us)
@@ -97,13 +101,17 @@ static void cut_shutdown(FerryChannel *channel)
 
 static gboolean cut_finish(FerryChannel *channel, GError **error)
 {
-	return cut_channel(channel)->inner->ops->finish(cut_channel(channel)->inner, error);
+	CutChannel *self = cut_channel(channel);
+	gboolean ok = self->inner->ops->finish(self->inner, error);
+
+	if (self->cutter->finished)
+		self->cutter->finished(self->cutter->user);
+	return ok;
 }
 
 static FerryCarrier *cut_carrier(FerryChannel *channel, FerryPageFormat format)
 {
-	/* The inner carrier, writing through us. */
-	return cut_channel(channel)->inner->ops->carrier(channel, format);
+	return ferry_page_carrier_new(channel, format);
 }
 
 static void cut_close(FerryChannel *channel)
@@ -124,10 +132,11 @@ static const FerryChannelOps ops = {
 	.close = cut_close,
 };
 
-static FerryChannel *cut_connect(const char *uri, guint timeout_ms, GCancellable *cancellable, GError **error)
+static FerryChannel *cut_connect(const char *uri, guint timeout_ms, GCancellable *cancellable,
+				 GError **error)
 {
-	const FerryTransport *transport =
-		ferry_transport_find(ferry_transports(), uri + strlen("cut:"), error);
+	const FerryTransport *transport = ferry_transport_find(ferry_transports(),
+							       uri + strlen("cut:"), error);
 	FerryChannel *inner;
 	CutChannel *self;
 
@@ -142,7 +151,8 @@ static FerryChannel *cut_connect(const char *uri, guint timeout_ms, GCancellable
 	self->inner = inner;
 	self->cutter = current;
 	self->armed = current->where != CUT_NOTHING &&
-		      !(current->once && g_atomic_int_get(&current->connections));
+		      !(current->whole_from &&
+			g_atomic_int_get(&current->connections) >= current->whole_from);
 	self->at = g_atomic_int_get(&current->connections) ? current->later : current->at;
 	current->forth = current->back = 0;
 	g_atomic_int_inc(&current->connections);

@@ -24,9 +24,17 @@ gint mini_guest_most_running(void)
 }
 
 static const FerryVmstateField fields[] = {
-	{ .name = "counter", .kind = FERRY_VMSTATE_U64, .shape = FERRY_VMSTATE_SINGLE, .offset = 0, .size = 8,
+	{ .name = "counter",
+	  .kind = FERRY_VMSTATE_U64,
+	  .shape = FERRY_VMSTATE_SINGLE,
+	  .offset = 0,
+	  .size = 8,
 	  .count = 1 },
-	{ .name = "seed", .kind = FERRY_VMSTATE_U64, .shape = FERRY_VMSTATE_SINGLE, .offset = 8, .size = 8,
+	{ .name = "seed",
+	  .kind = FERRY_VMSTATE_U64,
+	  .shape = FERRY_VMSTATE_SINGLE,
+	  .offset = 8,
+	  .size = 8,
 	  .count = 1 },
 	FERRY_VMSTATE_END,
 };
@@ -52,9 +60,11 @@ static gpointer write_pages(gpointer data)
 
 	while (!g_atomic_int_get(&guest->stop)) {
 		for (guint i = 0; i < 64; i++) {
-			guint64 n = guest->state.counter++, page = mix(n ^ guest->state.seed) % pages;
+			guint64 n = guest->state.counter++,
+				page = mix(n ^ guest->state.seed) % pages;
 
-			*(volatile guint64 *)(guest->ram + (page << FERRY_PAGE_SHIFT) + n % 512 * 8) = n;
+			*(volatile guint64 *)(guest->ram + (page << FERRY_PAGE_SHIFT) +
+					      n % 512 * 8) = n;
 		}
 		g_usleep(200);
 	}
@@ -107,8 +117,8 @@ MiniGuest *mini_guest_new(const MiniGuestConfig *config)
 	FerryVmCallbacks callbacks = { .pause = pause_guest,
 				       .resume = config->write ? resume_writing : resume_idle,
 				       .announce = announce };
-	const FerryTransport *const *transports = config->transports ? config->transports :
-								       ferry_transports();
+	const FerryTransport *const *transports = config->transports ? config->transports
+								     : ferry_transports();
 	MiniGuest *guest = g_new0(MiniGuest, 1);
 	g_autoptr(FerryDevices) devices = ferry_devices_new();
 	g_autoptr(FerryRam) ram = ferry_ram_new();

@@ -4,9 +4,9 @@
 #include <ferry/ferry.h>
 
 /*
- * The smallest guest that can be proved right, for tests inside one process: a memfd of RAM, one thread that
- * keeps writing random pages and counts what it wrote in a device, and a shadow of every page's last value. Its
- * run flag is where a test looks for two guests running, or none.
+ * The smallest guest that can be proved right, for tests inside one process: a memfd of RAM, one
+ * thread that keeps writing random pages and counts what it wrote in a device, and a shadow of
+ * every page's last value. Its run flag is where a test looks for two guests running, or none.
  */
 typedef struct {
 	FerryVm *vm;
@@ -28,15 +28,16 @@ typedef struct {
 } MiniGuest;
 
 typedef struct {
-	guint64 ram_size;             /* bytes; 0 for 16 MiB */
-	const char *machine;          /* NULL for "mini" */
-	const char *block;            /* NULL for "ram" */
+	guint64 ram_size;                        /* bytes; 0 for 16 MiB */
+	const char *machine;                     /* NULL for "mini" */
+	const char *block;                       /* NULL for "ram" */
 	const FerryTransport *const *transports; /* NULL for ferry_transports() */
-	gboolean write;               /* the thread writes while it runs */
+	gboolean write;                          /* the thread writes while it runs */
 	gboolean no_dirty_source;
 } MiniGuestConfig;
 
-/* Prelaunch; start it with ferry_vm_start(), or make it a destination. Aborts on failure: a test cannot go on. */
+/* Prelaunch; start it with ferry_vm_start(), or make it a destination. Aborts on failure: a test
+ * cannot go on. */
 MiniGuest *mini_guest_new(const MiniGuestConfig *config);
 void mini_guest_free(MiniGuest *guest);
 
@@ -46,8 +47,8 @@ char *mini_guest_listen(MiniGuest *guest, const char *uri);
 /* Whether RAM of two stopped guests is the same. */
 gboolean mini_guest_same_ram(const MiniGuest *a, const MiniGuest *b);
 
-/* How many of this process' guests ran at once, at most, since the last call. Two is the disaster that the
- * hand-over exists to prevent, so pairs are tested one at a time. */
+/* How many of this process' guests ran at once, at most, since the last call. Two is the disaster
+ * that the hand-over exists to prevent, so pairs are tested one at a time. */
 gint mini_guest_most_running(void);
 
 /* Waits until the predicate holds, at most @timeout_ms. */

@@ -5,7 +5,7 @@
 build_packages=(gcc libc6-dev meson ninja-build pkg-config python3
 	libglib2.0-dev libjson-glib-dev libxxhash-dev)
 # libubsan1 and the like come with gcc; g++ is for the test that C++ can include the headers.
-test_packages=(g++ libcunit1-dev clang-format binutils git socat procps util-linux)
+test_packages=(g++ libcunit1-dev clang-format binutils git groff-base spin procps util-linux)
 # Tests that need one of these say SKIP, and why, where it cannot be installed.
 peer_packages=(qemu-system-x86)
 

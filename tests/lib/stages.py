@@ -25,6 +25,7 @@ SANITIZER_ENVIRONMENT = {
     "TSAN_OPTIONS": "halt_on_error=0:exitcode=66:second_deadlock_stack=1:suppressions="
                     + os.path.join(ROOT, "tests", "lib", "tsan.supp"),
 }
+SANITIZER_OPTIONS = ["-Dwerror=true", "-Dbuildtype=debugoptimized", "-Doptimization=1"]
 
 
 class Stage:
@@ -34,7 +35,6 @@ class Stage:
         self.name = name
         self.count = Count()
         self.seconds = 0.0
-        self.note = ""
 
 
 def run_logged(argv, log, environment=None):
@@ -139,10 +139,9 @@ def plain_stage(stage, fast):
 
 def address_stage(stage):
     folder = "build/asan"
-    if not build(stage, folder, ["-Dwerror=true", "-Dbuildtype=debugoptimized",
-                                 "-Db_sanitize=address,undefined"]):
+    if not build(stage, folder, [*SANITIZER_OPTIONS, "-Db_sanitize=address,undefined"]):
         return
-    run_tests(stage, folder, list_tests(folder, lambda suites, path: suites & {"unit", "flow"}), multiplier=4)
+    run_tests(stage, folder, list_tests(folder, lambda suites, path: suites & {"unit", "flow", "qmp", "cli"}), multiplier=4)
 
 
 def thread_wrapper():
@@ -167,9 +166,9 @@ def thread_stage(stage):
         stage.count.skipped.append(("thread sanitizer", "programs built with it do not start here, "
                                     "not even under setarch -R (log: build/logs/tsan-probe.log)"))
         return
-    if not build(stage, folder, ["-Dwerror=true", "-Dbuildtype=debugoptimized", "-Db_sanitize=thread"]):
+    if not build(stage, folder, [*SANITIZER_OPTIONS, "-Db_sanitize=thread"]):
         return
-    threaded = re.compile(r"tests/(unit/(engine|tcp-fallback|guest)|flow)/")
+    threaded = re.compile(r"tests/(unit/(engine|tcp-fallback|guest)|flow|qmp)/")
     glib_locks = os.path.join(ROOT, folder, "tests", "libtsan-glib.so")
     run_tests(stage, folder, list_tests(folder, lambda suites, path: threaded.search(path)),
               multiplier=6, wrapper=["env", "LD_PRELOAD=" + glib_locks, *wrapper])
@@ -213,6 +212,9 @@ def main():
         begin = time.monotonic()
         run(stage)
         stage.seconds = time.monotonic() - begin
+        if any(failure.startswith("build of") for failure in stage.count.failed):
+            print("The stages after it are left out: they would not build either.")
+            break
     return report(stages)
 
 

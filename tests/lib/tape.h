@@ -4,8 +4,8 @@
 #include <ferry/transport.h>
 
 /*
- * A transport "tape:" for destinations that plays bytes from memory, as if a source sent them and hung up. What the
- * destination answers is thrown away. One tape at a time in a process.
+ * A transport "tape:" for destinations that plays bytes from memory, as if a source sent them and
+ * hung up. What the destination answers is thrown away. One tape at a time in a process.
  */
 const FerryTransport *const *tape_transports(const guint8 *data, size_t len);
 
@@ -13,7 +13,11 @@ const FerryTransport *const *tape_transports(const guint8 *data, size_t len);
 void tape_load(const guint8 *data, size_t len);
 
 /*
- * A transport "record:URI" for sources that keeps what goes from source to destination. The bytes of the last
- * connection are in the array that was given; borrowed.
+ * A transport "record:URI" for sources that keeps what goes from source to destination. The bytes
+ * of the last connection are in the array that was given; borrowed. What was recorded can be read
+ * back, with the byte that recorder_spoil() names changed.
  */
 const FerryTransport *const *recorder_transports(GByteArray *kept);
+
+/* The offset of the byte that is read back wrong; -1 for none. */
+void recorder_spoil(gssize offset);

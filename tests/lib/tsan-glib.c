@@ -6,7 +6,6 @@
  * Preloaded into each test program of the sanitizer's build; without the sanitizer (a shell,
  * python) the wrappers only pass through.
  */
-#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <glib.h>
 

@@ -11,6 +11,7 @@
 struct QmpPeer {
 	GSocket *socket;
 	GString *input;
+	guint answered; /* answers {} that came while a status was awaited */
 };
 
 QmpHost *qmp_host_new(void)
@@ -19,7 +20,7 @@ QmpHost *qmp_host_new(void)
 
 	host->folder = g_dir_make_tmp("ferry-qmp-XXXXXX", NULL);
 	host->address = g_strdup_printf("unix:%s/qmp", host->folder);
-	host->guest = mini_guest_new(&(MiniGuestConfig){ .write = TRUE });
+	host->guest = mini_guest_new(&(MiniGuestConfig){ 0 });
 	host->qmp = ferry_qmp_new(host->guest->vm, host->guest->source, host->guest->destination);
 	if (!ferry_qmp_listen(host->qmp, host->address, NULL))
 		g_assert_not_reached();
@@ -144,9 +145,22 @@ gboolean qmp_peer_await_status(QmpPeer *peer, const char *status)
 
 	while (!found && (line = qmp_peer_line(peer))) {
 		found = strstr(line, wanted) != NULL;
+		peer->answered += g_str_equal(line, "{\"return\":{}}");
 		g_free(line);
 	}
 	return found;
+}
+
+gboolean qmp_peer_take_answer(QmpPeer *peer)
+{
+	g_autofree char *line = NULL;
+
+	if (peer->answered) {
+		peer->answered--;
+		return TRUE;
+	}
+	line = qmp_peer_ask(peer, "");
+	return line && g_str_equal(line, "{\"return\":{}}");
 }
 
 /* ---- what a test expects ---- */

@@ -5,8 +5,8 @@
 #include "mini-guest.h"
 
 /*
- * A guest with a QMP server on a socket of its own, and clients of it, all in one thread: waiting for a line
- * runs the server's main context.
+ * A guest with a QMP server on a socket of its own, and clients of it, all in one thread: waiting
+ * for a line runs the server's main context.
  */
 typedef struct {
 	MiniGuest *guest;
@@ -31,7 +31,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(QmpPeer, qmp_peer_free)
 /* Sends bytes; @fd goes with them unless it is -1. */
 void qmp_peer_send(QmpPeer *peer, const char *text, int fd);
 
-/* The next line, without its end; NULL if the server hung up, or sent none for 10 s. Free with g_free(). */
+/* The next line, without its end; NULL if the server hung up, or sent none for 10 s. Free with
+ * g_free(). */
 char *qmp_peer_line(QmpPeer *peer);
 
 /* Sends and returns the first line that is no event. */
@@ -39,6 +40,9 @@ char *qmp_peer_ask(QmpPeer *peer, const char *text);
 
 /* Reads lines up to the event MIGRATION with @status; FALSE if it does not come. */
 gboolean qmp_peer_await_status(QmpPeer *peer, const char *status);
+
+/* The answer {} to a request that was sent; it may come before or after the events it caused. */
+gboolean qmp_peer_take_answer(QmpPeer *peer);
 
 /* ---- what a test expects; each prints what it got instead ---- */
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The QMP server over a real socket: clients, events, descriptors, and migrations with a real guest. */
+/* The QMP server over a real socket: clients, events, descriptors, and migrations with a real
+ * guest. */
 #include "harness.h"
 #include "qmp-peer.h"
 
@@ -117,7 +118,7 @@ static void session__reads_no_events__is_cut_off(void)
 	HOST();
 	QmpPeer *deaf = qmp_peer_ready(host);
 	g_autofree char *filler = g_strnfill(60000, 'x');
-	gboolean cut = FALSE;
+	guint read = 0;
 
 	for (guint i = 0; i < 200; i++) {
 		ferry_qmp_send_event(host->qmp, "NOISE",
@@ -127,12 +128,10 @@ static void session__reads_no_events__is_cut_off(void)
 		for (char *line = qmp_peer_line(peer); line; line = NULL)
 			g_free(line);
 	}
-	for (guint i = 0; i < 201 && !cut; i++) {
-		g_autofree char *line = qmp_peer_line(deaf);
-
-		cut = !line;
-	}
-	CU_ASSERT(cut);
+	/* What was on its way may still come, but not all. */
+	for (char *line; read < 200 && (line = qmp_peer_line(deaf)); read++)
+		g_free(line);
+	CU_ASSERT(read < 200);
 	CU_ASSERT(qmp_answers(peer, "{\"execute\":\"stop\"}", "{\"return\":{}}"));
 	qmp_peer_free(deaf);
 	DONE();
@@ -166,6 +165,7 @@ static void migrate__whole_way_over_qmp__events_and_status_tell_it(void)
 	CU_ASSERT(qmp_peer_await_status(peer, "setup"));
 	CU_ASSERT(qmp_peer_await_status(peer, "active"));
 	CU_ASSERT(qmp_peer_await_status(peer, "completed"));
+	CU_ASSERT(qmp_peer_take_answer(peer));
 	CU_ASSERT(qmp_peer_await_status(peer_there, "completed"));
 	status = qmp_peer_ask(peer, "{\"execute\":\"query-migrate\"}");
 	CU_ASSERT(
@@ -193,10 +193,11 @@ static void migrate__to_nowhere__fails_with_the_reason_and_runs_on(void)
 	g_autofree char *status = NULL;
 
 	CU_ASSERT(qmp_answers(peer, "{\"execute\":\"cont\"}", "{\"return\":{}}"));
-	CU_ASSERT(qmp_answers(
-		peer, "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/nowhere/at-all\"}}",
-		"{\"return\":{}}"));
+	qmp_peer_send(peer,
+		      "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/nowhere/at-all\"}}",
+		      -1);
 	CU_ASSERT(qmp_peer_await_status(peer, "failed"));
+	CU_ASSERT(qmp_peer_take_answer(peer));
 	status = qmp_peer_ask(peer, "{\"execute\":\"query-migrate\"}");
 	CU_ASSERT(status &&
 		  g_str_has_prefix(status, "{\"return\":{\"status\":\"failed\",\"error-desc\":"));
@@ -275,7 +276,8 @@ static void fds__named_replaced_closed__and_none_left_open(void)
 	qmp_peer_send(passer, "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"b\"}}", fd);
 	qmp_peer_free(passer);
 	close(fd);
-	/* The server learns of the end in its own time; an answer of the other client comes after it. */
+	/* The server learns of the end in its own time; an answer of the other client comes after
+	 * it. */
 	while (open_descriptors() > before)
 		CU_ASSERT(qmp_answers(peer, "{\"execute\":\"stop\"}", "{\"return\":{}}"));
 	DONE();
@@ -300,9 +302,11 @@ static void fds__migrate_over_a_socket_pair__arrives(void)
 	qmp_peer_send(peer_there,
 		      "{\"execute\":\"migrate-incoming\",\"arguments\":{\"uri\":\"fd:mig\"}}", -1);
 	CU_ASSERT(qmp_peer_await_status(peer_there, "setup"));
+	CU_ASSERT(qmp_peer_take_answer(peer_there));
 	CU_ASSERT(qmp_answers(peer, "{\"execute\":\"cont\"}", "{\"return\":{}}"));
 	qmp_peer_send(peer, "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"fd:mig\"}}", -1);
 	CU_ASSERT(qmp_peer_await_status(peer, "completed"));
+	CU_ASSERT(qmp_peer_take_answer(peer));
 	CU_ASSERT(qmp_peer_await_status(peer_there, "completed"));
 	CU_ASSERT(qmp_refuses(peer, "{\"execute\":\"closefd\",\"arguments\":{\"fdname\":\"mig\"}}",
 			      "File descriptor named 'mig' not found"));

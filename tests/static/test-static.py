@@ -14,6 +14,7 @@ from tap import Report  # noqa: E402 (the path comes first)
 
 FILE_LINES_MAX = 700
 FUNCTION_LINES_MAX = 100
+COLUMNS_MAX = 100
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 
 
@@ -87,6 +88,14 @@ def long_files(files):
             yield f"{name}: {lines} lines, at most {FILE_LINES_MAX}"
 
 
+def long_lines(sources):
+    """clang-format leaves comments alone, and a string is not broken."""
+    for name, text in sources.items():
+        for number, line in enumerate(text.splitlines(), 1):
+            if len(line.expandtabs(8)) > COLUMNS_MAX and '"' not in line:
+                yield f"{name}:{number}: {len(line.expandtabs(8))} columns, at most {COLUMNS_MAX}"
+
+
 def long_functions(sources):
     """By the form that clang-format keeps: a body begins with { and ends with } in the first column."""
     for name, text in sources.items():
@@ -101,6 +110,7 @@ def long_functions(sources):
 
 
 def unformatted(sources):
+    """The first place in each file; clang-format -i mends all."""
     for name in sources:
         result = subprocess.run(["clang-format", "--dry-run", "-Werror", name], cwd=ROOT, text=True, check=False,
                                 capture_output=True)
@@ -121,6 +131,7 @@ def main():
                 missing_licence_lines({name: text for name, text in texts.items()
                                        if not name.endswith("meson.build")}))
     report.case("files__longer_than_700_lines__none", long_files({**sources, **scripts}))
+    report.case("lines__longer_than_100_columns__none", long_lines(sources))
     report.case("functions__longer_than_100_lines__none", long_functions(sources))
     if shutil.which("clang-format"):
         report.case("format__clang_format__clean", unformatted(sources))

@@ -112,12 +112,12 @@ static void next_run__empty__ends_at_once(void)
 	CU_ASSERT_FALSE(ferry_bitmap_next_run(bitmap, &run, 1));
 }
 
-#define GENERATIONS 1000
+#define GENERATIONS 5000
 
 typedef struct {
 	FerryBitmap *shared;
 	gint marked; /* atomic: generations that are set */
-	gint moved; /* atomic: generations that were taken */
+	gint moved;  /* atomic: generations that were taken */
 } Marking;
 
 /* All bits are in one word, so that the two threads meet at it. */

@@ -25,14 +25,14 @@
 #define DATA_PAGE 16ull
 
 static const guint8 code[] = {
-	0x48, 0x0f, 0xaf, 0xc6, /* again: imul rax, rsi */
-	0x48, 0x01, 0xf8, /* add rax, rdi */
-	0x48, 0x89, 0xc1, /* mov rcx, rax */
-	0x48, 0xc1, 0xe9, 0x20, /* shr rcx, 32 */
-	0x48, 0x21, 0xd1, /* and rcx, rdx: a page number */
-	0x48, 0xc1, 0xe1, 0x0c, /* shl rcx, 12 */
+	0x48, 0x0f, 0xaf, 0xc6,             /* again: imul rax, rsi */
+	0x48, 0x01, 0xf8,                   /* add rax, rdi */
+	0x48, 0x89, 0xc1,                   /* mov rcx, rax */
+	0x48, 0xc1, 0xe9, 0x20,             /* shr rcx, 32 */
+	0x48, 0x21, 0xd1,                   /* and rcx, rdx: a page number */
+	0x48, 0xc1, 0xe1, 0x0c,             /* shl rcx, 12 */
 	0x48, 0xff, 0x84, 0x0b, 0, 0, 1, 0, /* inc qword [rbx + rcx + DATA_PAGE * 4096] */
-	0xeb, 0xe1, /* jmp again */
+	0xeb, 0xe1,                         /* jmp again */
 };
 
 typedef struct {
@@ -46,7 +46,7 @@ typedef struct {
 	GThread *thread;
 	pthread_t id;
 	gint state; /* atomic: 1 running, 2 left */
-	gint quit; /* atomic */
+	gint quit;  /* atomic */
 } Fixture;
 
 static void fill_memory(guint8 *host)

@@ -14,8 +14,8 @@ typedef struct {
 	FerryRam *ram;
 	guint8 *host;
 	int fd;
-	guint64 state; /* of the stream's bytes */
-	guint64 left; /* bytes until the stream breaks */
+	guint64 state;    /* of the stream's bytes */
+	guint64 left;     /* bytes until the stream breaks */
 	guint64 into_ram; /* bytes that were read straight into RAM */
 } Fixture;
 
@@ -74,7 +74,8 @@ static gboolean take_in(Fixture *f, FerryFirstTouch *touch, guint64 first, guint
 	guint64 state = f->state;
 	guint8 *at = f->host + first * FERRY_PAGE_SIZE;
 
-	if (!ferry_first_touch_read(touch, at, pages * FERRY_PAGE_SIZE, read_stream, f, NULL))
+	if (!ferry_first_touch_read(touch, at, pages * FERRY_PAGE_SIZE, read_stream, f, NULL) ||
+	    !ferry_first_touch_settle(touch, NULL))
 		return FALSE;
 	for (guint64 i = 0; i < pages * FERRY_PAGE_SIZE; i++)
 		if (at[i] != next_byte(&state))
@@ -96,6 +97,31 @@ static void read__fresh_memfd__goes_through_the_file_once(void)
 	/* In part touched: straight in, nothing is lost. */
 	CU_ASSERT_TRUE(take_in(&f, touch, 0, 300));
 	CU_ASSERT_EQUAL(f.into_ram, 305 * FERRY_PAGE_SIZE);
+	tear_down(&f);
+}
+
+/* A page that comes twice before the first settle: the later one stays. */
+static void read__same_page_twice__last_one_wins(void)
+{
+	g_autoptr(FerryFirstTouch) touch = NULL;
+	guint64 state;
+	guint bad = 0;
+	Fixture f;
+
+	set_up(&f, new_memfd());
+	for (guint round = 0; round < 50; round++) {
+		g_clear_pointer(&touch, ferry_first_touch_free);
+		touch = ferry_first_touch_new(f.ram);
+		CU_ASSERT_TRUE(ferry_first_touch_read(touch, f.host, SIZE, read_stream, &f, NULL));
+		state = f.state;
+		CU_ASSERT_TRUE(ferry_first_touch_read(touch, f.host + 100 * FERRY_PAGE_SIZE,
+						      FERRY_PAGE_SIZE, read_stream, &f, NULL));
+		CU_ASSERT_TRUE(ferry_first_touch_settle(touch, NULL));
+		for (guint i = 0; i < FERRY_PAGE_SIZE; i++)
+			bad += f.host[100 * FERRY_PAGE_SIZE + i] != next_byte(&state);
+	}
+	CU_ASSERT_EQUAL(bad, 0);
+	g_clear_pointer(&touch, ferry_first_touch_free);
 	tear_down(&f);
 }
 
@@ -152,6 +178,7 @@ static void read__stream_breaks__its_error_comes_through(void)
 	touch = ferry_first_touch_new(f.ram);
 	CU_ASSERT_FALSE(ferry_first_touch_read(touch, f.host, SIZE, read_stream, &f, &error));
 	CU_ASSERT_TRUE(g_error_matches(error, FERRY_ERROR, FERRY_ERROR_LINK));
+	g_clear_pointer(&touch, ferry_first_touch_free);
 	tear_down(&f);
 }
 
@@ -175,6 +202,7 @@ int main(int argc, char **argv)
 {
 	CU_TestInfo cases[] = {
 		CASE(read__fresh_memfd__goes_through_the_file_once),
+		CASE(read__same_page_twice__last_one_wins),
 		CASE(read__anonymous_memory__arrives),
 		CASE(read__memfd_sealed_against_write__falls_back_to_the_mapping),
 		CASE(read__memfd_in_append_mode__is_not_written_through),

@@ -132,7 +132,8 @@ static void splitter__random_bytes__end_with_a_line(void)
 			ferry_qmp_splitter_push(splitter, &c, 1);
 			got = next(splitter);
 		}
-		/* Closes what is open, by an error if need be: then a request is understood again. */
+		/* Closes what is open, by an error if need be: then a request is understood
+		 * again. */
 		push(splitter, "\"\x01\n\n");
 		for (gboolean more = TRUE; more;) {
 			g_autofree char *got = next(splitter);

@@ -4,35 +4,82 @@
 
 #include "engine/records.h"
 
-/* What the code writes for each line of the block of examples in docs/protocol.md. */
+static const FerryHello hello = {
+	.version = FERRY_PROTOCOL_VERSION,
+	.page_size = 4096,
+	.nonce = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 },
+};
+static const FerryRoundMark mark = { 3, 65536 };
+
+static void put_running(GByteArray *out)
+{
+	ferry_record_put_running(out, &(FerryHandoverRunning){ 1000000, 2 });
+}
+
+static void put_error(GByteArray *out)
+{
+	ferry_record_put_error(out, "no");
+}
+
+static void put_hello(GByteArray *out)
+{
+	ferry_record_put_hello(out, &hello);
+}
+
+/* The lines of the block of examples in docs/protocol.md, with the arguments of the put that their
+ * type has. */
+static const struct {
+	const char *name;
+	guint16 type;
+	const FerryRoundMark *mark;
+	const FerryHandoverDigest *digest;
+	const guint8 *nonce;
+	int answer; /* -1: none */
+	void (*put)(GByteArray *out);
+} examples[] = {
+	{ "HELLO", FERRY_RECORD_HELLO, .answer = -1, .put = put_hello },
+	{ "ERROR \"no\"", FERRY_RECORD_ERROR, .answer = -1, .put = put_error },
+	{ "ROUND_BEGIN 3", FERRY_RECORD_ROUND_BEGIN, .mark = &mark },
+	{ "ROUND_END 3", FERRY_RECORD_ROUND_END, .mark = &mark },
+	{ "PREPARE", FERRY_RECORD_HANDOVER_PREPARE, .digest = &(FerryHandoverDigest){ FALSE, 0 } },
+	{ "PREPARE, digest", FERRY_RECORD_HANDOVER_PREPARE,
+	  .digest = &(FerryHandoverDigest){ TRUE, 0 } },
+	{ "COMMIT", FERRY_RECORD_HANDOVER_COMMIT, .nonce = hello.nonce },
+	{ "DONE", FERRY_RECORD_HANDOVER_DONE, .answer = -1 },
+	{ "ABORT", FERRY_RECORD_HANDOVER_ABORT, .answer = -1 },
+	{ "QUERY", FERRY_RECORD_HANDOVER_QUERY, .nonce = hello.nonce },
+	{ "ROUND_DONE 3", FERRY_RECORD_ROUND_DONE, .mark = &mark },
+	{ "READY", FERRY_RECORD_HANDOVER_READY, .digest = &(FerryHandoverDigest){ FALSE, 0 } },
+	{ "READY, digest", FERRY_RECORD_HANDOVER_READY,
+	  .digest = &(FerryHandoverDigest){ TRUE, 0x0123456789abcdef } },
+	{ "RUNNING", FERRY_RECORD_HANDOVER_RUNNING, .answer = -1, .put = put_running },
+	{ "STATE unknown", FERRY_RECORD_HANDOVER_STATE, .answer = FERRY_HANDOVER_UNKNOWN },
+	{ "STATE waiting", FERRY_RECORD_HANDOVER_STATE, .answer = FERRY_HANDOVER_WAITING },
+	{ "STATE runs", FERRY_RECORD_HANDOVER_STATE, .answer = FERRY_HANDOVER_RUNS },
+	{ "STATE discarded", FERRY_RECORD_HANDOVER_STATE, .answer = FERRY_HANDOVER_DISCARDED },
+};
+
+/* What the code writes for the line called @name; nothing for a name that is not in the list. */
 static GByteArray *example(const char *name)
 {
 	GByteArray *out = g_byte_array_new();
-	FerryHello hello = { .version = FERRY_PROTOCOL_VERSION, .page_size = 4096 };
 
-	for (guint i = 0; i < FERRY_NONCE_SIZE; i++)
-		hello.nonce[i] = i;
-	if (g_str_equal(name, "HELLO"))
-		ferry_record_put_hello(out, &hello);
-	else if (g_str_equal(name, "ROUND_BEGIN 3"))
-		ferry_record_put_round(out, FERRY_RECORD_ROUND_BEGIN,
-				       &(FerryRoundMark){ 3, 65536 });
-	else if (g_str_equal(name, "PREPARE, digest"))
-		ferry_record_put_digest(out, FERRY_RECORD_HANDOVER_PREPARE,
-					&(FerryHandoverDigest){ .has_digest = TRUE });
-	else if (g_str_equal(name, "READY, digest"))
-		ferry_record_put_digest(out, FERRY_RECORD_HANDOVER_READY,
-					&(FerryHandoverDigest){ TRUE, 0x0123456789abcdef });
-	else if (g_str_equal(name, "COMMIT"))
-		ferry_record_put_nonce(out, FERRY_RECORD_HANDOVER_COMMIT, hello.nonce);
-	else if (g_str_equal(name, "DONE"))
-		ferry_record_put_empty(out, FERRY_RECORD_HANDOVER_DONE);
-	else if (g_str_equal(name, "RUNNING"))
-		ferry_record_put_running(out, &(FerryHandoverRunning){ 1000000, 2 });
-	else if (g_str_equal(name, "STATE runs"))
-		ferry_record_put_answer(out, FERRY_HANDOVER_RUNS);
-	else if (g_str_equal(name, "ERROR \"no\""))
-		ferry_record_put_error(out, "no");
+	for (guint i = 0; i < G_N_ELEMENTS(examples); i++) {
+		if (!g_str_equal(name, examples[i].name))
+			continue;
+		if (examples[i].put)
+			examples[i].put(out);
+		else if (examples[i].mark)
+			ferry_record_put_round(out, examples[i].type, examples[i].mark);
+		else if (examples[i].digest)
+			ferry_record_put_digest(out, examples[i].type, examples[i].digest);
+		else if (examples[i].nonce)
+			ferry_record_put_nonce(out, examples[i].type, examples[i].nonce);
+		else if (examples[i].answer >= 0)
+			ferry_record_put_answer(out, examples[i].answer);
+		else
+			ferry_record_put_empty(out, examples[i].type);
+	}
 	return out;
 }
 
@@ -76,7 +123,8 @@ static void record_put__examples_of_protocol_md__same_bytes(void)
 		g_autofree char *name = NULL, *digits = NULL, *written = NULL;
 		g_autoptr(GByteArray) bytes = NULL;
 
-		if (!split_line(*line, &name, &digits))
+		/* The carriers write theirs; their tests have the bytes. */
+		if (!split_line(*line, &name, &digits) || g_str_has_suffix(name, "PAGES"))
 			continue;
 		bytes = example(name);
 		written = hex(bytes);
@@ -85,7 +133,7 @@ static void record_put__examples_of_protocol_md__same_bytes(void)
 		CU_ASSERT_STRING_EQUAL(written, digits);
 		compared++;
 	}
-	CU_ASSERT_EQUAL(compared, 9);
+	CU_ASSERT_EQUAL(compared, G_N_ELEMENTS(examples));
 }
 
 /* ---- every get, for any of the types ---- */
@@ -94,16 +142,16 @@ typedef gboolean (*Get)(const guint8 *payload, size_t len, GError **error);
 
 static gboolean get_hello(const guint8 *payload, size_t len, GError **error)
 {
-	FerryHello hello;
+	FerryHello in;
 
-	return ferry_record_get_hello(payload, len, &hello, error);
+	return ferry_record_get_hello(payload, len, &in, error);
 }
 
 static gboolean get_round(const guint8 *payload, size_t len, GError **error)
 {
-	FerryRoundMark mark;
+	FerryRoundMark in;
 
-	return ferry_record_get_round(payload, len, &mark, error);
+	return ferry_record_get_round(payload, len, &in, error);
 }
 
 static gboolean get_digest(const guint8 *payload, size_t len, GError **error)
@@ -138,8 +186,8 @@ static const struct {
 	const char *example;
 	Get get;
 } types[] = {
-	{ "HELLO", get_hello },	 { "ROUND_BEGIN 3", get_round }, { "READY, digest", get_digest },
-	{ "COMMIT", get_nonce }, { "RUNNING", get_running },	 { "STATE runs", get_answer },
+	{ "HELLO", get_hello },  { "ROUND_BEGIN 3", get_round }, { "READY, digest", get_digest },
+	{ "COMMIT", get_nonce }, { "RUNNING", get_running },     { "STATE runs", get_answer },
 };
 
 static void record_get__whole_payload__passes(void)
@@ -208,8 +256,10 @@ static void header_get__length_or_version_wrong__refused(void)
 	bytes->data[7] = 0;
 	bytes->data[2] = FERRY_RECORD_VERSION + 1;
 	CU_ASSERT_FALSE(ferry_record_get_header(bytes->data, bytes->len, &record, NULL));
+	/* One that may be skipped must not be taken for ours. */
 	bytes->data[3] = FERRY_RECORD_MAY_SKIP;
 	CU_ASSERT(ferry_record_get_header(bytes->data, bytes->len, &record, NULL));
+	CU_ASSERT_EQUAL(record.type, 0);
 }
 
 static void error_put__long_text__cut_at_a_characters_edge(void)

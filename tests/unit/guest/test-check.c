@@ -191,7 +191,7 @@ static void check__page_that_no_vcpu_writes_damaged__found(void)
 
 static void check__kvm_program_or_tables_damaged__found(void)
 {
-	static const guint64 places[] = { FERRY_AT_TSS,	    FERRY_AT_PML4,    FERRY_AT_PDPT,
+	static const guint64 places[] = { FERRY_AT_TSS,     FERRY_AT_PML4,    FERRY_AT_PDPT,
 					  FERRY_AT_PROGRAM, FERRY_AT_MAILBOX, FERRY_AT_PD };
 	g_autoptr(FerryMachine) machine = NULL;
 

@@ -38,10 +38,10 @@ static void workload__every_form__read(void)
 static void workload__malformed__refused_and_plan_unchanged(void)
 {
 	static const char *const specs[] = {
-		"busy",		 "sweep:",	  "sweep:fast", "sweep:-1",
-		"sweep:1048577", "sweep:1:2",	  "idle:1",	"hotset",
-		"hotset:",	 "hotset:64X",	  "hotset:0",	"hotset:64MB",
-		"hotset:-4M",	 "hotset:4M:1:2", "hotset: 4M", "hotset:99999999999T",
+		"busy",          "sweep:",        "sweep:fast", "sweep:-1",
+		"sweep:1048577", "sweep:1:2",     "idle:1",     "hotset",
+		"hotset:",       "hotset:64X",    "hotset:0",   "hotset:64MB",
+		"hotset:-4M",    "hotset:4M:1:2", "hotset: 4M", "hotset:99999999999T",
 	};
 
 	for (guint i = 0; i < G_N_ELEMENTS(specs); i++) {

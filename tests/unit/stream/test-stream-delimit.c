@@ -22,7 +22,7 @@ static void find_end__every_prefix__only_the_whole_is_an_end(void)
 /* Lengths whose four bytes hold a NUL in every place, and none at all. */
 static void find_end__every_shape_of_length__is_found(void)
 {
-	static const guint32 lengths[] = { 2,	      0x100,	 0x10203,  0x10000,
+	static const guint32 lengths[] = { 2,         0x100,     0x10203,  0x10000,
 					   0x1000000, 0x1010101, 0x1010001 };
 
 	for (guint i = 0; i < G_N_ELEMENTS(lengths); i++) {

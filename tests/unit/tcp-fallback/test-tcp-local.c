@@ -129,7 +129,7 @@ static void fd__bad_number__invalid(void)
 	g_autofree char *folder_uri = fd_uri(open("/", O_RDONLY | O_DIRECTORY));
 	int datagram = socket(AF_UNIX, SOCK_DGRAM, 0);
 	g_autofree char *datagram_uri = fd_uri(datagram);
-	const char *uris[] = { "fd:",		"fd:x",	  "fd:-1",    "fd:1 ",	   "fd:999",
+	const char *uris[] = { "fd:",           "fd:x",   "fd:-1",    "fd:1 ",     "fd:999",
 			       "fd:9999999999", "fd:0x1", folder_uri, datagram_uri };
 
 	for (guint i = 0; i < G_N_ELEMENTS(uris); i++) {

@@ -12,7 +12,7 @@
 typedef struct {
 	FerryChannel base;
 	GByteArray *written;
-	size_t each; /* bytes that one write takes at most */
+	size_t each;   /* bytes that one write takes at most */
 	gint64 budget; /* bytes until it would block; -1: never */
 	guint writes;
 	size_t largest; /* bytes taken by one write */
@@ -67,7 +67,7 @@ static void setup(Fixture *f, FerryPageFormat format)
 	f->channel = (FakeChannel){
 		{ &fake_ops, TRUE }, g_byte_array_new(), G_MAXINT32, -1, 0, 0, FALSE
 	};
-	f->carrier = ferry_pages_new(&f->channel.base, format);
+	f->carrier = ferry_page_carrier_new(&f->channel.base, format);
 	f->carrier->ops->share_ram(f->carrier, &f->ram, NULL);
 }
 

@@ -44,7 +44,7 @@ static void setup(Fixture *f)
 				make_block("memfd", memfd_create("a", MFD_CLOEXEC), 0),
 				make_block("shifted", memfd_create("b", MFD_CLOEXEC), 3 * PAGE) } };
 	f->ram = (FerryRam){ 3, f->blocks, 3 * PAGES * PAGE };
-	f->carrier = ferry_pages_new(&channel, FERRY_PAGE_FORMAT_RUNS);
+	f->carrier = ferry_page_carrier_new(&channel, FERRY_PAGE_FORMAT_RUNS);
 	f->carrier->ops->share_ram(f->carrier, &f->ram, NULL);
 }
 

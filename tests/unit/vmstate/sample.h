@@ -39,7 +39,7 @@ typedef struct {
 	guint32 since_2;
 	guint64 trace; /* subsection "sample/trace", if tracing */
 	gboolean tracing;
-	guint32 debug; /* subsection "sample/debug", if not 0 */
+	guint32 debug;   /* subsection "sample/debug", if not 0 */
 	gboolean refuse; /* post_load fails */
 
 	guint32 lines_memory[SAMPLE_LINES_MAX];

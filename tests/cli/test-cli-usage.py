@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The command line's outside: usage errors, help, the man page, the completion. TAP.
+
+usage: test-cli-usage.py SOURCE_ROOT FERRY [CASE]"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+SOURCE, FERRY = sys.argv[1:3]
+sys.path.insert(0, os.path.join(SOURCE, "tests", "lib"))
+
+from cases import Skip, check, run  # noqa: E402 (the path comes first)
+from ferry import Ferry             # noqa: E402
+
+SUBCOMMANDS = ("run", "migrate", "ctl", "doctor", "inspect", "receive", "send")
+NOWHERE = "unix:/nowhere/qmp"
+WRONG = (
+    ((), "Usage"),
+    (("frobnicate",), "no subcommand 'frobnicate'"),
+    (("help", "frobnicate"), "no subcommand 'frobnicate'"),
+    (("run", "--ram", "lots"), "'lots' is no size"),
+    (("run", "--ram", "0"), ""),
+    (("run", "--fill", "sand"), "pages, random or zero"),
+    (("run", "--kvm", "--process"), "exclude"),
+    (("run", "--vcpus", "0"), "--vcpus"),
+    (("run", "--seed", "x"), "x"),
+    (("run", "--process", "--workload", "dance:9"), "dance"),
+    (("run", "--process", "--dirty-source", "guess"), "guess"),
+    (("run", "--process", "--set", "warp=9"), "there is no setting 'warp'; there are events, "),
+    (("run", "--process", "--set", "verify-ram"), "NAME=VALUE"),
+    (("run", "--process", "--set", "verify-ram=maybe"), "on or off"),
+    (("run", "--process", "--set", "downtime-limit=9999999"), "downtime-limit"),
+    (("run", "--process", "--qmp", "tcp:1"), "unix:PATH"),
+    (("run", "--process", "--incoming", "carrier-pigeon:x"), "carrier-pigeon"),
+    (("run", "surplus"), "surplus"),
+    (("migrate", "tcp:a:1"), "--qmp"),
+    (("migrate", "--qmp", NOWHERE), "expected URI"),
+    (("migrate", "--qmp", NOWHERE, "tcp:a:1", "tcp:b:1"), "unexpected 'tcp:b:1'"),
+    (("migrate", "--qmp", "/nowhere/qmp", "tcp:a:1"), "expected unix:PATH"),
+    (("migrate", "--frobnicate"), "--frobnicate"),
+    (("ctl", "query-status"), "--qmp"),
+    (("ctl", "--qmp", NOWHERE), "expected COMMAND"),
+    (("ctl", "--qmp", NOWHERE, "migrate", "uri"), "expected KEY=VALUE"),
+    (("ctl", "--qmp", NOWHERE, "migrate", "=x"), "expected KEY=VALUE"),
+    (("ctl", "--qmp", NOWHERE, "migrate", "a=1", "a=2"), "there already"),
+    (("ctl", "--qmp", NOWHERE, "migrate", "a=1", "a.b=2"), "there already"),
+    (("doctor", "surplus"), "surplus"),
+)
+
+
+def every_wrong_line__says_what_and_exits_2():
+    with Ferry(FERRY) as ferry:
+        for arguments, words in WRONG:
+            result = ferry.command(*arguments)
+            check(result.returncode == 2, f"{arguments}: status {result.returncode}: {result.stderr}")
+            check(words in result.stderr, f"{arguments}: no '{words}' in {result.stderr}")
+            check(not result.stdout or arguments[0] == "run", f"{arguments}: stdout {result.stdout}")
+            check("--help" in result.stderr, f"{arguments}: does not point to the help: {result.stderr}")
+
+
+def no_monitor__is_a_failure_and_not_a_usage_error():
+    with Ferry(FERRY) as ferry:
+        for arguments in (("ctl", "--qmp", NOWHERE, "stop"), ("migrate", "--qmp", NOWHERE, "tcp:a:1")):
+            result = ferry.command(*arguments)
+            check(result.returncode == 1, f"{arguments}: status {result.returncode}")
+            check("/nowhere/qmp" in result.stderr, result.stderr)
+
+
+def help__of_everything__teaches_with_an_example():
+    with Ferry(FERRY) as ferry:
+        for arguments in [("--help",), ("help",)]:
+            result = ferry.command(*arguments)
+            check(result.returncode == 0 and not result.stderr, result.stderr)
+            for name in SUBCOMMANDS:
+                check(re.search(rf"^  {name} ", result.stdout, re.MULTILINE), f"{name} is not in the help")
+        for name in SUBCOMMANDS:
+            result = ferry.command(name, "--help")
+            check(result.returncode == 0 and not result.stderr, result.stderr)
+            check("Example" in result.stdout and "ferry " + name in result.stdout, f"{name}: {result.stdout}")
+            check("xit status" in result.stdout, f"{name}: no exit status in the help")
+            check(ferry.command("help", name).stdout == result.stdout, f"help {name} differs")
+        check(re.fullmatch(r"ferry \d+\.\d+\.\d+\n", ferry.command("--version").stdout), "--version")
+
+
+def options_of(ferry, name):
+    return set(re.findall(r"--[a-z-]+", ferry.command(name, "--help").stdout.split("\n\n")[3]))
+
+
+def man_page__has_every_subcommand_and_option():
+    with open(os.path.join(SOURCE, "docs", "man", "ferry.1"), encoding="utf-8") as text:
+        page = text.read().replace("\\-", "-")
+    with Ferry(FERRY) as ferry:
+        for name in SUBCOMMANDS:
+            check(f"ferry {name}" in page, f"ferry {name} is not in the man page")
+            for option in options_of(ferry, name) - {"--help"}:
+                check(option in page, f"{name} {option} is not in the man page")
+
+
+def man_page__renders_without_warnings():
+    page = os.path.join(SOURCE, "docs", "man", "ferry.1")
+    if not shutil.which("groff"):
+        raise Skip("groff is not installed")
+    result = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z", page], capture_output=True, text=True, check=False)
+    check(result.returncode == 0 and not result.stderr, result.stderr)
+
+
+def complete(line):
+    """What bash would put there."""
+    script = ('source "$1"; COMP_LINE=$2; COMP_POINT=${#2}; COMP_WORDS=($2); _ferry; '
+              'printf "%s\\n" "${COMPREPLY[@]}"')
+    result = subprocess.run(["bash", "-c", script, "bash", os.path.join(SOURCE, "cli", "completion.bash"), line],
+                            capture_output=True, text=True, check=False)
+    check(not result.stderr, result.stderr)
+    return result.stdout.split()
+
+
+def completion__syntax_words_and_options():
+    script = os.path.join(SOURCE, "cli", "completion.bash")
+    result = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False)
+    check(result.returncode == 0, result.stderr)
+    check(set(SUBCOMMANDS) < set(complete("ferry ")), complete("ferry "))
+    check(complete("ferry mi") == ["migrate"], complete("ferry mi"))
+    check(complete("ferry migrate --qmp unix:/a tc") == ["tcp:"], "tcp:")
+    check(complete("ferry migrate --set max") == ["max-bandwidth="], "--set")
+    check(complete("ferry run --incoming def") == ["defer"], "--incoming")
+    check(complete("ferry ctl --qmp unix:/a query-st") == ["query-status"], "ctl")
+    with Ferry(FERRY) as ferry:
+        for name in SUBCOMMANDS:
+            known, offered = options_of(ferry, name) | {"--help"}, set(complete(f"ferry {name} --"))
+            check(known == offered, f"{name}: {known ^ offered}")
+
+
+CASES = [(case.__name__, case) for case in (
+    every_wrong_line__says_what_and_exits_2,
+    no_monitor__is_a_failure_and_not_a_usage_error,
+    help__of_everything__teaches_with_an_example,
+    man_page__has_every_subcommand_and_option,
+    man_page__renders_without_warnings,
+    completion__syntax_words_and_options,
+)]
+
+if __name__ == "__main__":
+    sys.exit(run(CASES, *sys.argv[3:]))
