@@ -12,6 +12,6 @@ typedef struct {
 	gboolean locked;      /* all are locked (mlock) */
 } FerrySmaps;
 
-/* Sums up in @smaps what @text, all of the file, says of the addresses from @start to @end. FALSE if
- * no mapping is there. */
+/* Sums up in @smaps what @text, all of the file, says of the addresses from @start to @end. FALSE
+ * if no mapping is there. */
 gboolean ferry_smaps_find(const char *text, guint64 start, guint64 end, FerrySmaps *smaps);

@@ -6,8 +6,8 @@
 /*
  * Keeps the pages of guest RAM in this process's page table, where their soft-dirty bits are.
  *
- * What takes a page out and puts it back without its bit makes a write unseen (measured on Linux 6.1
- * and 6.12): paging out of shared memory, which a lock prevents; collapsing and splitting its
+ * What takes a page out and puts it back without its bit makes a write unseen (measured on Linux
+ * 6.1 and 6.12): paging out of shared memory, which a lock prevents; collapsing and splitting its
  * transparent huge pages; merging by KSM. And hugetlb pages have no such bit at all.
  */
 typedef struct FerrySteady FerrySteady;

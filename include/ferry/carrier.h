@@ -80,7 +80,8 @@ struct FerryCarrier {
 /*
  * A carrier that puts its pages on @channel, between the control messages, through the channel's
  * try_write and wait_writable: what the channels of this library give in their `carrier` op, and
- * what a channel of an embedder's own can give. Never fails; the caller closes it before the channel.
+ * what a channel of an embedder's own can give. Never fails; the caller closes it before the
+ * channel.
  */
 FerryCarrier *ferry_page_carrier_new(FerryChannel *channel, FerryPageFormat format);
 

@@ -134,6 +134,40 @@ gboolean g_cond_wait_until(GCond *cond, GMutex *mutex, gint64 end_time)
 	return ok;
 }
 
+/* What happened before an item was pushed happened before whoever got it goes on. */
+void g_async_queue_push(GAsyncQueue *queue, gpointer item)
+{
+	REAL(g_async_queue_push);
+	if (__tsan_release)
+		__tsan_release(item);
+	real(queue, item);
+}
+
+static gpointer popped(gpointer item)
+{
+	if (item && __tsan_acquire)
+		__tsan_acquire(item);
+	return item;
+}
+
+gpointer g_async_queue_pop(GAsyncQueue *queue)
+{
+	REAL(g_async_queue_pop);
+	return popped(real(queue));
+}
+
+gpointer g_async_queue_try_pop(GAsyncQueue *queue)
+{
+	REAL(g_async_queue_try_pop);
+	return popped(real(queue));
+}
+
+gpointer g_async_queue_timeout_pop(GAsyncQueue *queue, guint64 timeout)
+{
+	REAL(g_async_queue_timeout_pop);
+	return popped(real(queue, timeout));
+}
+
 /* What happened before a source was attached happened before its callback. */
 typedef struct {
 	GSourceFunc function;
