@@ -39,7 +39,7 @@ _ferry_value()
 		mapfile -t COMPREPLY < <(compgen -W "memfd anon hugetlb" -f -- "$cur")
 		;;
 	--dirty-source)
-		mapfile -t COMPREPLY < <(compgen -W "auto wp-async wp-fault kvm-log" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "auto wp-async wp-fault soft-dirty kvm-log" -- "$cur")
 		;;
 	--set)
 		mapfile -t COMPREPLY < <(compgen -W "events= return-path= pause-before-switchover= verify-ram=

@@ -113,31 +113,6 @@ static gboolean read_section(FerryInspection *found, FerryStreamReader *reader,
 	return TRUE;
 }
 
-static const char *record_name(guint16 type)
-{
-	static const struct {
-		guint16 type;
-		const char *name;
-	} names[] = {
-		{ FERRY_RECORD_HELLO, "HELLO" },
-		{ FERRY_RECORD_ERROR, "ERROR" },
-		{ FERRY_RECORD_ROUND_BEGIN, "ROUND_BEGIN" },
-		{ FERRY_RECORD_ROUND_END, "ROUND_END" },
-		{ FERRY_RECORD_HANDOVER_PREPARE, "HANDOVER_PREPARE" },
-		{ FERRY_RECORD_HANDOVER_COMMIT, "HANDOVER_COMMIT" },
-		{ FERRY_RECORD_HANDOVER_DONE, "HANDOVER_DONE" },
-		{ FERRY_RECORD_HANDOVER_ABORT, "HANDOVER_ABORT" },
-		{ FERRY_RECORD_HANDOVER_QUERY, "HANDOVER_QUERY" },
-		{ FERRY_RECORD_PAGES, "PAGES" },
-		{ FERRY_RECORD_ZERO_PAGES, "ZERO_PAGES" },
-	};
-
-	for (guint i = 0; i < G_N_ELEMENTS(names); i++)
-		if (names[i].type == type)
-			return names[i].name;
-	return NULL;
-}
-
 /* be32 block, be64 first, be64 pages; PAGES is followed by the pages themselves. */
 static void read_pages_record(FerryInspection *found, FerryStreamReader *reader, guint16 type,
 			      FerryInspectionItem *item)
@@ -178,7 +153,7 @@ static void read_record(FerryInspection *found, FerryStreamReader *reader, guint
 	guint8 version = ferry_stream_reader_u8(reader);
 	guint8 flags = ferry_stream_reader_u8(reader);
 	guint32 length = ferry_stream_reader_be32(reader);
-	const char *name = record_name(type);
+	const char *name = ferry_record_name(type);
 
 	if (ferry_stream_reader_check(reader, NULL) &&
 	    length != command_length - FERRY_RECORD_HEADER)

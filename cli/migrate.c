@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <unistd.h>
 #include <ferry/error.h>
+#include <ferry/transport.h>
 
 #define POLL_MS 200
 /* How long a hand-over may be in doubt before we stop watching: the source asks again by itself. */
@@ -250,6 +251,8 @@ int ferry_cli_migrate(int argc, char **argv)
 	options.uri = argv[1];
 	if (!options.address)
 		return ferry_cli_usage("migrate", "--qmp unix:PATH is missing");
+	if (!ferry_transport_find(ferry_transports(), options.uri, &error))
+		return ferry_cli_usage("migrate", "%s", error->message);
 	client = ferry_qmp_client_new(options.address, &error);
 	if (client && ferry_cli_apply_settings(client, options.settings, &error)) {
 		catch_signals();

@@ -3,12 +3,7 @@
 
 #include <string.h>
 
-/*
- * Best first. The soft-dirty bits of /proc/PID/pagemap are not among them, although they are older
- * than both: they are cleared for a whole process by another call than the one that reads them, and
- * a page first written between the two is lost. Only a guest that stands still for both could be
- * tracked so.
- */
+/* Best first. Soft-dirty bits are not among them: they are sound only with the embedder's help. */
 static const struct {
 	const char *name;
 	FerryDirtySource *(*create)(GError **error);
@@ -43,7 +38,8 @@ FerryDirtySource *ferry_dirty_source_new(const char *name, GError **error)
 		if (strcmp(name, kinds[i].name) == 0)
 			return kinds[i].create(error);
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
-		    "dirty source '%s' is not known; use auto, wp-async or wp-fault", name);
+		    "dirty source '%s' cannot be made by name; use auto, wp-async or wp-fault",
+		    name);
 	return NULL;
 }
 

@@ -3,35 +3,6 @@
 
 #define DIGEST_PRESENT 1u
 
-static const struct {
-	guint16 type;
-	const char *name;
-} names[] = {
-	{ FERRY_RECORD_HELLO, "HELLO" },
-	{ FERRY_RECORD_ERROR, "ERROR" },
-	{ FERRY_RECORD_ROUND_BEGIN, "ROUND_BEGIN" },
-	{ FERRY_RECORD_ROUND_END, "ROUND_END" },
-	{ FERRY_RECORD_HANDOVER_PREPARE, "HANDOVER_PREPARE" },
-	{ FERRY_RECORD_HANDOVER_COMMIT, "HANDOVER_COMMIT" },
-	{ FERRY_RECORD_HANDOVER_DONE, "HANDOVER_DONE" },
-	{ FERRY_RECORD_HANDOVER_ABORT, "HANDOVER_ABORT" },
-	{ FERRY_RECORD_HANDOVER_QUERY, "HANDOVER_QUERY" },
-	{ FERRY_RECORD_ROUND_DONE, "ROUND_DONE" },
-	{ FERRY_RECORD_HANDOVER_READY, "HANDOVER_READY" },
-	{ FERRY_RECORD_HANDOVER_RUNNING, "HANDOVER_RUNNING" },
-	{ FERRY_RECORD_HANDOVER_STATE, "HANDOVER_STATE" },
-	{ FERRY_RECORD_PAGES, "PAGES" },
-	{ FERRY_RECORD_ZERO_PAGES, "ZERO_PAGES" },
-};
-
-const char *ferry_record_name(guint16 type)
-{
-	for (guint i = 0; i < G_N_ELEMENTS(names); i++)
-		if (names[i].type == type)
-			return names[i].name;
-	return NULL;
-}
-
 gboolean ferry_record_get_header(const guint8 *data, size_t len, FerryRecord *record,
 				 GError **error)
 {

@@ -101,9 +101,6 @@ void ferry_record_put_error(GByteArray *out, const char *text);
 /* Returns printable text whatever the bytes are; free with g_free(). */
 char *ferry_record_get_error(const guint8 *payload, size_t len);
 
-/* The name of a record type, for messages: "HANDOVER_READY"; NULL for one not known. */
-const char *ferry_record_name(guint16 type);
-
 /* A record's header out of its @header bytes; FERRY_ERROR_PEER if @len does not hold the whole
  * record or its version is not ours. One of another version that may be skipped has type 0. The
  * payload is at @data + FERRY_RECORD_HEADER. */

@@ -14,7 +14,8 @@ struct FerryGuest {
 	FerryMachine *machine;
 	FerryVm *vm;
 	char *kind_reason;
-	GMutex lock; /* serialises starting, stopping and checking the machine */
+	GMutex lock;   /* serialises starting, stopping and checking the machine */
+	gboolean held; /* under the lock: release_guest() shall start the machine again */
 };
 
 /* ---- callbacks ---- */
@@ -38,6 +39,27 @@ static gboolean resume_guest(gpointer user, GError **error)
 	ok = ferry_machine_start(guest->machine, error);
 	g_mutex_unlock(&guest->lock);
 	return ok;
+}
+
+/* The lock is kept until release_guest(), so that nothing starts the machine in between. */
+static gboolean hold_guest(gpointer user, GError **error)
+{
+	FerryGuest *guest = user;
+
+	g_mutex_lock(&guest->lock);
+	guest->held = guest->machine->running;
+	ferry_machine_stop(guest->machine);
+	return TRUE;
+}
+
+static void release_guest(gpointer user)
+{
+	FerryGuest *guest = user;
+
+	/* A vCPU that broke meanwhile has stopped for good in any case. */
+	if (guest->held)
+		(void)ferry_machine_start(guest->machine, NULL);
+	g_mutex_unlock(&guest->lock);
 }
 
 static void throttle_guest(gpointer user, guint percent)
@@ -97,9 +119,30 @@ static gboolean make_machine(FerryGuest *guest, const FerryGuestConfig *config, 
 	return guest->machine != NULL;
 }
 
-static FerryDirtySource *make_dirty_source(const FerryMachine *machine, const char *name,
-					   GError **error)
+static FerryDirtySource *make_soft_dirty(FerryGuest *guest, GError **error)
 {
+	static const FerryHoldCallbacks callbacks = { hold_guest, release_guest };
+
+	return ferry_dirty_source_soft_dirty(&callbacks, guest, error);
+}
+
+/* Of a process guest. Soft-dirty comes last: it is the one that holds the guest. */
+static FerryDirtySource *make_best(FerryGuest *guest, GError **error)
+{
+	g_autoptr(GError) best = NULL, soft = NULL;
+	FerryDirtySource *source = ferry_dirty_source_new(NULL, &best);
+
+	if (!source)
+		source = make_soft_dirty(guest, &soft);
+	if (!source)
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP, "%s; %s", best->message,
+			    soft->message);
+	return source;
+}
+
+static FerryDirtySource *make_dirty_source(FerryGuest *guest, const char *name, GError **error)
+{
+	const FerryMachine *machine = guest->machine;
 	const FerryKvmSlot slot = { .block = RAM_BLOCK, .size = machine->ram.size };
 	gboolean best = !name || g_str_equal(name, "auto");
 	int kvm_fd = ferry_machine_kvm_fd(machine);
@@ -111,7 +154,10 @@ static FerryDirtySource *make_dirty_source(const FerryMachine *machine, const ch
 				    "the dirty source kvm-log is for KVM guests, and this is none");
 		return NULL;
 	}
-	return ferry_dirty_source_new(name, error);
+	if (best)
+		return make_best(guest, error);
+	return g_str_equal(name, "soft-dirty") ? make_soft_dirty(guest, error)
+					       : ferry_dirty_source_new(name, error);
 }
 
 static gboolean make_vm(FerryGuest *guest, const FerryGuestConfig *config, GError **error)
@@ -129,7 +175,7 @@ static gboolean make_vm(FerryGuest *guest, const FerryGuestConfig *config, GErro
 			   error) ||
 	    !ferry_machine_register(machine, devices, error))
 		return FALSE;
-	dirty = make_dirty_source(machine, config->dirty_source, error);
+	dirty = make_dirty_source(guest, config->dirty_source, error);
 	if (!dirty)
 		return FALSE;
 	guest->vm = ferry_vm_new(machine->ops->name, g_steal_pointer(&ram),

@@ -29,8 +29,8 @@ typedef struct {
 	FerryGuestKind kind;
 	guint vcpus;         /* 1 to 8; 0 is 1 */
 	const char *backing; /* "memfd" (NULL), "anon", "hugetlb", or a file's path */
-	/* "wp-async", "wp-fault"; "kvm-log" of a KVM guest; "auto" and NULL: kvm-log, or the best
-	 * one of a process guest */
+	/* "wp-async", "wp-fault", "soft-dirty"; "kvm-log" of a KVM guest; "auto" and NULL: kvm-log,
+	 * or the best one of a process guest */
 	const char *dirty_source;
 	gboolean incoming; /* waits for a guest: touches no RAM, and what follows comes with it */
 	FerryGuestFill fill;

@@ -19,6 +19,7 @@ G_BEGIN_DECLS
  *                              to the mapping   the mapping   pwrite(memfd)
  *   wp-async     yes           yes              yes           no               no
  *   wp-fault     yes           yes              yes           no               no
+ *   soft-dirty   yes           yes              yes           no               no
  *   kvm-log      yes           no               no            no               no
  *   callback     whatever the embedder reports
  *
@@ -35,7 +36,8 @@ typedef struct {
 
 	/* ORs the pages of block number @block that were written since its last collect into
 	 * @bitmap (bit n of word n/64 is page n; ferry_ram_block_pages() bits) and re-arms them.
-	 * Never clears a bit. May report a page that was not written, never the reverse. */
+	 * Never clears a bit. May report a page that was not written, never the reverse. The
+	 * engine collects all blocks in each pass, in the order of their numbers. */
 	gboolean (*collect)(FerryDirtySource *source, guint block, guint64 *bitmap, GError **error);
 
 	/* Ends tracking; the guest runs at full speed afterwards. Safe when not started. */
@@ -59,6 +61,45 @@ FerryDirtySource *ferry_dirty_source_wp_async(GError **error) G_GNUC_WARN_UNUSED
 /* userfaultfd write-protect by faults that a thread of ours resolves (Linux 5.7 for anonymous
  * memory, 5.19 for shmem). About 50 us for the first write to a page per round. */
 FerryDirtySource *ferry_dirty_source_wp_fault(GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/*
+ * Holds the guest still for a short while, and lets it go on. Not the migration's pause: no event
+ * is sent and no run state changes. Both are called from the migration thread, in pairs.
+ */
+typedef struct {
+	/* When it returns, nothing writes guest RAM until release(): no vCPU, no device thread, no
+	 * I/O that is on its way into RAM. For a VM that is paused already it only makes sure of
+	 * that. On failure nothing is held, and the collect fails with this error. */
+	gboolean (*hold)(gpointer user, GError **error);
+	/* The guest goes on if it ran before hold(). */
+	void (*release)(gpointer user);
+} FerryHoldCallbacks;
+
+/*
+ * Soft-dirty bits: /proc/self/pagemap and clear_refs
+ * (Documentation/admin-guide/mm/soft-dirty.rst), for kernels that are too old for wp-async.
+ * Reading and clearing them are two steps, and a page first written between the two is lost: so
+ * the guest is held for both. One hold serves all blocks, since the clear is for the whole
+ * process: collect() of block 0 takes it, and the blocks after it, in order, are handed what it
+ * found. A block that is collected out of turn takes a hold of its own.
+ *
+ * Each round costs the guest a hold of about 25 ms for a GiB of RAM, however little was written,
+ * and about 1 us for the first write to a page. Shared memory is locked as it is touched
+ * (mlock2(2)) from start() to stop(), about 150 ms for a GiB at both. Transparent huge pages of
+ * private memory are reported whole; private memory that is registered with a NIC is reported in
+ * every round.
+ *
+ * While it tracks, the embedder leaves the mappings alone and no one else clears the bits. Pages
+ * that it drops from the mapping (MADV_DONTNEED of shared memory) it reports with
+ * ferry_vm_mark_dirty().
+ *
+ * @hold is copied; @user is borrowed until ferry_dirty_source_free(). FERRY_ERROR_NOSUPP with the
+ * remedy where the kernel lacks CONFIG_MEM_SOFT_DIRTY; from start() for hugetlb, shared memory with
+ * transparent huge pages, memory that KSM may merge, and shared memory that cannot be locked.
+ * FERRY_ERROR_STATE from start() while another one tracks this process.
+ */
+FerryDirtySource *ferry_dirty_source_soft_dirty(const FerryHoldCallbacks *hold, gpointer user,
+						GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* One KVM memory slot that shows a part of a RAM block to the guest. */
 typedef struct {
@@ -86,9 +127,9 @@ FerryDirtySource *ferry_dirty_source_callback(const FerryDirtyCallbacks *callbac
 
 /*
  * The best source that this kernel offers for memory of this process: wp-async, else wp-fault; or
- * the one called @name ("wp-async", "wp-fault"), with "auto" and NULL for the best. Soft-dirty bits
- * are no source: reading and clearing them are two steps, and a page first written between the two
- * is lost. FERRY_ERROR_NOSUPP tells what each lacked; FERRY_ERROR_INVALID an unknown name.
+ * the one called @name ("wp-async", "wp-fault"), with "auto" and NULL for the best. Those that
+ * need more than a name (soft-dirty, kvm-log, callback) have only their own functions.
+ * FERRY_ERROR_NOSUPP tells what each lacked; FERRY_ERROR_INVALID an unknown name.
  */
 FerryDirtySource *ferry_dirty_source_new(const char *name,
 					 GError **error) G_GNUC_WARN_UNUSED_RESULT;

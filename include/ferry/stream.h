@@ -114,6 +114,9 @@ gboolean ferry_stream_next(FerryStreamReader *reader, FerryStreamElement *elemen
 /* Reads a section's footer and compares its id. */
 gboolean ferry_stream_read_footer(FerryStreamReader *reader, guint32 section_id, GError **error);
 
+/* The name of a record type of Ferry's own: "HANDOVER_READY"; NULL for one not known. Static. */
+const char *ferry_record_name(guint16 type);
+
 /* ---- the ram section's body ---- */
 
 typedef struct {

@@ -40,6 +40,7 @@ WRONG = (
     (("migrate", "--qmp", NOWHERE), "expected URI"),
     (("migrate", "--qmp", NOWHERE, "tcp:a:1", "tcp:b:1"), "unexpected 'tcp:b:1'"),
     (("migrate", "--qmp", "/nowhere/qmp", "tcp:a:1"), "expected unix:PATH"),
+    (("migrate", "--qmp", NOWHERE, "pigeon:home"), "pigeon:home"),
     (("migrate", "--frobnicate"), "--frobnicate"),
     (("ctl", "query-status"), "--qmp"),
     (("ctl", "--qmp", NOWHERE), "expected COMMAND"),

@@ -91,7 +91,7 @@ class Scene:
         if self.point.record:
             self.relay.wait_held()
         for monitor, state in (self.source, self.point.source), (self.destination, self.point.destination):
-            wait_for(lambda: monitor.state() == state, f"{monitor.name} to be {state}: {monitor.migration()}")
+            wait_for(lambda: monitor.state() == state, lambda: f"{monitor.name} to be {state}: {monitor.migration()}")
 
     # ---- what may be asked of either side ----
 
@@ -137,7 +137,7 @@ def check_runs(monitor):
 
 def check_held(monitor):
     """In doubt, and stopped; nothing but a resolve starts the guest."""
-    wait_for(lambda: monitor.state() == "handover-lost", f"{monitor.name} to be in doubt: {monitor.migration()}")
+    wait_for(lambda: monitor.state() == "handover-lost", lambda: f"{monitor.name} to be in doubt: {monitor.migration()}")
     check(not monitor.running(), f"{monitor.name} runs a guest whose owner is in doubt")
     check(monitor.migration().get("error-desc"), f"{monitor.name} does not say why")
     code, _, _ = ctl(monitor, "cont")
@@ -157,7 +157,7 @@ def check_kept(scene, wanted):
 
 def check_empty(monitor):
     """A destination that has nothing that could run."""
-    wait_for(lambda: monitor.state() in ("setup", "failed"), f"{monitor.name} to give up: {monitor.migration()}")
+    wait_for(lambda: monitor.state() in ("setup", "failed"), lambda: f"{monitor.name} to give up: {monitor.migration()}")
     check(not monitor.running(), f"{monitor.name} runs half a guest")
     ctl(monitor, "cont")
     check(not monitor.running(), f"{monitor.name} runs half a guest after cont")

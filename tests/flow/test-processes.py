@@ -352,7 +352,7 @@ def guest__fifty_times_there_and_back__costs_no_more_than_five():
         for monitor, before in early.items():
             for what, first in before.items():
                 wait_for(lambda: footprint(monitor)[what] <= first + slack[what],
-                         f"{what} of {monitor.name} to be at most {first}: {footprint(monitor)}", timeout=5)
+                         lambda: f"{what} of {monitor.name} to be at most {first}: {footprint(monitor)}", timeout=5)
         check_arrived(there, here, begin)
 
 

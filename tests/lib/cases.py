@@ -16,13 +16,14 @@ def check(condition, message):
 
 
 def wait_for(condition, what, timeout=30):
-    """Polls until condition() is true and returns its value."""
+    """Polls until condition() is true and returns its value. @what: text, or a function that gives it at the end."""
     deadline = time.monotonic() + timeout
     while True:
         value = condition()
         if value:
             return value
-        check(time.monotonic() < deadline, f"waited {timeout} s in vain for {what}")
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"waited {timeout} s in vain for {what() if callable(what) else what}")
         time.sleep(0.01)
 
 

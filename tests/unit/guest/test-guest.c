@@ -285,6 +285,18 @@ static void move__kvm_guest_under_wp_async__checks_at_every_stop(void)
 	to_and_fro(FERRY_GUEST_KVM, NULL, "wp-async", 2);
 }
 
+static void move__process_guest_under_soft_dirty__checks_at_every_stop(void)
+{
+	NEED(FERRY_GUEST_PROCESS, NULL, "soft-dirty");
+	to_and_fro(FERRY_GUEST_PROCESS, NULL, "soft-dirty", 4);
+}
+
+static void move__kvm_guest_under_soft_dirty__checks_at_every_stop(void)
+{
+	NEED(FERRY_GUEST_KVM, NULL, "soft-dirty");
+	to_and_fro(FERRY_GUEST_KVM, NULL, "soft-dirty", 2);
+}
+
 static guint64 resident_pages(void)
 {
 	g_autofree char *text = NULL;
@@ -354,6 +366,8 @@ int main(int argc, char **argv)
 		CASE(move__process_guest_of_huge_pages__checks_at_every_stop),
 		CASE(move__kvm_guest__checks_at_every_stop),
 		CASE(move__kvm_guest_under_wp_async__checks_at_every_stop),
+		CASE(move__process_guest_under_soft_dirty__checks_at_every_stop),
+		CASE(move__kvm_guest_under_soft_dirty__checks_at_every_stop),
 		CASE(move__fifty_times__nothing_grows),
 		CASE(move__to_the_other_kind__refused_and_source_runs_on),
 		CU_TEST_INFO_NULL,
