@@ -3,7 +3,7 @@
 
 #include <sys/mman.h>
 
-/* More writers than this gain nothing: the kernel's page allocation is what they wait for. */
+/* More gain nothing: writers of one file take turns at its lock. */
 #define WRITERS 2
 #define BUFFERS 8
 #define MEMORY (BUFFERS * FERRY_WRITE_BEHIND_BUFFER)
