@@ -357,7 +357,10 @@ static void channel__hundred_connections__leave_no_fd_or_thread(void)
 		if (dead)
 			CU_ASSERT_PTR_NULL(connect_to(dead, NULL));
 	}
-	CU_ASSERT_EQUAL(open_fds(), fds);
+	/* A look-up's thread of GLib's may be closing its files just now. */
+	for (guint i = 0; i < 5000 && (open_fds() > fds || running_threads() > threads); i++)
+		g_usleep(1000);
+	CU_ASSERT(open_fds() <= fds);
 	CU_ASSERT(running_threads() <= threads);
 }
 
