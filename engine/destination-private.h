@@ -66,6 +66,7 @@ typedef struct {
 	FerryFirstTouch *touch;
 	gboolean will_digest; /* the source announced verify-ram */
 	FerryDigest *digest;  /* then it follows the rounds; else NULL */
+	guint64 undigested;   /* pages since the digest was last told to catch up */
 	gboolean ferry_peer;
 	guint8 nonce[FERRY_NONCE_SIZE];
 	char *other_machine; /* the source's, if it is not ours; owned */

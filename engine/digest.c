@@ -18,13 +18,22 @@ typedef struct {
 	guint64 pages;
 } Chunk;
 
+/* A chunk's digest is known; was never made; or is older than a write. Set after the write, taken
+ * before reading. */
+enum {
+	FRESH,
+	UNKNOWN,
+	WRITTEN,
+};
+
 struct FerryDigest {
 	const FerryRam *ram;
 	guint64 n_chunks;
 	Chunk *chunks;
 	guint64 *block_chunks; /* number of the first chunk of each block */
 	guint64 *digests;      /* valid where not stale, once no thread works */
-	_Atomic guint8 *stale; /* one a chunk: set after a write, taken before reading */
+	_Atomic guint8 *stale; /* one a chunk: FRESH, UNKNOWN or WRITTEN */
+	gboolean only_written; /* of the present pass: leave UNKNOWN chunks alone */
 	guint64 zero_digest;   /* of a whole chunk of zeros */
 	const gint *cancel;    /* of the present pass */
 	_Atomic guint64 next;  /* the first chunk that no thread has looked at in this pass */
@@ -105,7 +114,9 @@ static gpointer pass_thread(gpointer data)
 			break;
 		}
 		/* Taken before the bytes are read: a write that comes later sets it again. */
-		if (atomic_exchange(&digest->stale[i], 0))
+		if (atomic_load(&digest->stale[i]) <= (digest->only_written ? UNKNOWN : FRESH))
+			continue;
+		if (atomic_exchange(&digest->stale[i], FRESH) != FRESH)
 			digest->digests[i] = digest_chunk(digest, holes, &digest->chunks[i]);
 	}
 	return NULL;
@@ -120,9 +131,10 @@ static gpointer behind_thread(gpointer data)
 	return NULL;
 }
 
-static void begin_pass(FerryDigest *digest, const gint *cancel)
+static void begin_pass(FerryDigest *digest, const gint *cancel, gboolean only_written)
 {
 	digest->cancel = cancel;
+	digest->only_written = only_written;
 	atomic_store(&digest->next, 0);
 	atomic_store(&digest->cancelled, FALSE);
 }
@@ -186,7 +198,7 @@ FerryDigest *ferry_digest_new(const FerryRam *ram)
 	digest->digests = g_new0(guint64, digest->n_chunks);
 	digest->stale = g_malloc(digest->n_chunks);
 	for (guint64 i = 0; i < digest->n_chunks; i++)
-		atomic_init(&digest->stale[i], 1);
+		atomic_init(&digest->stale[i], UNKNOWN);
 	list_chunks(digest);
 	return digest;
 }
@@ -210,7 +222,7 @@ void ferry_digest_touched(FerryDigest *digest, const FerryRun *run)
 		       (run->first + run->pages - 1) / CHUNK_PAGES;
 
 	for (guint64 i = first; i <= last; i++)
-		atomic_store(&digest->stale[i], 1);
+		atomic_store(&digest->stale[i], WRITTEN);
 }
 
 void ferry_digest_catch_up(FerryDigest *digest)
@@ -218,7 +230,7 @@ void ferry_digest_catch_up(FerryDigest *digest)
 	if (digest->behind && !atomic_load(&digest->behind_done))
 		return;
 	end_behind(digest);
-	begin_pass(digest, NULL);
+	begin_pass(digest, NULL, TRUE);
 	atomic_store(&digest->behind_done, FALSE);
 	digest->behind = g_thread_new("ferry-digest", behind_thread, digest);
 }
@@ -229,7 +241,7 @@ gboolean ferry_digest_finish(FerryDigest *digest, const gint *cancel, guint64 *v
 	GThread *threads[THREADS_MAX - 1];
 
 	end_behind(digest);
-	begin_pass(digest, cancel);
+	begin_pass(digest, cancel, FALSE);
 	for (guint i = 0; i < n; i++)
 		threads[i] = g_thread_new("ferry-digest", pass_thread, digest);
 	pass_thread(digest);

@@ -21,10 +21,10 @@ FerryDigest *ferry_digest_new(const FerryRam *ram);
 void ferry_digest_free(FerryDigest *digest);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryDigest, ferry_digest_free)
 
-/* The run was written: call it after the write, in the writing thread. */
+/* The run was written: call it after the write. Any thread. */
 void ferry_digest_touched(FerryDigest *digest, const FerryRun *run);
 
-/* Digests what is stale in a thread of its own, while the caller goes on writing; a chunk that is
+/* Digests what was written since in a thread of its own, while the caller goes on writing; a chunk that is
  * written meanwhile is stale again. Returns at once. One thread calls this and
  * ferry_digest_finish(). */
 void ferry_digest_catch_up(FerryDigest *digest);

@@ -26,6 +26,8 @@ struct FerryFirstTouch {
 	guint8 *bounce;           /* BEHIND_MIN bytes, page-aligned: for short reads */
 	FerryWriteBehind *behind; /* from the first long read until settle(); else NULL */
 	gboolean settled;
+	FerryLandedFunc landed; /* or NULL */
+	gpointer landed_user;
 };
 
 /* With O_APPEND pwrite() ignores the offset (pwrite(2), BUGS). Hugetlb files have no write(). */
@@ -93,6 +95,30 @@ static gboolean has_touched(const FerryFirstTouch *touch, const FerryRun *run)
 	       next.first < run->first + run->pages;
 }
 
+void ferry_first_touch_on_landed(FerryFirstTouch *touch, FerryLandedFunc landed, gpointer user)
+{
+	touch->landed = landed;
+	touch->landed_user = user;
+}
+
+static void landed(FerryFirstTouch *touch, guint block, guint64 offset, size_t len)
+{
+	const FerryRun run = { block, offset >> FERRY_PAGE_SHIFT, len >> FERRY_PAGE_SHIFT };
+
+	if (touch->landed)
+		touch->landed(touch->landed_user, &run);
+}
+
+/* Into RAM that was touched before. */
+static gboolean read_directly(FerryFirstTouch *touch, guint block, guint64 offset, size_t len,
+			      FerryReadExactly read, gpointer user, GError **error)
+{
+	if (!read(user, touch->ram->blocks[block].host + offset, len, error))
+		return FALSE;
+	landed(touch, block, offset, len);
+	return TRUE;
+}
+
 /* A FerryWriteBehindFunc over a FerryFirstTouch. */
 static gboolean write_file(gpointer user, guint block_index, guint64 offset, const guint8 *bytes,
 			   size_t len, GError **error)
@@ -122,6 +148,7 @@ static gboolean write_file(gpointer user, guint block_index, guint64 offset, con
 			done = len;
 		}
 	}
+	landed(touch, block_index, offset, len);
 	return TRUE;
 }
 
@@ -165,7 +192,8 @@ gboolean ferry_first_touch_read(FerryFirstTouch *touch, void *buf, size_t len,
 		/* What came first must not land last. */
 		if (touch->behind && !ferry_write_behind_drain(touch->behind, error))
 			return FALSE;
-		return read(user, buf, len, error);
+		return read_directly(touch, run.block, run.first << FERRY_PAGE_SHIFT, len, read,
+				     user, error);
 	}
 	ferry_bitmap_set_run(touch->touched, &run);
 	offset = run.first << FERRY_PAGE_SHIFT;
@@ -181,7 +209,6 @@ gboolean ferry_first_touch_read(FerryFirstTouch *touch, void *buf, size_t len,
 	}
 	if (!len)
 		return TRUE;
-	buf = touch->ram->blocks[run.block].host + offset;
-	madvise(buf, len, MADV_POPULATE_WRITE);
-	return read(user, buf, len, error);
+	madvise(touch->ram->blocks[run.block].host + offset, len, MADV_POPULATE_WRITE);
+	return read_directly(touch, run.block, offset, len, read, user, error);
 }

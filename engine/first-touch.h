@@ -21,6 +21,10 @@ FerryFirstTouch *ferry_first_touch_new(const FerryRam *ram);
 void ferry_first_touch_free(FerryFirstTouch *touch);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryFirstTouch, ferry_first_touch_free)
 
+/* Wants to know of each piece once it is in RAM: called in whichever thread wrote it. */
+typedef void (*FerryLandedFunc)(gpointer user, const FerryRun *run);
+void ferry_first_touch_on_landed(FerryFirstTouch *touch, FerryLandedFunc landed, gpointer user);
+
 /* Reads exactly @len bytes with @read to @buf: what a carrier's receive() wants done. Until the
  * first ferry_first_touch_settle() long reads may land after it returned. @buf may be anywhere;
  * outside of RAM it is a plain read. The guest must not run. FERRY_ERROR_IO where the file has no

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "destination-private.h"
 
+/* The digest follows the stream in steps of this many pages: 64 MiB. */
+#define DIGEST_STEP (64u << (20 - FERRY_PAGE_SHIFT))
+
 /* ---- the block list ---- */
 
 /* Both lists in one message, for whoever has to find the difference. */
@@ -35,6 +38,12 @@ static gboolean same_lists(const GArray *theirs, const FerryRam *ours)
 	return TRUE;
 }
 
+/* A FerryLandedFunc over a FerryDigest. */
+static void digest_landed(gpointer user, const FerryRun *run)
+{
+	ferry_digest_touched(user, run);
+}
+
 static gboolean accept_list(FerryIncoming *incoming, GError **error)
 {
 	FerryDestination *destination = incoming->destination;
@@ -61,8 +70,10 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 	}
 	incoming->listed = TRUE;
 	incoming->touch = ferry_first_touch_new(ram);
-	if (incoming->will_digest)
+	if (incoming->will_digest) {
 		incoming->digest = ferry_digest_new(ram);
+		ferry_first_touch_on_landed(incoming->touch, digest_landed, incoming->digest);
+	}
 	ferry_vm_clear_loaded_run_state(incoming->vm);
 	g_mutex_lock(&destination->lock);
 	g_free(destination->transport);
@@ -243,8 +254,15 @@ static gboolean take_run(FerryIncoming *incoming, const FerryIncomingRecord *rec
 					     error))
 		return FALSE;
 	incoming->round_pages += run.pages;
-	if (incoming->digest)
+	if (!incoming->digest)
+		return TRUE;
+	if (zero)
 		ferry_digest_touched(incoming->digest, &run);
+	incoming->undigested += run.pages;
+	if (incoming->undigested >= DIGEST_STEP) {
+		incoming->undigested = 0;
+		ferry_digest_catch_up(incoming->digest);
+	}
 	return TRUE;
 }
 

@@ -258,8 +258,9 @@ static void incoming_init(FerryIncoming *incoming, FerryDestination *destination
 
 static void incoming_clear(FerryIncoming *incoming)
 {
-	ferry_digest_free(incoming->digest);
+	/* What is still under way tells the digest when it lands. */
 	ferry_first_touch_free(incoming->touch);
+	ferry_digest_free(incoming->digest);
 	ferry_carrier_close(incoming->carrier);
 	ferry_ram_reader_clear(&incoming->ram);
 	ferry_stream_reader_free(incoming->reader);
