@@ -24,8 +24,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryDigest, ferry_digest_free)
 /* The run was written: call it after the write. Any thread. */
 void ferry_digest_touched(FerryDigest *digest, const FerryRun *run);
 
-/* Digests what was written since in a thread of its own, while the caller goes on writing; a chunk that is
- * written meanwhile is stale again. Returns at once. One thread calls this and
+/* Digests what was written since in a thread of its own, while the caller goes on writing; a chunk
+ * that is written meanwhile is stale again. Returns at once. One thread calls this and
  * ferry_digest_finish(). */
 void ferry_digest_catch_up(FerryDigest *digest);
 
