@@ -182,6 +182,18 @@ def thread_stage(stage):
               multiplier=6, wrapper=["env", "LD_PRELOAD=" + glib_locks, *wrapper])
 
 
+def print_skipped(skipped):
+    """By reason, since one cause often skips many."""
+    by_reason = {}
+    for name, reason in sorted(set(skipped)):
+        by_reason.setdefault(reason, []).append(name)
+    print("\nskipped:")
+    for reason, names in by_reason.items():
+        print(f"  {reason}")
+        for name in names:
+            print(f"    {name}")
+
+
 def report(stages):
     total = Count()
     print(f"\n{'stage':10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
@@ -190,9 +202,7 @@ def report(stages):
         total.add(count)
         print(f"{stage.name:10}{count.passed:8}{len(count.failed):8}{len(count.skipped):9}{stage.seconds:9.1f}")
     if total.skipped:
-        print("\nskipped:")
-        for name, reason in sorted(set(total.skipped)):
-            print(f"  {name}: {reason}")
+        print_skipped(total.skipped)
     if total.failed:
         print("\nfailed:")
         for stage in stages:
