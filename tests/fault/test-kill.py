@@ -5,6 +5,7 @@ until somebody decides. Usage: test-kill.py FERRY [SUBSTRING-OF-CASES]"""
 
 import os
 import signal
+import socket
 import sys
 import time
 
@@ -14,7 +15,7 @@ import cases
 import processes
 from cases import check, wait_for
 from processes import Migrate, Place, ctl, migrate
-from relay import BACK, FORTH, Relay
+from relay import BACK, FORTH, Relay, opening
 
 KIND = "--process"
 WORKLOAD = ("--workload", "random:20")
@@ -427,7 +428,25 @@ def command_exits_3_when_the_hand_over_is_in_doubt():
         check(code == 3, f"the monitor is gone, and it exits with {code}: {result} {err}")
 
 
+def relay_passes_a_record_that_ends_as_another_begins():
+    """One nonce in 256 ends so."""
+    with socket.create_server(("127.0.0.1", 0)) as server, \
+            Relay(f"tcp:127.0.0.1:{server.getsockname()[1]}") as relay:
+        relay.hold_before(FORTH, "COMMIT")
+        host, port = relay.uri.removeprefix("tcp:").split(":")
+        with socket.create_connection((host, int(port))) as near:
+            near.sendall(b"nonce" + opening(FORTH, "COMMIT")[:1])
+            far, _ = server.accept()
+            far.settimeout(10)
+            with far, far.makefile("rb") as stream:
+                check(stream.read(6) == b"nonce\x08", "the end of the record stays in the relay")
+                near.sendall(b"next" + opening(FORTH, "COMMIT"))
+                relay.wait_held()
+                check(stream.read(4) == b"next", "what comes before the record stays in the relay")
+
+
 CASES = (
+    relay_passes_a_record_that_ends_as_another_begins,
     source_killed_in_running_unheard, source_killed_in_handover_lost,
     destination_killed_in_handover_lost, destination_restarted_in_handover_lost,
     link_cut__source_asked_to_retry,

@@ -5,6 +5,7 @@ import re
 
 CASE = re.compile(r"^(ok|not ok)\b\s*(\d+)?\s*(?:- )?([^#]*?)\s*(?:#\s*(\w+)\s*(.*))?$")
 PLAN = re.compile(r"^1\.\.(\d+)\s*(?:#\s*SKIP\S*\s*(.*))?$", re.IGNORECASE)
+LAST_LINES = 12  # of a failed case's diagnostics, in the report
 
 
 class Report:
@@ -37,7 +38,7 @@ class Count:
 
     def __init__(self):
         self.passed = 0
-        self.failed = []   # names
+        self.failed = []   # names; behind each, on lines of their own, what the case said last
         self.skipped = []  # (name, reason)
 
     def add(self, other):
@@ -55,7 +56,11 @@ def count_program(name, text, ended_well, how_it_ended):
     printed no TAP at all is one case."""
     count = Count()
     plan = None
+    said = []  # by the case that runs
     for line in text.splitlines():
+        if line.startswith("# "):
+            said.append(line[2:])
+            continue
         plan_match = PLAN.match(line)
         if plan_match:
             plan = int(plan_match[1])
@@ -72,7 +77,8 @@ def count_program(name, text, ended_well, how_it_ended):
         elif case[1] == "ok":
             count.passed += 1
         else:
-            count.failed.append(label)
+            count.failed.append("\n      ".join([label, *said[-LAST_LINES:]]))
+        said.clear()
     if plan is None and not count.total and ended_well:
         count.passed = 1
     elif plan and plan != count.total:
