@@ -27,8 +27,6 @@
  * After a cut: HANDOVER_QUERY on a new connection, answered by HANDOVER_STATE. ERROR says why
  * either side refuses. A get checks the whole payload and stores only a whole message.
  */
-#define FERRY_NONCE_SIZE 16u
-
 /* Bytes of an ERROR's text that a receiver keeps. */
 #define FERRY_RECORD_ERROR_MAX (FERRY_RETURN_DATA_MAX - FERRY_RECORD_HEADER)
 

@@ -15,6 +15,12 @@ static const FerrySettingInfo capabilities[] = {
 	[FERRY_CAPABILITY_VERIFY_RAM] = { "verify-ram",
 					  "compare a digest of all RAM before the guest runs there",
 					  0, 0, 1 },
+	[FERRY_CAPABILITY_RDMA_PIN_ALL] = { "rdma-pin-all",
+					    "register all RAM before the first page, not in chunks",
+					    0, 0, 1 },
+	[FERRY_CAPABILITY_RDMA_REQUIRE] = { "rdma-require",
+					    "fail where RDMA cannot be used, instead of TCP", 0, 0,
+					    1 },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(capabilities) == FERRY_CAPABILITY__N);
 
@@ -24,6 +30,12 @@ static const FerrySettingInfo parameters[] = {
 	[FERRY_PARAMETER_DOWNTIME_LIMIT] = { "downtime-limit",
 					     "milliseconds the guest may stand still", 300, 0,
 					     2000000 },
+	[FERRY_PARAMETER_RDMA_QUEUE_PAIRS] = { "rdma-queue-pairs",
+					       "queue pairs for RDMA, 0 for what both find right",
+					       0, 0, 16 },
+	[FERRY_PARAMETER_RDMA_PIN_LIMIT] = { "rdma-pin-limit",
+					     "bytes registered at a time, 0 for no limit", 0, 0,
+					     G_MAXINT64 },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(parameters) == FERRY_PARAMETER__N);
 

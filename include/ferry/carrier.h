@@ -30,14 +30,17 @@ typedef struct {
 	const char *name;
 
 	/* Both sides, once, before any page: gives the carrier the RAM that it moves, whose block
-	 * list both sides have compared. @ram is borrowed until close(). */
+	 * list both sides have compared. @ram is borrowed until close(). A carrier beside the
+	 * channel connects here, at the source: it blocks, within deadlines of its own, and ends
+	 * early when the session's cancellable is cancelled. */
 	gboolean (*share_ram)(FerryCarrier *carrier, const FerryRam *ram, GError **error);
 
 	/* Source: offers @n runs of dirty pages. *@taken is how many whole runs were taken, also
 	 * when the answer is AGAIN. */
 	FerryIo (*put)(FerryCarrier *carrier, const FerryRun *runs, size_t n, size_t *taken);
 
-	/* Source: the same for runs whose every byte is zero. */
+	/* Source: the same for runs whose every byte is zero. NULL: it carries none, the engine
+	 * sends them with the channel's own carrier. */
 	FerryIo (*put_zero)(FerryCarrier *carrier, const FerryRun *runs, size_t n, size_t *taken);
 
 	/* Source: moves what can be moved without blocking. AGAIN while anything is left. */
@@ -61,10 +64,27 @@ typedef struct {
 			    FerryReadExactly read, gpointer user, FerryRun *run, gboolean *zero,
 			    GError **error);
 
-	/* Destination: when it returns no write of the peer can land any more. */
+	/* A record of the carrier's own that the peer said (FERRY_RECORD_IS_FABRIC()). Every number
+	 * is checked before use. Source: on the thread of the return path, while the migration
+	 * thread is anywhere in this carrier; destination: on the loading thread. An error ends the
+	 * migration; a carrier that only cannot serve says so to its peer and returns TRUE. NULL
+	 * where there are none. */
+	gboolean (*hear)(FerryCarrier *carrier, guint16 type, const guint8 *payload, size_t len,
+			 GError **error);
+
+	/* Destination: blocks until every page put before the source's settle(@fence) is visible
+	 * here. NULL where pages come in the stream, whose order says it. */
+	gboolean (*await_fence)(FerryCarrier *carrier, guint32 fence, GError **error);
+
+	/* Destination: when it returns no write of the peer can land any more. Quick: what takes
+	 * time, such as deregistering memory, is left to close(). */
 	void (*quiesce)(FerryCarrier *carrier);
 
 	void (*get_stats)(FerryCarrier *carrier, FerryCarrierStats *stats); /* any thread */
+
+	/* What was agreed with the peer, and counters, as a dictionary (a{sv}, floating; keys in
+	 * QMP's style): query-rdma shows it. Any thread. NULL where there is nothing to tell. */
+	GVariant *(*describe)(FerryCarrier *carrier);
 
 	/* Why the carrier is DEAD, made where the cause was known; the caller owns it. NULL if it
 	 * is not dead or the error was taken before. */

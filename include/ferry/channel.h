@@ -8,6 +8,7 @@
 G_BEGIN_DECLS
 
 typedef struct FerryCarrier FerryCarrier;
+typedef struct FerryFabric FerryFabric;
 
 /*
  * A connected byte stream: the control channel. At most one thread reads and one other writes at a

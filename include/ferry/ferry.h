@@ -27,9 +27,11 @@
 #include <ferry/destination.h>
 #include <ferry/dirty.h>
 #include <ferry/error.h>
+#include <ferry/fabric.h>
 #include <ferry/protocol.h>
 #include <ferry/qmp.h>
 #include <ferry/ram.h>
+#include <ferry/rdma.h>
 #include <ferry/settings.h>
 #include <ferry/source.h>
 #include <ferry/state.h>

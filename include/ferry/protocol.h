@@ -86,9 +86,11 @@ typedef enum {
 	/* either way */
 	FERRY_RECORD_HELLO = 1,
 	FERRY_RECORD_ERROR = 2, /* why I refuse, UTF-8; SHUT or close follows */
+	FERRY_RECORD_HEARTBEAT = 3, /* I live; may be skipped */
 	/* source to destination */
 	FERRY_RECORD_ROUND_BEGIN = 0x10,
 	FERRY_RECORD_ROUND_END = 0x11,
+	FERRY_RECORD_CARRIER = 0x12, /* which carrier brings the pages */
 	FERRY_RECORD_HANDOVER_PREPARE = 0x20,
 	FERRY_RECORD_HANDOVER_COMMIT = 0x21,
 	FERRY_RECORD_HANDOVER_DONE = 0x22,
@@ -104,6 +106,11 @@ typedef enum {
 	FERRY_RECORD_ZERO_PAGES = 0x101, /* be32 block, be64 first, be64 pages */
 } FerryRecordType;
 #define FERRY_RECORD_IS_CARRIER(type) ((type) >= 0x100 && (type) <= 0x1ff)
+/* Of these, the ones of a carrier beside the channel; rdma/messages.h has RDMA's. */
+#define FERRY_RECORD_IS_FABRIC(type) ((type) >= 0x110 && (type) <= 0x1ff)
+
+/* Bytes that name a session: made by the source for each migration, echoed by the destination. */
+#define FERRY_NONCE_SIZE 16u
 
 /* Largest run of one PAGES record, bytes; both sides check it. */
 #define FERRY_PAGES_RUN_MAX (16u << 20)

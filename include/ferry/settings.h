@@ -20,6 +20,12 @@ typedef enum {
 	/* "verify-ram": off. Both sides digest all RAM while the guest is stopped, and compare
 	 * before it runs */
 	FERRY_CAPABILITY_VERIFY_RAM,
+	/* "rdma-pin-all": off. All RAM is registered before the first page, instead of in chunks
+	 * ahead of the pages */
+	FERRY_CAPABILITY_RDMA_PIN_ALL,
+	/* "rdma-require": off. A migration to rdma: that cannot go over RDMA fails, instead of
+	 * going over TCP */
+	FERRY_CAPABILITY_RDMA_REQUIRE,
 	FERRY_CAPABILITY__N,
 } FerryCapability;
 
@@ -27,6 +33,11 @@ typedef enum {
 	/* "max-bandwidth": bytes a second, 0 is no limit; 0; acts at once */
 	FERRY_PARAMETER_MAX_BANDWIDTH,
 	FERRY_PARAMETER_DOWNTIME_LIMIT, /* "downtime-limit": ms, 0 to 2000000; 300; acts at once */
+	/* "rdma-queue-pairs": 0 to 16; 0: as many as both sides find right */
+	FERRY_PARAMETER_RDMA_QUEUE_PAIRS,
+	/* "rdma-pin-limit": bytes each side may have registered at a time; 0: no limit but the
+	 * system's. Ignored with rdma-pin-all */
+	FERRY_PARAMETER_RDMA_PIN_LIMIT,
 	FERRY_PARAMETER__N,
 } FerryParameter;
 

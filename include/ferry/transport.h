@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-#include <ferry/channel.h>
+#include <ferry/fabric.h>
 
 G_BEGIN_DECLS
 
@@ -25,6 +25,9 @@ struct FerryListener {
 	const FerryListenerOps *ops;
 	char *uri;      /* what a source must be given to reach it: the real port in place of 0 */
 	gboolean again; /* accept() can give a second connection (tcp:, unix:) */
+	/* a way for pages beside the channels that accept() gives (ferry/fabric.h); the listener's
+	 * own, closed with it; NULL where there is none */
+	FerryFabric *fabric;
 };
 
 typedef struct {
@@ -40,19 +43,29 @@ typedef struct {
 	FerryChannel *(*connect)(const char *uri, guint timeout_ms, GCancellable *cancellable,
 				 GError **error);
 
+	/* The way for pages beside the channel that connect() gave for @uri; the caller closes it,
+	 * after its carriers. Does not block. NULL where the transport has none. */
+	FerryFabric *(*fabric)(const char *uri);
+
 	/* Starts to listen; does not block but for name resolution. */
 	FerryListener *(*listen)(const char *uri, GCancellable *cancellable, GError **error);
 } FerryTransport;
 
 /*
- * All transports of this build, NULL-terminated and static:
+ * All transports of this build, NULL-terminated and static: the sockets' and rdma:.
+ *   rdma:HOST:PORT  as tcp:, and the pages by RDMA where both sides can (ferry/fabric.h)
+ */
+const FerryTransport *const *ferry_transports(void);
+
+/*
+ * Those without RDMA, NULL-terminated and static:
  *   tcp:HOST:PORT   a name, an IPv4 address, or [IPv6%scope]; every address of a name is tried
  *   unix:PATH
  *   fd:N            a descriptor of this process, which the channel then owns
  *   exec:COMMAND    /bin/sh -c COMMAND with the stream on its stdin and stdout
  *   file:PATH       save to, or load from, a file
  */
-const FerryTransport *const *ferry_transports(void);
+const FerryTransport *const *ferry_socket_transports(void);
 
 /* The transport for @uri in @transports by its scheme; FERRY_ERROR_INVALID names the known ones. */
 const FerryTransport *ferry_transport_find(const FerryTransport *const *transports, const char *uri,
