@@ -45,10 +45,12 @@ static gboolean examine(const char *uri, Given *given, GError **error)
 
 	if (!g_ascii_string_to_unsigned(ferry_uri_rest(uri), 10, 0, G_MAXINT, &number, NULL))
 		return refuse(error, uri, "expected the number of a descriptor");
-	given->fd = (int)number;
-	flags = fcntl(given->fd, F_GETFL);
-	if (flags < 0 || flags & O_PATH || fstat(given->fd, &file) < 0)
+	flags = fcntl((int)number, F_GETFL);
+	if (flags < 0)
 		return refuse(error, uri, "no such descriptor is open in this process");
+	given->fd = (int)number;
+	if (flags & O_PATH || fstat(given->fd, &file) < 0)
+		return refuse(error, uri, "neither to be read nor to be written");
 	given->access = flags & O_ACCMODE;
 	if (S_ISDIR(file.st_mode))
 		return refuse(error, uri, "it is a directory");
@@ -76,17 +78,27 @@ static FerryChannel *channel_for(const char *uri, const Given *given, gboolean t
 				    both || !to_read ? given->fd : -1, uri, error);
 }
 
+static FerryChannel *channel_to(const char *uri, Given *given, GError **error)
+{
+	if (!examine(uri, given, error))
+		return NULL;
+	if (given->listening)
+		return refuse(error, uri, "the socket listens; a source needs a connected one"),
+		       NULL;
+	return channel_for(uri, given, FALSE, error);
+}
+
+/* The descriptor is the migration's, also where nothing can be made of it: nobody else knows it any
+ * more if it came by getfd. */
 static FerryChannel *fd_connect(const char *uri, guint timeout_ms, GCancellable *cancellable,
 				GError **error)
 {
-	Given given = { 0 };
+	Given given = { .fd = -1 };
+	FerryChannel *channel = channel_to(uri, &given, error);
 
-	if (!examine(uri, &given, error))
-		return NULL;
-	if (given.listening)
-		return refuse(error, uri, "the socket listens; a source needs a connected one"),
-		       NULL;
-	return channel_for(uri, &given, FALSE, error);
+	if (!channel)
+		ferry_fd_close(given.fd);
+	return channel;
 }
 
 static FerryListener *listen_on_given(const char *uri, const Given *given, GError **error)

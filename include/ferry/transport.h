@@ -61,7 +61,7 @@ const FerryTransport *const *ferry_transports(void);
  * Those without RDMA, NULL-terminated and static:
  *   tcp:HOST:PORT   a name, an IPv4 address, or [IPv6%scope]; every address of a name is tried
  *   unix:PATH
- *   fd:N            a descriptor of this process, which the channel then owns
+ *   fd:N            a descriptor of this process; connect() takes it over, also where it fails
  *   exec:COMMAND    /bin/sh -c COMMAND with the stream on its stdin and stdout
  *   file:PATH       save to, or load from, a file
  */

@@ -131,6 +131,17 @@ def over_getfd(kind):
         check_arrived(source, destination, begin)
 
 
+def getfd__a_listening_socket__is_refused_and_closed():
+    with socket.create_server(("127.0.0.1", 0)) as listener, Place() as place:
+        source = guest(place, "--process")
+        before = source.descriptors()
+        source.qmp.call("getfd", descriptor=listener.fileno(), fdname="out")
+        source.call("migrate", uri="fd:out")
+        source.wait_state("failed")
+        check("listens" in source.migration()["error-desc"], f"{source.migration()}")
+        wait_for(lambda: source.descriptors() == before, lambda: f"{source.descriptors()} to be {before} again")
+
+
 def over_exec(kind):
     with Place() as place:
         path = place.file("joint")
@@ -436,6 +447,7 @@ CASES = (
     guest__fifty_times_there_and_back__costs_no_more_than_five,
     memory__of_either_side__little_more_than_the_guest,
     commands__not_now__refused_and_change_nothing,
+    getfd__a_listening_socket__is_refused_and_closed,
 )
 
 
