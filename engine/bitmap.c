@@ -94,17 +94,6 @@ void ferry_bitmap_set_all(FerryBitmap *bitmap)
 	}
 }
 
-void ferry_bitmap_clear_all(FerryBitmap *bitmap)
-{
-	for (guint i = 0; i < bitmap->n_blocks; i++)
-		memset(bitmap->blocks[i].words, 0, bitmap->blocks[i].n_words * sizeof(guint64));
-}
-
-gboolean ferry_bitmap_test(const FerryBitmap *bitmap, guint block, guint64 page)
-{
-	return bitmap->blocks[block].words[page / 64] >> (page % 64) & 1;
-}
-
 static guint64 count_words(const guint64 *words, guint64 n)
 {
 	guint64 count = 0;

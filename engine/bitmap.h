@@ -28,9 +28,6 @@ void ferry_bitmap_clear_run(FerryBitmap *bitmap, const FerryRun *run);
 void ferry_bitmap_set_run_atomic(FerryBitmap *bitmap, const FerryRun *run);
 
 void ferry_bitmap_set_all(FerryBitmap *bitmap);
-void ferry_bitmap_clear_all(FerryBitmap *bitmap);
-
-gboolean ferry_bitmap_test(const FerryBitmap *bitmap, guint block, guint64 page);
 
 /* Pages set, in all blocks. */
 guint64 ferry_bitmap_count(const FerryBitmap *bitmap);
@@ -41,12 +38,11 @@ void ferry_bitmap_move(FerryBitmap *dst, FerryBitmap *src);
 
 /*
  * Finds the next run of set pages after the end of *@run, in block order, and stores it there: at
- *most
- * @max_pages long. Begin with a run of zeros:
+ * most @max_pages long. Begin with a run of zeros:
  *
  *	for (FerryRun run = {0}; ferry_bitmap_next_run(bitmap, &run, max);)
  *
  * Returns FALSE at the end. Bits may be set and cleared during the walk; it sees those that are
- *ahead.
+ * ahead.
  */
 gboolean ferry_bitmap_next_run(const FerryBitmap *bitmap, FerryRun *run, guint64 max_pages);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-#include "engine/bitmap.h"
+#include "bits.h"
 
 #include <ferry/dirty.h>
 #include <pthread.h>

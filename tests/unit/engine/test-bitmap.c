@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "harness.h"
-#include "engine/bitmap.h"
+#include "bits.h"
 
 #include <string.h>
 
@@ -33,16 +33,16 @@ static void bitmap__set_and_clear_of_every_run__matches_a_plain_array(void)
 
 			ferry_bitmap_set_run(bitmap, &run);
 			for (guint64 p = 0; p < PAGES; p++)
-				wrong |= ferry_bitmap_test(bitmap, 0, p) !=
+				wrong |= bit_is_set(bitmap, 0, p) !=
 					 (p >= first && p < first + pages);
 			wrong |= ferry_bitmap_count(bitmap) != pages;
 			ferry_bitmap_set_all(bitmap);
 			ferry_bitmap_clear_run(bitmap, &run);
 			wrong |= ferry_bitmap_count(bitmap) != PAGES + 1 - pages;
-			ferry_bitmap_clear_all(bitmap);
+			clear_bits(bitmap, ram);
 			ferry_bitmap_set_run_atomic(bitmap, &run);
 			wrong |= ferry_bitmap_count(bitmap) != pages;
-			ferry_bitmap_clear_all(bitmap);
+			clear_bits(bitmap, ram);
 			if (wrong)
 				CU_FAIL("a bit is wrong");
 		}
@@ -77,10 +77,9 @@ static void next_run__random_bits__yields_each_page_once_in_maximal_runs(void)
 	}
 	for (FerryRun run = { 0 }; ferry_bitmap_next_run(bitmap, &run, G_MAXUINT64);) {
 		if (run.first)
-			CU_ASSERT_FALSE(ferry_bitmap_test(bitmap, run.block, run.first - 1));
+			CU_ASSERT_FALSE(bit_is_set(bitmap, run.block, run.first - 1));
 		if (run.first + run.pages < PAGES)
-			CU_ASSERT_FALSE(
-				ferry_bitmap_test(bitmap, run.block, run.first + run.pages));
+			CU_ASSERT_FALSE(bit_is_set(bitmap, run.block, run.first + run.pages));
 		ferry_bitmap_set_run(seen, &run);
 	}
 	for (guint b = 0; b < 2; b++)
@@ -152,7 +151,7 @@ static void move__another_thread_sets_bits__none_is_lost(void)
 		}
 		ferry_bitmap_move(mine, shared);
 		lost += ferry_bitmap_count(mine) != 64;
-		ferry_bitmap_clear_all(mine);
+		clear_bits(mine, ram);
 		g_atomic_int_set(&marking.moved, i);
 	}
 	g_thread_join(thread);

@@ -138,11 +138,11 @@ static void soft_dirty__a_few_writes__exactly_their_pages_are_reported_by_one_ho
 	CU_ASSERT_TRUE(dirty_fixture_collect(&f, source));
 	CU_ASSERT_EQUAL(holds, 1);
 	CU_ASSERT_EQUAL(ferry_bitmap_count(f.dirty), 4);
-	CU_ASSERT_TRUE(ferry_bitmap_test(f.dirty, 0, 0));
-	CU_ASSERT_TRUE(ferry_bitmap_test(f.dirty, 0, 200));
-	CU_ASSERT_TRUE(ferry_bitmap_test(f.dirty, 1, 7));
-	CU_ASSERT_TRUE(ferry_bitmap_test(f.dirty, 1, f.size / 2 / FERRY_PAGE_SIZE - 1));
-	ferry_bitmap_clear_all(f.dirty);
+	CU_ASSERT_TRUE(bit_is_set(f.dirty, 0, 0));
+	CU_ASSERT_TRUE(bit_is_set(f.dirty, 0, 200));
+	CU_ASSERT_TRUE(bit_is_set(f.dirty, 1, 7));
+	CU_ASSERT_TRUE(bit_is_set(f.dirty, 1, f.size / 2 / FERRY_PAGE_SIZE - 1));
+	clear_bits(f.dirty, f.ram);
 	CU_ASSERT_TRUE(dirty_fixture_collect(&f, source));
 	CU_ASSERT_EQUAL(holds, 2);
 	CU_ASSERT_EQUAL(ferry_bitmap_count(f.dirty), 0);
@@ -172,18 +172,18 @@ static void soft_dirty__blocks_collected_out_of_turn__nothing_is_stale_or_lost(v
 	f.host[f.size / 2 + FERRY_PAGE_SIZE] = 1;
 	/* The next one has what both found. */
 	CU_ASSERT_TRUE(dirty_fixture_collect(&f, source));
-	CU_ASSERT_TRUE(ferry_bitmap_test(f.dirty, 1, 0));
-	CU_ASSERT_TRUE(ferry_bitmap_test(f.dirty, 1, 1));
+	CU_ASSERT_TRUE(bit_is_set(f.dirty, 1, 0));
+	CU_ASSERT_TRUE(bit_is_set(f.dirty, 1, 1));
 	/* Block 1 again, alone. */
 	f.host[0] = 1;
 	f.host[f.size / 2 + 2 * FERRY_PAGE_SIZE] = 1;
 	CU_ASSERT_TRUE(collect_one(&f, source, 1));
-	CU_ASSERT_TRUE(ferry_bitmap_test(f.dirty, 1, 2));
-	CU_ASSERT_FALSE(ferry_bitmap_test(f.dirty, 0, 0));
+	CU_ASSERT_TRUE(bit_is_set(f.dirty, 1, 2));
+	CU_ASSERT_FALSE(bit_is_set(f.dirty, 0, 0));
 	f.host[FERRY_PAGE_SIZE] = 1;
 	CU_ASSERT_TRUE(collect_one(&f, source, 0));
-	CU_ASSERT_TRUE(ferry_bitmap_test(f.dirty, 0, 0));
-	CU_ASSERT_TRUE(ferry_bitmap_test(f.dirty, 0, 1));
+	CU_ASSERT_TRUE(bit_is_set(f.dirty, 0, 0));
+	CU_ASSERT_TRUE(bit_is_set(f.dirty, 0, 1));
 	CU_ASSERT_EQUAL(holds, 4);
 	source->ops->stop(source);
 	dirty_fixture_tear_down(&f);
@@ -371,7 +371,7 @@ static void soft_dirty__one_gib__collect_takes_tens_of_ms(void)
 		CU_ASSERT_TRUE(dirty_fixture_collect(&f, source));
 		best = MIN(best, g_get_monotonic_time() - begin);
 		CU_ASSERT_EQUAL(ferry_bitmap_count(f.dirty), (f.size / FERRY_PAGE_SIZE + 99) / 100);
-		ferry_bitmap_clear_all(f.dirty);
+		clear_bits(f.dirty, f.ram);
 	}
 	source->ops->stop(source);
 	printf("# 1 GiB memfd: start %.1f ms, collect with 1 %% dirty %.1f ms\n",
