@@ -19,8 +19,9 @@ G_BEGIN_DECLS
  *           hear()                <-------    records of the carrier
  *   share_ram() returned TRUE:
  *   CARRIER 1                     ------->    pages come beside the stream from here on
- *   or it failed:
- *   CARRIER 0, and why            ------->    close(); pages come in the stream
+ *   or it failed: the next fabric is tried, whose first record closes the carrier there;
+ *   no fabric left:
+ *   CARRIER 0                     ------->    close(); pages come in the stream
  */
 typedef struct {
 	gboolean source;     /* else the destination */
@@ -41,6 +42,10 @@ typedef struct {
 typedef struct {
 	const char *name; /* "rdma": what the status shows as the transport */
 
+	/* The types of its carriers' records, first and last: by them the destination knows which
+	 * fabric the source tries. */
+	guint16 first_record, last_record;
+
 	/* A carrier for one session, not connected yet: share_ram() does that. Never fails. @session
 	 * is borrowed until the carrier is closed. */
 	FerryCarrier *(*open)(FerryFabric *fabric, const FerryFabricSession *session);
@@ -50,6 +55,19 @@ typedef struct {
 
 struct FerryFabric {
 	const FerryFabricOps *ops;
+	/* what to try where this one cannot: RDMA has parallel sockets behind it; owned, may be NULL */
+	FerryFabric *next;
 };
+
+/* With all that come after it. NULL is allowed. */
+static inline void ferry_fabric_close(FerryFabric *fabric)
+{
+	while (fabric) {
+		FerryFabric *next = fabric->next;
+
+		fabric->ops->close(fabric);
+		fabric = next;
+	}
+}
 
 G_END_DECLS
