@@ -64,9 +64,12 @@ static gboolean prepare(FerryOutgoing *outgoing, GError **error)
 
 	ours.has_digest = ferry_settings_get_capability(settings, FERRY_CAPABILITY_VERIFY_RAM);
 	ferry_record_put_digest(record, FERRY_RECORD_HANDOVER_PREPARE, &ours);
+	/* From set_prepared() on a cancel says ABORT instead of cutting the channel: it must hold
+	 * before the first byte leaves, and what is sent after it must not block. */
+	outgoing->channel->ops->wait_writable(outgoing->channel, -1);
+	set_prepared(outgoing);
 	if (!send_record(outgoing, record, error))
 		return FALSE;
-	set_prepared(outgoing);
 	if (ours.has_digest && !ferry_digest_ram(ferry_vm_ram(outgoing->vm),
 						 &outgoing->source->cancel, &ours.digest)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_CANCELLED, "cancelled");
