@@ -491,6 +491,25 @@ static void migration__paused_before_switchover__continues(void)
 	pair_free(&pair);
 }
 
+/* The destination digests along with the rounds: what comes after a page was digested must count. */
+static void ram__verified__pages_zeroed_and_written_last__count(void)
+{
+	Pair pair = pair_new(&(MiniGuestConfig){ 0 }, &(MiniGuestConfig){ 0 });
+	g_autofree char *uri = mini_guest_listen(pair.destination, "tcp:127.0.0.1:0");
+
+	start(pair.source);
+	set(pair.source, FERRY_CAPABILITY_VERIFY_RAM, TRUE);
+	set(pair.source, FERRY_CAPABILITY_PAUSE_BEFORE_SWITCHOVER, TRUE);
+	memset(pair.source->ram + (4 << 20), 0xa5, 4 * FERRY_PAGE_SIZE);
+	CU_ASSERT(ferry_source_migrate(pair.source->source, uri, NULL));
+	CU_ASSERT(mini_guest_await(in_pre_switchover, &pair, 10000));
+	memset(pair.source->ram + (4 << 20), 0, FERRY_PAGE_SIZE);
+	memset(pair.source->ram + (8 << 20), 0x5a, FERRY_PAGE_SIZE);
+	CU_ASSERT(ferry_source_continue(pair.source->source, NULL));
+	CU_ASSERT_EQUAL(ferry_source_wait(pair.source->source), FERRY_STATE_COMPLETED);
+	pair_free(&pair);
+}
+
 static void bandwidth__limited__is_kept(void)
 {
 	Pair pair = pair_new(&(MiniGuestConfig){ .ram_size = 32 << 20 },
@@ -616,6 +635,7 @@ static CU_TestInfo cases[] = {
 	CASE(migration__cancelled_in_active__guest_runs_on_and_next_works),
 	CASE(migration__cancelled_in_pre_switchover__guest_runs_on_and_next_works),
 	CASE(migration__paused_before_switchover__continues),
+	CASE(ram__verified__pages_zeroed_and_written_last__count),
 	CASE(bandwidth__limited__is_kept),
 	CASE(guest__without_a_dirty_source__moves_standing_still),
 	CASE(destination__vcpus_do_not_start__guest_is_held_then_runs),
