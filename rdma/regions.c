@@ -2,7 +2,6 @@
 #include "regions.h"
 
 #include <errno.h>
-#include <string.h>
 #include <ferry/error.h>
 
 /* ibv_advise_mr(3) has a 32-bit length, and a shorter piece lets others have the device between. */
@@ -29,9 +28,8 @@ struct FerryRdmaRegions {
 	FerryRdmaRegistered registered;
 	gpointer user;
 
-	Chunk *chunks; /* of all blocks, one after the other */
-	guint32 *
-		first; /* of each block, its first chunk; one more at the end: how many there are */
+	Chunk *chunks;  /* of all blocks, one after the other */
+	guint32 *first; /* of each block its first chunk, and behind the last the end */
 
 	GMutex lock; /* guards what follows, and the queue; never held over a verb or a callback */
 	GCond more;
