@@ -243,16 +243,32 @@ static gboolean destination_await_fence(FerryCarrier *carrier, guint32 fence, GE
 
 /* ---- the end ---- */
 
-/* The thread may be connecting: it ends first, so that no queue pair is made behind our back. */
-static void destination_quiesce(FerryCarrier *carrier)
+static void stop_thread(FerryRdmaDestination *d)
 {
-	FerryRdmaDestination *d = self(carrier);
-
 	g_atomic_int_set(&d->quiet, TRUE);
 	g_cancellable_cancel(d->cancel);
 	ferry_rdma_destination_wake(d);
+}
+
+static void join_thread(FerryRdmaDestination *d)
+{
 	if (d->thread)
 		g_thread_join(g_steal_pointer(&d->thread));
+}
+
+/* A thread that still connects ends first, so that no queue pair is made behind our back. One that
+ * watches is not waited for: it may be in died(), and that in a lock of the caller's. */
+static void destination_quiesce(FerryCarrier *carrier)
+{
+	FerryRdmaDestination *d = self(carrier);
+	gboolean connected;
+
+	stop_thread(d);
+	g_mutex_lock(&d->lock);
+	connected = d->stage == FERRY_RDMA_CONNECTED;
+	g_mutex_unlock(&d->lock);
+	if (!connected)
+		join_thread(d);
 	if (d->link)
 		ferry_rdma_link_stop(d->link);
 }
@@ -280,7 +296,8 @@ static void destination_close(FerryCarrier *carrier)
 	FerryRdmaDestination *d = self(carrier);
 	FerryRdmaUnsaid *unsaid;
 
-	destination_quiesce(carrier);
+	stop_thread(d);
+	join_thread(d);
 	if (d->session->cancellable)
 		g_cancellable_disconnect(d->session->cancellable, d->session_cancel);
 	ferry_rdma_regions_free(d->regions);
