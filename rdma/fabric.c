@@ -37,9 +37,13 @@ static void fabric_close(FerryFabric *fabric)
 	g_free(f);
 }
 
+#define FABRIC_OPS(side)                                                                           \
+	.name = "rdma", .first_record = FERRY_RECORD_RDMA_OFFER, .last_record = 0x11f,             \
+	.open = side, .close = fabric_close
+
 FerryFabric *ferry_rdma_source_fabric_new(const FerryVerbs *verbs, const char *host, guint16 port)
 {
-	static const FerryFabricOps ops = { "rdma", source_open, fabric_close };
+	static const FerryFabricOps ops = { FABRIC_OPS(source_open) };
 	Fabric *f = g_new0(Fabric, 1);
 
 	f->base.ops = &ops;
@@ -52,7 +56,7 @@ FerryFabric *ferry_rdma_source_fabric_new(const FerryVerbs *verbs, const char *h
 FerryFabric *ferry_rdma_destination_fabric_new(const FerryVerbs *verbs, const char *host,
 					       guint16 port)
 {
-	static const FerryFabricOps ops = { "rdma", destination_open, fabric_close };
+	static const FerryFabricOps ops = { FABRIC_OPS(destination_open) };
 	Fabric *f = g_new0(Fabric, 1);
 	g_autoptr(GError) error = NULL;
 	FerryRdmaLimits limits;
