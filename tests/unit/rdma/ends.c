@@ -131,7 +131,7 @@ static gpointer read_inbox(gpointer user)
 
 		if (kind == FENCE)
 			pass_fence(end, letter->fence);
-		else if (kind == RECORD && !open_letter(end, letter, &error))
+		else if (kind == RECORD && !end->deaf && !open_letter(end, letter, &error))
 			fail(end, error, FALSE);
 		letter_free(letter);
 		if (kind == STOP)
@@ -288,19 +288,6 @@ static gboolean is_dead(Ends *ends, GError **error)
 	return dead;
 }
 
-gboolean ends_await_death(Ends *ends, gint64 timeout_us, GError **error)
-{
-	gint64 end = g_get_monotonic_time() + timeout_us;
-	gboolean dead;
-
-	g_mutex_lock(&ends->lock);
-	while (!(dead = take_death(ends, error)))
-		if (!g_cond_wait_until(&ends->changed, &ends->lock, end))
-			break;
-	g_mutex_unlock(&ends->lock);
-	return dead;
-}
-
 /* One step of the engine's loop: FALSE: an end is dead. */
 static gboolean step(Ends *ends, FerryIo io, gint64 deadline, GError **error)
 {
@@ -319,6 +306,20 @@ static gboolean step(Ends *ends, FerryIo io, gint64 deadline, GError **error)
 	if (io == FERRY_IO_AGAIN)
 		carrier->ops->wait(carrier, WAIT_US);
 	return TRUE;
+}
+
+gboolean ends_linger(Ends *ends, gint64 timeout_us, GError **error)
+{
+	FerryCarrier *carrier = ends->source.carrier;
+	gint64 end = g_get_monotonic_time() + timeout_us;
+
+	while (g_get_monotonic_time() < end) {
+		FerryIo io = carrier->ops->progress(carrier);
+
+		if (!step(ends, io == FERRY_IO_OK ? FERRY_IO_AGAIN : io, G_MAXINT64, error))
+			return TRUE;
+	}
+	return FALSE;
 }
 
 static gboolean put_runs(Ends *ends, const FerryRun *runs, size_t n, GError **error)
