@@ -65,12 +65,19 @@ static gboolean agree_pinning(FerryRdmaDestination *d, FerryRdmaTerms *terms, GE
 	gboolean all = !!(terms->flags & FERRY_RDMA_PIN_ALL);
 	guint64 wanted = ferry_settings_get_parameter(d->session->settings,
 						      FERRY_PARAMETER_RDMA_PIN_LIMIT);
+	g_autoptr(GError) cause = NULL;
 
 	terms->pin_limit = 0;
+	if (ferry_rdma_pin_preflight(d->ram, terms->chunk_size, all ? 0 : wanted, all,
+				     &terms->pin_limit, &cause)) {
+		terms->flags &= ~FERRY_RDMA_ON_DEMAND;
+		return TRUE;
+	}
+	/* Without pinning each first write to a page waits for a fault: slow, but better than none. */
 	if (terms->flags & FERRY_RDMA_ON_DEMAND)
 		return TRUE;
-	return ferry_rdma_pin_preflight(d->ram, terms->chunk_size, all ? 0 : wanted, all,
-					&terms->pin_limit, error);
+	g_propagate_error(error, g_steal_pointer(&cause));
+	return FALSE;
 }
 
 /* Makes of the offer in @terms what both sides can. */
@@ -322,19 +329,24 @@ static void destination_get_stats(FerryCarrier *carrier, FerryCarrierStats *stat
 	*stats = (FerryCarrierStats){ 0 };
 }
 
+/* Link and regions stay until close() once they are there. */
 static GVariant *destination_describe(FerryCarrier *carrier)
 {
 	FerryRdmaDestination *d = self(carrier);
+	FerryRdmaRegions *regions;
 	gboolean connected;
+	guint64 fences;
 	GVariantDict dict;
 
-	g_variant_dict_init(&dict, NULL);
 	g_mutex_lock(&d->lock);
 	connected = d->stage == FERRY_RDMA_CONNECTED;
-	ferry_rdma_report_link(&dict, connected ? d->link : NULL, connected ? &d->terms : NULL);
-	ferry_rdma_report_regions(&dict, d->regions);
-	g_variant_dict_insert(&dict, "fences", "t", d->n_fences);
+	regions = d->regions;
+	fences = d->n_fences;
 	g_mutex_unlock(&d->lock);
+	g_variant_dict_init(&dict, NULL);
+	ferry_rdma_report_link(&dict, connected ? d->link : NULL, connected ? &d->terms : NULL);
+	ferry_rdma_report_regions(&dict, regions);
+	g_variant_dict_insert(&dict, "fences", "t", fences);
 	return g_variant_dict_end(&dict);
 }
 

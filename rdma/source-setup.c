@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <ferry/error.h>
+#include "quota.h"
 
 /* What is offered where nothing asks for less. Measured with soft-RoCE: four queue pairs carry most,
  * writes beyond 256 KiB change little, and more than 4 MiB in flight on each is slower. */
@@ -13,10 +14,8 @@
 
 #define CHUNK_SIZE (16ull << 20)
 #define CHUNK_SIZE_LEAST (1ull << 20)
-/* Chunks are made larger rather than more than this, */
+/* Chunks are made larger rather than more than this. */
 #define CHUNKS 8192u
-/* but the destination may ask for smaller ones, up to this many. */
-#define CHUNKS_MAX (1u << 20)
 
 #define ANSWER_US (5 * G_TIME_SPAN_SECOND)
 #define REGION_US (5 * G_TIME_SPAN_SECOND)
@@ -86,22 +85,13 @@ static guint64 largest_page(const FerryRam *ram)
 	return largest;
 }
 
-static guint64 count_chunks(const FerryRam *ram, guint64 chunk_size)
-{
-	guint64 n = 0;
-
-	for (guint i = 0; i < ram->n_blocks; i++)
-		n += (ram->blocks[i].size + chunk_size - 1) / chunk_size;
-	return n;
-}
-
 /* Larger chunks for larger RAM, but within what the device registers at a time. */
 static gboolean choose_chunk_size(FerryRdmaSource *s, guint64 *chunk_size, GError **error)
 {
 	guint64 least = largest_page(s->ram), size = MAX(CHUNK_SIZE, least);
-	guint64 most = s->link->device.orig_attr.max_mr_size;
+	guint64 most = s->link->device.orig_attr.max_mr_size ?: G_MAXUINT64;
 
-	while (count_chunks(s->ram, size) > CHUNKS)
+	while (ferry_rdma_count_chunks(s->ram, size) > CHUNKS)
 		size *= 2;
 	while (size > most && size > least)
 		size /= 2;
@@ -211,8 +201,8 @@ static gboolean agree(FerryRdmaSource *s, GError **error)
 
 	if (got->queue_pairs > ours->queue_pairs || got->write_size > ours->write_size ||
 	    got->chunk_size > ours->chunk_size || got->chunk_size < largest_page(s->ram) ||
-	    count_chunks(s->ram, got->chunk_size) > CHUNKS_MAX || got->flags & ~ours->flags ||
-	    (got->pin_limit && got->pin_limit < 2 * got->chunk_size)) {
+	    ferry_rdma_count_chunks(s->ram, got->chunk_size) > FERRY_RDMA_CHUNKS_MAX ||
+	    got->flags & ~ours->flags || (got->pin_limit && got->pin_limit < 2 * got->chunk_size)) {
 		g_set_error(
 			error, FERRY_ERROR, FERRY_ERROR_PEER,
 			"the destination answers the RDMA offer with more than was offered, or "
@@ -223,9 +213,7 @@ static gboolean agree(FerryRdmaSource *s, GError **error)
 			got->chunk_size, ours->chunk_size, got->flags, ours->flags, got->pin_limit);
 		return FALSE;
 	}
-	g_mutex_lock(&s->lock);
-	s->terms = s->answer;
-	g_mutex_unlock(&s->lock);
+	s->terms = *got;
 	return TRUE;
 }
 
@@ -270,10 +258,8 @@ static void make_regions(FerryRdmaSource *s)
 						     s->terms.chunk_size,
 						     lower_limit(s->pin_limit, s->terms.pin_limit));
 
-	g_mutex_lock(&s->lock);
-	s->regions = regions;
-	s->reach = reach;
-	g_mutex_unlock(&s->lock);
+	g_atomic_pointer_set(&s->regions, regions);
+	g_atomic_pointer_set(&s->reach, reach);
 }
 
 static gboolean reaches(FerryRdmaSource *s)
@@ -313,10 +299,8 @@ static void make_queues(FerryRdmaSource *s, guint depth)
 	};
 	FerryRdmaQueues *queues = ferry_rdma_queues_new(s->link, s->ram, &limits);
 
-	g_mutex_lock(&s->lock);
-	s->queues = queues;
-	s->connected = TRUE;
-	g_mutex_unlock(&s->lock);
+	g_atomic_pointer_set(&s->queues, queues);
+	g_atomic_int_set(&s->connected, TRUE);
 }
 
 static gint64 lap(gint64 *since)
@@ -325,6 +309,19 @@ static gint64 lap(gint64 *since)
 
 	*since = now;
 	return took;
+}
+
+/* A destination that gives up says why; what that looks like by RDMA tells less. */
+static gboolean connect_queues(FerryRdmaSource *s, const FerryRdmaPeer *peer, GError **error)
+{
+	g_autoptr(GError) cause = NULL;
+	GError *refusal;
+
+	if (ferry_rdma_connect(s->link, peer, &cause))
+		return TRUE;
+	refusal = s->base.ops->take_error(&s->base);
+	g_propagate_error(error, refusal ?: g_steal_pointer(&cause));
+	return FALSE;
 }
 
 static gboolean set_up(FerryRdmaSource *s, GError **error)
@@ -350,7 +347,7 @@ static gboolean set_up(FerryRdmaSource *s, GError **error)
 	lap(&since);
 	peer.queues = s->terms.queue_pairs;
 	peer.depths.sends = MIN(SENDS, (guint)s->link->device.orig_attr.max_qp_wr);
-	if (!ferry_rdma_connect(s->link, &peer, error))
+	if (!connect_queues(s, &peer, error))
 		return FALSE;
 	ferry_rdma_source_note(&s->stats.connect_us, lap(&since));
 	make_queues(s, peer.depths.sends);
@@ -363,17 +360,13 @@ static gboolean set_up(FerryRdmaSource *s, GError **error)
 gboolean ferry_rdma_source_share_ram(FerryCarrier *carrier, const FerryRam *ram, GError **error)
 {
 	FerryRdmaSource *s = (FerryRdmaSource *)carrier;
-	FerryRdmaLink *link;
 	gulong handler = 0;
 	gboolean ok;
 
 	if (s->wake < 0)
 		return ferry_verbs_failed(error, "eventfd", EMFILE);
-	link = ferry_rdma_link_new(s->verbs);
-	g_mutex_lock(&s->lock);
-	s->link = link;
 	s->ram = ram;
-	g_mutex_unlock(&s->lock);
+	g_atomic_pointer_set(&s->link, ferry_rdma_link_new(s->verbs));
 	ferry_rdma_source_note(&s->stats.start_us, g_get_monotonic_time());
 	if (s->session->cancellable)
 		handler = g_cancellable_connect(s->session->cancellable, G_CALLBACK(on_cancelled),
