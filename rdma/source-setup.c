@@ -18,6 +18,8 @@
 #define CHUNKS 8192u
 
 #define ANSWER_US (5 * G_TIME_SPAN_SECOND)
+/* What the destination says of a connection that it rejected comes another way. */
+#define REFUSAL_US (100 * G_TIME_SPAN_MILLISECOND)
 #define REGION_US (5 * G_TIME_SPAN_SECOND)
 /* Registering all of RAM is given what clearing it takes on a slow machine, and more. */
 #define REGION_BYTES_PER_SECOND (128ull << 20)
@@ -311,16 +313,22 @@ static gint64 lap(gint64 *since)
 	return took;
 }
 
-/* A destination that gives up says why; what that looks like by RDMA tells less. */
+/* A destination that gives up says why on the control channel; what that looks like by RDMA tells
+ * less, and may come first. */
 static gboolean connect_queues(FerryRdmaSource *s, const FerryRdmaPeer *peer, GError **error)
 {
-	g_autoptr(GError) cause = NULL;
-	GError *refusal;
+	g_autoptr(GError) cause = NULL, why = NULL;
+	gint64 deadline;
 
 	if (ferry_rdma_connect(s->link, peer, &cause))
 		return TRUE;
-	refusal = s->base.ops->take_error(&s->base);
-	g_propagate_error(error, refusal ?: g_steal_pointer(&cause));
+	deadline = g_get_monotonic_time() + REFUSAL_US;
+	while (may_wait(s, deadline, "a refusal", &why))
+		sleep_for_news(s, deadline, FALSE);
+	if (ferry_rdma_link_is_dead(s->link) && why)
+		g_propagate_error(error, g_steal_pointer(&why));
+	else
+		g_propagate_error(error, g_steal_pointer(&cause));
 	return FALSE;
 }
 
@@ -335,6 +343,7 @@ static gboolean set_up(FerryRdmaSource *s, GError **error)
 			    .receives = 1,
 			    .window = FERRY_RDMA_QUEUES_MAX * SENDS },
 		.cancellable = s->session->cancellable,
+		.wake = s->wake,
 	};
 	gint64 since = s->stats.start_us;
 
