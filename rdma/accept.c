@@ -172,8 +172,8 @@ static gboolean take_link_events(Accepting *a, GError **error)
 			continue;
 		if (event.type != RDMA_CM_EVENT_ESTABLISHED)
 			return ferry_rdma_event_failed(error, &event, i);
+		a->established += !link->queues[i].established;
 		link->queues[i].established = TRUE;
-		a->established++;
 		/* Only memory registered on demand ever answers «not ready»; the CM leaves 0. */
 		(void)link->verbs->modify_qp(event.id->qp, &attr, IBV_QP_MIN_RNR_TIMER);
 	}

@@ -8,7 +8,7 @@
 #define PIN_LIMIT (2ull << 20)
 #define CLOSE_US G_USEC_PER_SEC
 
-static const guint blocks[] = { 37, 300, 530, 0 };
+static const guint blocks[] = { 37, 300, 270, 0 };
 
 void course_open(Ends *ends, FakeNic *nic)
 {
@@ -89,7 +89,7 @@ void course_expect(const Course *course, gboolean fatal, const char *name, const
 	CU_ASSERT(right);
 }
 
-static void expect_nothing_left(FakeNic *nic, const char *what)
+void course_expect_gone(FakeNic *nic, const char *what)
 {
 	g_autofree char *found = fake_nic_check(nic);
 
@@ -107,12 +107,12 @@ void course_expect_next(FakeNic *nic, const char *what)
 	Course course;
 	Ends ends;
 
-	expect_nothing_left(nic, what);
+	course_expect_gone(nic, what);
 	fake_heal(nic);
 	course_open(&ends, nic);
 	course_run(&ends, FALSE, &course);
 	course_expect(&course, FALSE, NULL, "the session after");
 	CU_ASSERT_EQUAL(course.end, COURSE_WORKED);
 	course_clear(&course);
-	expect_nothing_left(nic, what);
+	course_expect_gone(nic, what);
 }

@@ -26,7 +26,7 @@ typedef struct {
 /* Noticed later than this is a failure. */
 #define COURSE_NOTICE_US (2 * G_USEC_PER_SEC)
 
-/* Two queue pairs, and a pin limit of less than half of the RAM. */
+/* Two queue pairs, and a pin limit of less than all RAM. */
 void course_open(Ends *ends, FakeNic *nic);
 
 /* Runs an open session to its end, over 3 rounds; a fault that happened before is waited for, for
@@ -38,5 +38,8 @@ void course_clear(Course *course);
  * has @name (NULL: any). @what is told where they fail. */
 void course_expect(const Course *course, gboolean fatal, const char *name, const char *what);
 
-/* Nothing forbidden was done, nothing is left, and a session on the healed nic works. */
+/* Nothing forbidden was done, and nothing is left. */
+void course_expect_gone(FakeNic *nic, const char *what);
+
+/* That, and a session on the healed nic works. */
 void course_expect_next(FakeNic *nic, const char *what);

@@ -46,6 +46,8 @@ static gboolean say(gpointer user, guint16 type, const guint8 *payload, size_t l
 	Ends *ends = end->ends;
 	guint n = (guint)g_atomic_int_add(&end->said, 1);
 
+	if (ends->cancels_at_say)
+		g_cancellable_cancel(ends->source.session.cancellable);
 	if (ends->crowded && n % ends->crowded)
 		return FALSE;
 	send_letter(end == &ends->source ? &ends->destination : &ends->source, RECORD, type,

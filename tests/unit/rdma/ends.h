@@ -37,7 +37,8 @@ struct Ends {
 	guint8 nonce[FERRY_NONCE_SIZE];
 	FerryRdmaAcceptor *acceptor;
 	End source, destination;
-	guint crowded; /* of this many say() one has room; 0: all */
+	gboolean cancels_at_say; /* the source is cancelled when it says something */
+	guint crowded;           /* of this many say() one has room; 0: all */
 	GMutex lock;
 	GCond changed;
 	guint32 fence;    /* of the last round that was begun */
