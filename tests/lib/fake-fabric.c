@@ -372,6 +372,7 @@ static FerryFabric *fabric_new(const char *uri)
 typedef struct {
 	FerryChannel base;
 	FerryChannel *inner;
+	gint shut; /* atomic */
 } SilentChannel;
 
 static FerryChannel *inner(FerryChannel *channel)
@@ -386,6 +387,10 @@ static gssize silent_read(FerryChannel *channel, const struct iovec *iov, int n,
 	do
 		got = inner(channel)->ops->read(inner(channel), iov, n, error);
 	while (got > 0 && g_atomic_int_get(&current->silent));
+	/* Nor does it bring the news that the other side has closed. */
+	while (g_atomic_int_get(&current->silent) &&
+	       !g_atomic_int_get(&((SilentChannel *)channel)->shut))
+		g_usleep(1000);
 	return got;
 }
 
@@ -418,9 +423,9 @@ static void silent_wait(FerryChannel *channel, gint64 timeout_us)
 	inner(channel)->ops->wait_writable(inner(channel), timeout_us);
 }
 
-/* A link that is cut somewhere says nothing of its end to the other side. */
 static void silent_shutdown(FerryChannel *channel)
 {
+	g_atomic_int_set(&((SilentChannel *)channel)->shut, 1);
 	ferry_channel_shutdown(inner(channel));
 }
 
