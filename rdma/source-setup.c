@@ -13,11 +13,12 @@
 #define SENDS 128u
 
 #define CHUNK_SIZE (16ull << 20)
-#define CHUNK_SIZE_LEAST (1ull << 20)
 /* Chunks are made larger rather than more than this. */
 #define CHUNKS 8192u
 
 #define ANSWER_US (5 * G_TIME_SPAN_SECOND)
+/* What the destination says of a connection that it rejected comes another way. */
+#define REFUSAL_US (100 * G_TIME_SPAN_MILLISECOND)
 #define REGION_US (5 * G_TIME_SPAN_SECOND)
 /* Registering all of RAM is given what clearing it takes on a slow machine, and more. */
 #define REGION_BYTES_PER_SECOND (128ull << 20)
@@ -115,23 +116,16 @@ static gboolean registers_on_demand(const FerryRdmaSource *s)
 	       caps->per_transport_caps.rc_odp_caps & IBV_ODP_SUPPORT_WRITE;
 }
 
-/*
- * How much may be pinned here. Where that is little, chunks get smaller, so that some fit; where it
- * is nothing, the device may do without pinning, which is slower.
- */
+/* How much may be pinned here. Where that is nothing, the device may do without, which is slower. */
 static gboolean choose_pinning(FerryRdmaSource *s, GError **error)
 {
-	guint64 least = MAX(CHUNK_SIZE_LEAST, largest_page(s->ram)), *size = &s->terms.chunk_size;
 	guint64 wanted = ferry_settings_get_parameter(s->session->settings,
 						      FERRY_PARAMETER_RDMA_PIN_LIMIT);
 	g_autoptr(GError) cause = NULL;
 
-	if (ferry_rdma_pin_preflight(s->ram, MIN(least, *size), wanted, pins_all(s), &s->pin_limit,
-				     &cause)) {
-		while (s->pin_limit && s->pin_limit / 4 < *size && *size > least)
-			*size /= 2;
+	if (ferry_rdma_fit_pinning(s->ram, &s->terms.chunk_size, wanted, pins_all(s), &s->pin_limit,
+				   &cause))
 		return TRUE;
-	}
 	if (registers_on_demand(s)) {
 		s->access |= IBV_ACCESS_ON_DEMAND;
 		return TRUE;
@@ -311,16 +305,22 @@ static gint64 lap(gint64 *since)
 	return took;
 }
 
-/* A destination that gives up says why; what that looks like by RDMA tells less. */
+/* A destination that gives up says why on the control channel; what that looks like by RDMA tells
+ * less, and may come first. */
 static gboolean connect_queues(FerryRdmaSource *s, const FerryRdmaPeer *peer, GError **error)
 {
-	g_autoptr(GError) cause = NULL;
-	GError *refusal;
+	g_autoptr(GError) cause = NULL, why = NULL;
+	gint64 deadline;
 
 	if (ferry_rdma_connect(s->link, peer, &cause))
 		return TRUE;
-	refusal = s->base.ops->take_error(&s->base);
-	g_propagate_error(error, refusal ?: g_steal_pointer(&cause));
+	deadline = g_get_monotonic_time() + REFUSAL_US;
+	while (may_wait(s, deadline, "a refusal", &why))
+		sleep_for_news(s, deadline, FALSE);
+	if (ferry_rdma_link_is_dead(s->link) && why)
+		g_propagate_error(error, g_steal_pointer(&why));
+	else
+		g_propagate_error(error, g_steal_pointer(&cause));
 	return FALSE;
 }
 
@@ -335,6 +335,7 @@ static gboolean set_up(FerryRdmaSource *s, GError **error)
 			    .receives = 1,
 			    .window = FERRY_RDMA_QUEUES_MAX * SENDS },
 		.cancellable = s->session->cancellable,
+		.wake = s->wake,
 	};
 	gint64 since = s->stats.start_us;
 
