@@ -3,11 +3,14 @@
 # shellcheck shell=bash disable=SC2034
 
 build_packages=(gcc libc6-dev meson ninja-build pkg-config python3
-	libglib2.0-dev libjson-glib-dev libxxhash-dev)
+	libglib2.0-dev libjson-glib-dev libxxhash-dev libibverbs-dev librdmacm-dev)
 # libubsan1 and the like come with gcc; g++ is for the test that C++ can include the headers.
 test_packages=(g++ libcunit1-dev clang-format binutils git groff-base spin procps util-linux)
 # Tests that need one of these say SKIP, and why, where it cannot be installed.
 peer_packages=(qemu-system-x86)
+# What tests/softroce/run needs here, and what the tests use in its machine, which has this host's files.
+softroce_packages=(qemu-system-x86 cpio kmod util-linux iproute2
+	rdma-core ibverbs-providers ibverbs-utils rdmacm-utils perftest)
 
 # Prints those of its arguments that are not installed.
 missing_packages() {
