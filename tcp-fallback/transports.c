@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "transports.h"
 
-const FerryTransport *const *ferry_transports(void)
+const FerryTransport *const *ferry_socket_transports(void)
 {
 	static const FerryTransport *const all[] = {
 		&ferry_tcp_transport,  &ferry_unix_transport, &ferry_fd_transport,

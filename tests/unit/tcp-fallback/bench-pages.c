@@ -36,7 +36,7 @@ static void die(const char *what, const GError *error)
 
 static const FerryTransport *transport_for(const char *uri)
 {
-	for (const FerryTransport *const *t = ferry_transports(); *t; t++)
+	for (const FerryTransport *const *t = ferry_socket_transports(); *t; t++)
 		if (g_str_has_prefix(uri, (*t)->scheme) && uri[strlen((*t)->scheme)] == ':')
 			return *t;
 	die(uri, NULL);

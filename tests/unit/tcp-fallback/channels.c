@@ -11,7 +11,7 @@
 
 const FerryTransport *transport_of(const char *uri)
 {
-	for (const FerryTransport *const *t = ferry_transports(); *t; t++)
+	for (const FerryTransport *const *t = ferry_socket_transports(); *t; t++)
 		if (g_str_has_prefix(uri, (*t)->scheme) && uri[strlen((*t)->scheme)] == ':')
 			return *t;
 	g_error("no transport for %s", uri);

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "carriers.h"
+#include "devices.h"
+#include "transport.h"
+
+typedef struct {
+	FerryFabric base;
+	const FerryVerbs *verbs;
+	char *host; /* source */
+	guint16 port;
+	FerryRdmaAcceptor
+		*acceptor; /* destination; NULL where there is no RDMA, for the reason @why */
+	char *why;
+} Fabric;
+
+static FerryCarrier *source_open(FerryFabric *fabric, const FerryFabricSession *session)
+{
+	Fabric *f = (Fabric *)fabric;
+
+	return ferry_rdma_source_new(f->verbs, f->host, f->port, session);
+}
+
+static FerryCarrier *destination_open(FerryFabric *fabric, const FerryFabricSession *session)
+{
+	Fabric *f = (Fabric *)fabric;
+
+	return ferry_rdma_destination_new(f->verbs, f->acceptor, f->why, session);
+}
+
+static void fabric_close(FerryFabric *fabric)
+{
+	Fabric *f = (Fabric *)fabric;
+
+	ferry_rdma_acceptor_free(f->acceptor);
+	g_free(f->host);
+	g_free(f->why);
+	g_free(f);
+}
+
+FerryFabric *ferry_rdma_source_fabric_new(const FerryVerbs *verbs, const char *host, guint16 port)
+{
+	static const FerryFabricOps ops = { "rdma", source_open, fabric_close };
+	Fabric *f = g_new0(Fabric, 1);
+
+	f->base.ops = &ops;
+	f->verbs = verbs;
+	f->host = g_strdup(host);
+	f->port = port;
+	return &f->base;
+}
+
+FerryFabric *ferry_rdma_destination_fabric_new(const FerryVerbs *verbs, const char *host,
+					       guint16 port)
+{
+	static const FerryFabricOps ops = { "rdma", destination_open, fabric_close };
+	Fabric *f = g_new0(Fabric, 1);
+	g_autoptr(GError) error = NULL;
+	FerryRdmaLimits limits;
+
+	f->base.ops = &ops;
+	f->verbs = verbs;
+	ferry_rdma_get_limits(verbs, &limits);
+	if (limits.n)
+		f->acceptor = ferry_rdma_acceptor_new(verbs, host, port, &error);
+	if (!limits.n)
+		f->why = ferry_rdma_missing("");
+	else if (!f->acceptor)
+		f->why = g_strdup(error->message);
+	return &f->base;
+}
+
+FerryFabric *ferry_rdma_fabric_to(const char *host, guint16 port)
+{
+	return ferry_rdma_source_fabric_new(&ferry_verbs, host, port);
+}
+
+FerryFabric *ferry_rdma_fabric_at(const char *host, guint16 port)
+{
+	return ferry_rdma_destination_fabric_new(&ferry_verbs, host, port);
+}
