@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include "carriers.h"
+#include "queue.h"
+#include "reach.h"
+
+/*
+ * The source's carrier. One thread of the engine's drives it, share_ram() to close(), and owns what
+ * no comment gives to another; hear() comes on the thread of the return path, and the regions'
+ * helper calls back on its own. Both wake the driving thread through @wake.
+ */
+typedef struct {
+	FerryCarrier base;
+	const FerryVerbs *verbs;
+	char *host;
+	guint16 port;
+	const FerryFabricSession *session; /* borrowed */
+	const FerryRam *ram;               /* borrowed; NULL before share_ram() */
+	int wake;                          /* eventfd */
+
+	GMutex lock; /* guards the storing of these for other threads; each stays until close() */
+	FerryRdmaLink *link;
+	FerryRdmaRegions *regions;
+	FerryRdmaReach *reach;
+	FerryRdmaQueues *queues;
+	gboolean connected;
+	FerryRdmaTerms terms;  /* offered, then agreed */
+	FerryRdmaTerms answer; /* as heard */
+	enum {
+		FERRY_RDMA_SILENT,
+		FERRY_RDMA_OFFERED,
+		FERRY_RDMA_ANSWERED,
+		FERRY_RDMA_REFUSED, /* the link is dead with the reason */
+	} talk;
+
+	int access;        /* of the regions here */
+	guint64 pin_limit; /* here; 0: none */
+
+	FerryRun rest; /* of the last run that was taken, not written yet; pages 0: nothing */
+	gboolean
+		settling; /* settle() was begun, and not all fences are posted, or not all is done */
+	gboolean fenced;  /* all are posted */
+	gboolean spins;   /* a short busy poll helps: there are processors to spare */
+	gint64 events_us; /* when the link's events were last looked at */
+
+	/* Written by the driving thread, read by any: relaxed. */
+	struct {
+		guint64 pages;
+		guint64 sleeps;
+		guint64 window_stalls;
+		guint64 region_stalls;
+		gint64 start_us;
+		gint64 resolve_us; /* each step of share_ram(): how long it took */
+		gint64 connect_us;
+		gint64 first_region_us;
+		gint64 first_write_us; /* after @start_us; 0: none yet */
+		guint64 regions_at_first_write;
+	} stats;
+} FerryRdmaSource;
+
+/* source-setup.c */
+gboolean ferry_rdma_source_share_ram(FerryCarrier *carrier, const FerryRam *ram, GError **error);
+
+/* source-put.c */
+FerryIo ferry_rdma_source_put(FerryCarrier *carrier, const FerryRun *runs, size_t n, size_t *taken);
+FerryIo ferry_rdma_source_progress(FerryCarrier *carrier);
+FerryIo ferry_rdma_source_settle(FerryCarrier *carrier, guint32 fence);
+void ferry_rdma_source_wait(FerryCarrier *carrier, gint64 timeout_us);
+
+/* source.c: both from any thread. */
+void ferry_rdma_source_wake(FerryRdmaSource *source);
+void ferry_rdma_source_drain(FerryRdmaSource *source); /* takes what woke it */
+
+static inline void ferry_rdma_source_count(guint64 *counter, guint64 n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+static inline void ferry_rdma_source_note(gint64 *value, gint64 us)
+{
+	__atomic_store_n(value, us, __ATOMIC_RELAXED);
+}

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "source-private.h"
+
+#include <poll.h>
+#include <ferry/error.h>
+
+/* What is offered where nothing asks for less. Measured with soft-RoCE: four queue pairs carry most,
+ * writes beyond 256 KiB change little, and more than 4 MiB in flight on each is slower. */
+#define QUEUE_PAIRS 4u
+#define WRITE_SIZE (512u << 10)
+#define WINDOW (2u << 20)
+#define SENDS 128u
+
+#define CHUNK_SIZE (16ull << 20)
+#define CHUNK_SIZE_LEAST (1ull << 20)
+/* Chunks are made larger rather than more than this, */
+#define CHUNKS 8192u
+/* but the destination may ask for smaller ones, up to this many. */
+#define CHUNKS_MAX (1u << 20)
+
+#define ANSWER_US (5 * G_TIME_SPAN_SECOND)
+#define REGION_US (5 * G_TIME_SPAN_SECOND)
+/* Registering all of RAM is given what clearing it takes on a slow machine, and more. */
+#define REGION_BYTES_PER_SECOND (128ull << 20)
+/* How soon a record that the control channel had no room for is tried again. */
+#define SAY_AGAIN_US (2 * G_TIME_SPAN_MILLISECOND)
+
+static gboolean pins_all(FerryRdmaSource *s)
+{
+	return ferry_settings_get_capability(s->session->settings, FERRY_CAPABILITY_RDMA_PIN_ALL);
+}
+
+/* ---- waiting ---- */
+
+static void on_cancelled(GCancellable *cancellable, gpointer user)
+{
+	ferry_rdma_source_wake(user);
+}
+
+/* FALSE: there is no sense in waiting any longer. */
+static gboolean may_wait(FerryRdmaSource *s, gint64 deadline, const char *what, GError **error)
+{
+	if (g_cancellable_is_cancelled(s->session->cancellable)) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_CANCELLED, "cancelled");
+		return FALSE;
+	}
+	if (ferry_rdma_link_is_dead(s->link)) {
+		g_propagate_error(error, s->base.ops->take_error(&s->base));
+		return FALSE;
+	}
+	if (g_get_monotonic_time() >= deadline) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK,
+			    "RDMA to %s:%u: %s did not come in time; is the destination hung?",
+			    s->host, s->port, what);
+		return FALSE;
+	}
+	return TRUE;
+}
+
+/* Sleeps until something was heard, registered or cancelled, at most until @deadline. */
+static void sleep_for_news(FerryRdmaSource *s, gint64 deadline, gboolean say_again)
+{
+	gint64 timeout = MAX(deadline - g_get_monotonic_time(), 0);
+
+	if (say_again)
+		timeout = MIN(timeout, SAY_AGAIN_US);
+	if (s->connected) {
+		ferry_rdma_link_wait(s->link, s->wake, timeout);
+		ferry_rdma_link_take_events(s->link);
+	} else {
+		struct pollfd news = { .fd = s->wake, .events = POLLIN };
+
+		(void)!poll(&news, 1, (int)(timeout / 1000 + 1));
+	}
+	ferry_rdma_source_drain(s);
+}
+
+/* ---- what is offered ---- */
+
+static guint64 largest_page(const FerryRam *ram)
+{
+	guint64 largest = FERRY_PAGE_SIZE;
+
+	for (guint i = 0; i < ram->n_blocks; i++)
+		largest = MAX(largest, ram->blocks[i].page_size);
+	return largest;
+}
+
+static guint64 count_chunks(const FerryRam *ram, guint64 chunk_size)
+{
+	guint64 n = 0;
+
+	for (guint i = 0; i < ram->n_blocks; i++)
+		n += (ram->blocks[i].size + chunk_size - 1) / chunk_size;
+	return n;
+}
+
+/* Larger chunks for larger RAM, but within what the device registers at a time. */
+static gboolean choose_chunk_size(FerryRdmaSource *s, guint64 *chunk_size, GError **error)
+{
+	guint64 least = largest_page(s->ram), size = MAX(CHUNK_SIZE, least);
+	guint64 most = s->link->device.orig_attr.max_mr_size;
+
+	while (count_chunks(s->ram, size) > CHUNKS)
+		size *= 2;
+	while (size > most && size > least)
+		size /= 2;
+	if (size > most) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+			    "the RDMA device registers %" G_GUINT64_FORMAT
+			    " bytes at most, less than "
+			    "one page of %" G_GUINT64_FORMAT " bytes of guest RAM",
+			    most, least);
+		return FALSE;
+	}
+	*chunk_size = size;
+	return TRUE;
+}
+
+static gboolean registers_on_demand(const FerryRdmaSource *s)
+{
+	const struct ibv_odp_caps *caps = &s->link->device.odp_caps;
+
+	return caps->general_caps & IBV_ODP_SUPPORT &&
+	       caps->per_transport_caps.rc_odp_caps & IBV_ODP_SUPPORT_WRITE;
+}
+
+/*
+ * How much may be pinned here. Where that is little, chunks get smaller, so that some fit; where it
+ * is nothing, the device may do without pinning, which is slower.
+ */
+static gboolean choose_pinning(FerryRdmaSource *s, GError **error)
+{
+	guint64 least = MAX(CHUNK_SIZE_LEAST, largest_page(s->ram)), *size = &s->terms.chunk_size;
+	guint64 wanted = ferry_settings_get_parameter(s->session->settings,
+						      FERRY_PARAMETER_RDMA_PIN_LIMIT);
+	g_autoptr(GError) cause = NULL;
+
+	if (ferry_rdma_pin_preflight(s->ram, MIN(least, *size), wanted, pins_all(s), &s->pin_limit,
+				     &cause)) {
+		while (s->pin_limit && s->pin_limit / 4 < *size && *size > least)
+			*size /= 2;
+		return TRUE;
+	}
+	if (registers_on_demand(s)) {
+		s->access |= IBV_ACCESS_ON_DEMAND;
+		return TRUE;
+	}
+	g_propagate_error(error, g_steal_pointer(&cause));
+	return FALSE;
+}
+
+static gboolean choose_terms(FerryRdmaSource *s, GError **error)
+{
+	guint64 queues = ferry_settings_get_parameter(s->session->settings,
+						      FERRY_PARAMETER_RDMA_QUEUE_PAIRS);
+	guint32 longest = s->link->port.max_msg_sz & ~(FERRY_PAGE_SIZE - 1);
+
+	if (!longest) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+			    "the RDMA port sends %u bytes at a time, less than a page",
+			    s->link->port.max_msg_sz);
+		return FALSE;
+	}
+	s->terms = (FerryRdmaTerms){
+		.queue_pairs = CLAMP((guint32)queues, 1, FERRY_RDMA_QUEUES_MAX),
+		.write_size = MIN(WRITE_SIZE, longest),
+		.flags = FERRY_RDMA_ON_DEMAND | FERRY_RDMA_RELAXED_ORDERING,
+		.mtu = 128u << s->link->port.active_mtu,
+	};
+	if (!queues)
+		s->terms.queue_pairs = QUEUE_PAIRS;
+	if (pins_all(s))
+		s->terms.flags |= FERRY_RDMA_PIN_ALL;
+	return choose_chunk_size(s, &s->terms.chunk_size, error) && choose_pinning(s, error);
+}
+
+/* ---- the conversation ---- */
+
+static gboolean offer(FerryRdmaSource *s, gint64 deadline, GError **error)
+{
+	guint8 payload[FERRY_RDMA_TERMS_SIZE];
+
+	ferry_rdma_put_terms(payload, &s->terms);
+	g_mutex_lock(&s->lock);
+	s->talk = FERRY_RDMA_OFFERED;
+	g_mutex_unlock(&s->lock);
+	while (!s->session->say(s->session->user, FERRY_RECORD_RDMA_OFFER, payload,
+				sizeof(payload))) {
+		if (!may_wait(s, deadline, "room in the control channel", error))
+			return FALSE;
+		sleep_for_news(s, deadline, TRUE);
+	}
+	return TRUE;
+}
+
+static gboolean is_answered(FerryRdmaSource *s)
+{
+	gboolean answered;
+
+	g_mutex_lock(&s->lock);
+	answered = s->talk == FERRY_RDMA_ANSWERED;
+	g_mutex_unlock(&s->lock);
+	return answered;
+}
+
+/* The answer may take of the offer, not add to it. */
+static gboolean agree(FerryRdmaSource *s, GError **error)
+{
+	const FerryRdmaTerms *got = &s->answer, *ours = &s->terms;
+
+	if (got->queue_pairs > ours->queue_pairs || got->write_size > ours->write_size ||
+	    got->chunk_size > ours->chunk_size || got->chunk_size < largest_page(s->ram) ||
+	    count_chunks(s->ram, got->chunk_size) > CHUNKS_MAX || got->flags & ~ours->flags ||
+	    (got->pin_limit && got->pin_limit < 2 * got->chunk_size)) {
+		g_set_error(
+			error, FERRY_ERROR, FERRY_ERROR_PEER,
+			"the destination answers the RDMA offer with more than was offered, or "
+			"what cannot be: %u of %u queue pairs, writes of %u of %u bytes, chunks of "
+			"%" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " bytes, flags 0x%x of 0x%x, "
+			"%" G_GUINT64_FORMAT " bytes pinned",
+			got->queue_pairs, ours->queue_pairs, got->write_size, ours->write_size,
+			got->chunk_size, ours->chunk_size, got->flags, ours->flags, got->pin_limit);
+		return FALSE;
+	}
+	g_mutex_lock(&s->lock);
+	s->terms = s->answer;
+	g_mutex_unlock(&s->lock);
+	return TRUE;
+}
+
+static gboolean talk(FerryRdmaSource *s, GError **error)
+{
+	gint64 deadline = g_get_monotonic_time() + ANSWER_US;
+
+	if (!offer(s, deadline, error))
+		return FALSE;
+	while (!is_answered(s)) {
+		if (!may_wait(s, deadline, "the answer to the offer", error))
+			return FALSE;
+		sleep_for_news(s, deadline, FALSE);
+	}
+	return agree(s, error);
+}
+
+/* ---- regions ---- */
+
+/* On the regions' helper thread. */
+static void on_registered(gpointer user, guint32 block, guint32 chunk, const struct ibv_mr *mr,
+			  const GError *error)
+{
+	FerryRdmaSource *s = user;
+
+	if (!mr)
+		ferry_rdma_link_fail(s->link, g_error_copy(error));
+	ferry_rdma_source_wake(s);
+}
+
+/* The smaller of two limits, of which 0 is none. */
+static guint64 lower_limit(guint64 a, guint64 b)
+{
+	return a && b ? MIN(a, b) : a + b;
+}
+
+static void make_regions(FerryRdmaSource *s)
+{
+	FerryRdmaRegions *regions = ferry_rdma_regions_new(
+		s->verbs, s->link->pd, s->ram, s->terms.chunk_size, s->access, on_registered, s);
+	FerryRdmaReach *reach = ferry_rdma_reach_new(s->session, regions, s->ram,
+						     s->terms.chunk_size,
+						     lower_limit(s->pin_limit, s->terms.pin_limit));
+
+	g_mutex_lock(&s->lock);
+	s->regions = regions;
+	s->reach = reach;
+	g_mutex_unlock(&s->lock);
+}
+
+static gboolean reaches(FerryRdmaSource *s)
+{
+	FerryRdmaWay way;
+
+	if (s->terms.flags & FERRY_RDMA_PIN_ALL)
+		return ferry_rdma_reach_all(s->reach);
+	return ferry_rdma_reach_find(s->reach, 0, 0, &way);
+}
+
+/* Until the first chunk, or all of them, can be written: what cannot be registered shows now, while
+ * pages can still go another way. */
+static gboolean await_regions(FerryRdmaSource *s, GError **error)
+{
+	gint64 deadline = g_get_monotonic_time() + REGION_US;
+
+	if (s->terms.flags & FERRY_RDMA_PIN_ALL)
+		deadline += (gint64)(s->ram->total / REGION_BYTES_PER_SECOND) * G_TIME_SPAN_SECOND;
+	while (!reaches(s)) {
+		if (!may_wait(s, deadline, "the destination's memory region", error))
+			return FALSE;
+		sleep_for_news(s, deadline, ferry_rdma_reach_owes(s->reach));
+	}
+	return !ferry_rdma_link_is_dead(s->link) ||
+	       may_wait(s, deadline, "the destination's memory region", error);
+}
+
+/* ---- all of it ---- */
+
+static void make_queues(FerryRdmaSource *s, guint depth)
+{
+	const FerryRdmaQueueLimits limits = {
+		.depth = depth,
+		.window = MAX(WINDOW, 2 * s->terms.write_size),
+		.chain_size = s->terms.write_size,
+	};
+	FerryRdmaQueues *queues = ferry_rdma_queues_new(s->link, s->ram, &limits);
+
+	g_mutex_lock(&s->lock);
+	s->queues = queues;
+	s->connected = TRUE;
+	g_mutex_unlock(&s->lock);
+}
+
+static gint64 lap(gint64 *since)
+{
+	gint64 now = g_get_monotonic_time(), took = now - *since;
+
+	*since = now;
+	return took;
+}
+
+static gboolean set_up(FerryRdmaSource *s, GError **error)
+{
+	FerryRdmaPeer peer = {
+		.host = s->host,
+		.port = s->port,
+		.nonce = s->session->nonce,
+		.queues = FERRY_RDMA_QUEUES_MAX,
+		.depths = { .sends = SENDS,
+			    .receives = 1,
+			    .window = FERRY_RDMA_QUEUES_MAX * SENDS },
+		.cancellable = s->session->cancellable,
+	};
+	gint64 since = s->stats.start_us;
+
+	if (!ferry_rdma_connect_resolve(s->link, &peer, error))
+		return FALSE;
+	ferry_rdma_source_note(&s->stats.resolve_us, lap(&since));
+	if (!choose_terms(s, error) || !talk(s, error))
+		return FALSE;
+	make_regions(s);
+	lap(&since);
+	peer.queues = s->terms.queue_pairs;
+	peer.depths.sends = MIN(SENDS, (guint)s->link->device.orig_attr.max_qp_wr);
+	if (!ferry_rdma_connect(s->link, &peer, error))
+		return FALSE;
+	ferry_rdma_source_note(&s->stats.connect_us, lap(&since));
+	make_queues(s, peer.depths.sends);
+	if (!await_regions(s, error))
+		return FALSE;
+	ferry_rdma_source_note(&s->stats.first_region_us, lap(&since));
+	return TRUE;
+}
+
+gboolean ferry_rdma_source_share_ram(FerryCarrier *carrier, const FerryRam *ram, GError **error)
+{
+	FerryRdmaSource *s = (FerryRdmaSource *)carrier;
+	FerryRdmaLink *link;
+	gulong handler = 0;
+	gboolean ok;
+
+	if (s->wake < 0)
+		return ferry_verbs_failed(error, "eventfd", EMFILE);
+	link = ferry_rdma_link_new(s->verbs);
+	g_mutex_lock(&s->lock);
+	s->link = link;
+	s->ram = ram;
+	g_mutex_unlock(&s->lock);
+	ferry_rdma_source_note(&s->stats.start_us, g_get_monotonic_time());
+	if (s->session->cancellable)
+		handler = g_cancellable_connect(s->session->cancellable, G_CALLBACK(on_cancelled),
+						s, NULL);
+	ok = set_up(s, error);
+	if (handler)
+		g_cancellable_disconnect(s->session->cancellable, handler);
+	return ok;
+}
