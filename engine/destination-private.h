@@ -4,6 +4,7 @@
 #include <ferry/carrier.h>
 #include <ferry/destination.h>
 #include "digest.h"
+#include "fabric-link.h"
 #include "first-touch.h"
 #include "records.h"
 #include "reply.h"
@@ -25,7 +26,9 @@ struct FerryDestination {
 	FerryChannel *channel; /* published so that free can cut it */
 	gint64 begin_us, end_us;
 	char *transport;
-	guint64 received; /* bytes of the stream so far */
+	guint64 received;        /* bytes of the stream so far */
+	FerryCarrier *described; /* beside the channel, while it is open; borrowed */
+	GVariant *carrier;       /* what it said of itself last; NULL: there was none */
 
 	gboolean has_session;
 	guint8 nonce[FERRY_NONCE_SIZE];
@@ -61,7 +64,12 @@ typedef struct {
 	FerryChannel *channel;
 	FerryStreamReader *reader;
 	FerryReplies replies;
-	FerryCarrier *carrier;
+	FerryCarrier *carrier;     /* the channel's own */
+	FerryFabric *fabric;       /* a way for pages beside the channel; NULL: none */
+	FerryHeartbeat *heartbeat; /* then around the channel */
+	gboolean fabric_agreed;    /* the source has the fabric too */
+	gboolean chosen;           /* CARRIER came */
+	FerryFabricLink *link;     /* the carrier beside the channel; NULL: none */
 	FerryRamReader ram;
 	FerryFirstTouch *touch;
 	gboolean will_digest; /* the source announced verify-ram */
@@ -74,14 +82,16 @@ typedef struct {
 	guint32 ram_section_id;
 	gboolean ram_ended;
 	guint32 round;
-	guint64 round_pages;
+	guint64 round_pages; /* that came in the stream */
 	gint64 begin_user_us, begin_system_us;
 } FerryIncoming;
 
-/* Serves one connection to its end; @only: no other can wait behind it, so it may take its time to
- * begin. @error says why for REFUSED, FAILED and IN_DOUBT. incoming.c */
-FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryChannel *channel,
-				       gboolean only, GError **error);
+/* Serves one connection, which @listener accepted, to its end; @heartbeat is around @channel where
+ * the listener has a fabric, else NULL. @error says why for REFUSED, FAILED and IN_DOUBT.
+ * incoming.c */
+FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryListener *listener,
+				       FerryChannel *channel, FerryHeartbeat *heartbeat,
+				       GError **error);
 
 /* A record read off the stream. incoming.c */
 typedef struct {
@@ -98,6 +108,16 @@ gboolean ferry_incoming_ram_section(FerryIncoming *incoming, const FerryStreamEl
 				    GError **error);
 gboolean ferry_incoming_ram_record(FerryIncoming *incoming, const FerryIncomingRecord *record,
 				   GError **error);
+
+/* The carrier beside the channel: a record of its own, and the source's choice. incoming-fabric.c */
+gboolean ferry_incoming_fabric_record(FerryIncoming *incoming, const FerryIncomingRecord *record,
+				      GError **error);
+gboolean ferry_incoming_choose_carrier(FerryIncoming *incoming, const FerryIncomingRecord *record,
+				       GError **error);
+/* Whether pages go beside the channel. */
+gboolean ferry_incoming_is_beside(const FerryIncoming *incoming);
+/* Closes the carrier; its description stays. */
+void ferry_incoming_close_fabric(FerryIncoming *incoming);
 
 /* From PREPARE to the end; and the answer to a QUERY. incoming-handover.c */
 FerryIncomingResult ferry_incoming_hand_over(FerryIncoming *incoming, GError **error);

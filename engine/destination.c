@@ -41,6 +41,7 @@ void ferry_destination_free(FerryDestination *destination)
 	g_free(destination->error_desc);
 	g_free(destination->uri);
 	g_free(destination->transport);
+	g_clear_pointer(&destination->carrier, g_variant_unref);
 	g_cond_clear(&destination->changed);
 	g_mutex_clear(&destination->lock);
 	g_free(destination);
@@ -133,10 +134,15 @@ static void publish(FerryDestination *destination, FerryChannel *channel)
 static gboolean serve(FerryDestination *destination, FerryListener *listener, FerryChannel *channel)
 {
 	g_autoptr(GError) error = NULL;
+	FerryHeartbeat *heartbeat = NULL;
 	FerryIncomingResult result;
 
+	if (listener->fabric) {
+		heartbeat = ferry_heartbeat_new(channel, FERRY_HEARTBEAT_BACK);
+		channel = ferry_heartbeat_channel(heartbeat);
+	}
 	publish(destination, channel);
-	result = ferry_incoming_run(destination, channel, !listener->again, &error);
+	result = ferry_incoming_run(destination, listener, channel, heartbeat, &error);
 	publish(destination, NULL);
 	ferry_channel_close(channel);
 	switch (result) {
@@ -204,6 +210,7 @@ static void reset_locked(FerryDestination *destination, const FerryListener *lis
 {
 	g_clear_pointer(&destination->error_desc, g_free);
 	g_clear_pointer(&destination->transport, g_free);
+	g_clear_pointer(&destination->carrier, g_variant_unref);
 	g_free(destination->uri);
 	destination->uri = g_strdup(listener->uri);
 	destination->deferred = FALSE;
@@ -324,6 +331,11 @@ void ferry_destination_get_status(FerryDestination *destination, FerryMigrationS
 	status->state = destination->state;
 	status->error_desc = g_strdup(destination->error_desc);
 	status->transport = g_strdup(destination->transport);
+	if (destination->described && destination->described->ops->describe)
+		status->carrier = g_variant_ref_sink(
+			destination->described->ops->describe(destination->described));
+	else if (destination->carrier)
+		status->carrier = g_variant_ref(destination->carrier);
 	status->ram.transferred = status->wire_bytes = destination->received;
 	end = destination->end_us ? destination->end_us : g_get_monotonic_time();
 	if (destination->begin_us)

@@ -3,6 +3,8 @@
 
 /* How long a peer may take for an answer that needs no work of it. */
 #define ANSWER_US (10 * G_TIME_SPAN_SECOND)
+/* What is still queued when we hang up: a cancel must not take longer. */
+#define LAST_WORDS_US (40 * G_TIME_SPAN_MILLISECOND)
 
 static gboolean open_return_path(FerryOutgoing *outgoing, GError **error)
 {
@@ -39,6 +41,8 @@ static gboolean say_hello(FerryOutgoing *outgoing, GError **error)
 	if (ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
 					  FERRY_CAPABILITY_VERIFY_RAM))
 		hello.features |= FERRY_FEATURE_DIGEST;
+	if (outgoing->fabric)
+		hello.features |= FERRY_FEATURE_FABRIC;
 	memcpy(hello.nonce, outgoing->nonce, FERRY_NONCE_SIZE);
 	ferry_record_put_hello(record, &hello);
 	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_FERRY, record->data, record->len);
@@ -60,6 +64,8 @@ static gboolean say_hello(FerryOutgoing *outgoing, GError **error)
 			    "the destination answered for another session");
 		return FALSE;
 	}
+	outgoing->fabric_agreed = (hello.features & reply.hello.features & FERRY_FEATURE_FABRIC) !=
+				  0;
 	return TRUE;
 }
 
@@ -71,6 +77,10 @@ gboolean ferry_outgoing_greet(FerryOutgoing *outgoing, guint timeout_ms, GError 
 							 outgoing->cancellable, error);
 	if (!outgoing->channel)
 		return FALSE;
+	if (outgoing->fabric) {
+		outgoing->heartbeat = ferry_heartbeat_new(outgoing->channel, FERRY_HEARTBEAT_FORTH);
+		outgoing->channel = ferry_heartbeat_channel(outgoing->heartbeat);
+	}
 	ferry_source_publish(outgoing->source, outgoing->channel, NULL);
 	g_byte_array_set_size(outgoing->out, 0);
 	ferry_stream_put_header(outgoing->out);
@@ -85,9 +95,15 @@ gboolean ferry_outgoing_greet(FerryOutgoing *outgoing, guint timeout_ms, GError 
 void ferry_outgoing_hang_up(FerryOutgoing *outgoing)
 {
 	ferry_source_publish(outgoing->source, NULL, NULL);
+	ferry_fabric_link_detach(outgoing->link);
+	if (outgoing->heartbeat)
+		ferry_heartbeat_stop(outgoing->heartbeat, LAST_WORDS_US);
 	if (outgoing->channel)
 		ferry_channel_shutdown(outgoing->channel);
+	if (outgoing->path)
+		ferry_return_path_set_carrier(outgoing->path, NULL);
 	g_clear_pointer(&outgoing->path, ferry_return_path_stop);
 	g_clear_pointer(&outgoing->carrier, ferry_carrier_close);
 	g_clear_pointer(&outgoing->channel, ferry_channel_close);
+	outgoing->heartbeat = NULL;
 }

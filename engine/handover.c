@@ -196,6 +196,9 @@ static Doubt in_doubt(FerryOutgoing *outgoing, const GError *cause)
 	ferry_source_set_error(outgoing->source, cause->message);
 	ferry_outgoing_hang_up(outgoing);
 	ferry_source_enter(outgoing->source, FERRY_STATE_HANDOVER, FERRY_STATE_HANDOVER_LOST);
+	/* It may last: the guest's memory need not stay registered meanwhile. */
+	ferry_progress_describe(outgoing->progress, NULL);
+	g_clear_pointer(&outgoing->link, ferry_fabric_link_free);
 	while (doubt == DOUBT_REMAINS && !quit) {
 		/* A descriptor or a command names one connection, which is gone. */
 		if (outgoing->transport->names_place)

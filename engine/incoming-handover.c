@@ -3,6 +3,9 @@
 
 #include <sys/resource.h>
 
+/* For what is still queued before RUNNING. */
+#define LAST_WORDS_US (1 * G_TIME_SPAN_SECOND)
+
 /* ---- taking the guest over ---- */
 
 gboolean ferry_incoming_take_over(FerryDestination *destination, GError **error)
@@ -81,6 +84,18 @@ static FerryIncomingResult wait_for_done(FerryIncoming *incoming)
 	return FERRY_INCOMING_COMPLETED;
 }
 
+/* On a connection that only asks there is no carrier: the migration's was closed with it. */
+static void quiesce(FerryIncoming *incoming)
+{
+	if (incoming->link) {
+		FerryCarrier *carrier = ferry_fabric_link_carrier(incoming->link);
+
+		carrier->ops->quiesce(carrier);
+	}
+	if (incoming->carrier)
+		incoming->carrier->ops->quiesce(incoming->carrier);
+}
+
 /* COMMIT came, on whichever connection. */
 static FerryIncomingResult committed(FerryIncoming *incoming, GError **error)
 {
@@ -94,11 +109,12 @@ static FerryIncomingResult committed(FerryIncoming *incoming, GError **error)
 		return FERRY_INCOMING_ANSWERED;
 	}
 	/* From here no write of the source can reach the guest's RAM. */
-	if (incoming->carrier)
-		incoming->carrier->ops->quiesce(incoming->carrier);
+	quiesce(incoming);
 	if (!ferry_incoming_take_over(destination, error))
 		return FERRY_INCOMING_IN_DOUBT;
 	/* The event completed comes last: an embedder may leave as soon as it sees it. */
+	if (incoming->heartbeat)
+		ferry_heartbeat_stop(incoming->heartbeat, LAST_WORDS_US);
 	told = reply_running(incoming, NULL);
 	ferry_destination_enter(destination, from, FERRY_STATE_COMPLETED);
 	return told ? wait_for_done(incoming) : FERRY_INCOMING_COMPLETED;
@@ -192,7 +208,7 @@ static FerryIncomingResult one_phase(FerryIncoming *incoming, GError **error)
 	g_mutex_lock(&destination->lock);
 	autostart = destination->autostart;
 	g_mutex_unlock(&destination->lock);
-	incoming->carrier->ops->quiesce(incoming->carrier);
+	quiesce(incoming);
 	if (!ferry_vm_loaded_run_state(incoming->vm, &arrived, error) ||
 	    !ferry_vm_incoming_run(incoming->vm, arrived, autostart, error))
 		return FERRY_INCOMING_FAILED;

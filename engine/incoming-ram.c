@@ -194,6 +194,9 @@ gboolean ferry_incoming_ram_section(FerryIncoming *incoming, const FerryStreamEl
 		if (!ferry_first_touch_settle(incoming->touch, error))
 			return FALSE;
 		incoming->ram_ended = TRUE;
+		/* Every page is here: what becomes of the carrier is all the same now. */
+		if (incoming->link)
+			ferry_fabric_link_ignore_death(incoming->link);
 	}
 	if (!incoming->listed) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
@@ -216,12 +219,37 @@ static gboolean begin_round(FerryIncoming *incoming, const FerryIncomingRecord *
 
 	if (!ferry_record_get_round(record->payload, record->length, &mark, error))
 		return FALSE;
+	if (incoming->fabric_agreed && !incoming->chosen) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+			    "round %u begins before the source said which carrier brings the pages",
+			    mark.round);
+		return FALSE;
+	}
 	incoming->round = mark.round;
 	incoming->round_pages = 0;
 	return TRUE;
 }
 
-/* Pages come in stream order, so at the end mark all of the round has been written into RAM. */
+/* Whether all of the round has come: in the stream it is counted; beside it the fence says so, and
+ * the rest of the round is what did not come in the stream. */
+static gboolean is_complete(FerryIncoming *incoming, const FerryRoundMark *mark)
+{
+	return mark->round == incoming->round &&
+	       (ferry_incoming_is_beside(incoming) ? mark->pages >= incoming->round_pages
+						   : mark->pages == incoming->round_pages);
+}
+
+static gboolean await_fence(FerryIncoming *incoming, guint32 fence, GError **error)
+{
+	FerryCarrier *carrier;
+
+	if (!ferry_incoming_is_beside(incoming))
+		return TRUE;
+	carrier = ferry_fabric_link_carrier(incoming->link);
+	return !carrier->ops->await_fence || carrier->ops->await_fence(carrier, fence, error);
+}
+
+/* In the stream pages come in order: at the end mark all of the round has been written into RAM. */
 static gboolean end_round(FerryIncoming *incoming, const FerryIncomingRecord *record,
 			  GError **error)
 {
@@ -229,14 +257,15 @@ static gboolean end_round(FerryIncoming *incoming, const FerryIncomingRecord *re
 
 	if (!ferry_record_get_round(record->payload, record->length, &mark, error))
 		return FALSE;
-	if (mark.round != incoming->round || mark.pages != incoming->round_pages) {
+	if (!is_complete(incoming, &mark)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 			    "round %u was to bring %" G_GUINT64_FORMAT
 			    " pages; here arrived %" G_GUINT64_FORMAT " in round %u",
 			    mark.round, mark.pages, incoming->round_pages, incoming->round);
 		return FALSE;
 	}
-	if (!ferry_first_touch_settle(incoming->touch, error))
+	if (!await_fence(incoming, mark.round, error) ||
+	    !ferry_first_touch_settle(incoming->touch, error))
 		return FALSE;
 	if (incoming->digest)
 		ferry_digest_catch_up(incoming->digest);
@@ -248,6 +277,12 @@ static gboolean take_run(FerryIncoming *incoming, const FerryIncomingRecord *rec
 	gboolean zero;
 	FerryRun run;
 
+	if (ferry_incoming_is_beside(incoming) && record->type == FERRY_RECORD_PAGES) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+			    "pages came in the stream, and the source had said that they come "
+			    "beside it");
+		return FALSE;
+	}
 	if (!incoming->carrier->ops->receive ||
 	    !incoming->carrier->ops->receive(incoming->carrier, record->type, record->payload,
 					     record->length, read_pages, incoming, &run, &zero,
@@ -272,6 +307,10 @@ gboolean ferry_incoming_ram_record(FerryIncoming *incoming, const FerryIncomingR
 	if (record->type == 0)
 		return TRUE;
 	if (incoming->ferry_peer && incoming->listed && !incoming->ram_ended) {
+		if (FERRY_RECORD_IS_FABRIC(record->type))
+			return ferry_incoming_fabric_record(incoming, record, error);
+		if (record->type == FERRY_RECORD_CARRIER)
+			return ferry_incoming_choose_carrier(incoming, record, error);
 		if (FERRY_RECORD_IS_CARRIER(record->type))
 			return take_run(incoming, record, error);
 		if (record->type == FERRY_RECORD_ROUND_BEGIN)

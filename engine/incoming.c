@@ -69,7 +69,9 @@ static gboolean say_hello(FerryIncoming *incoming, const FerryIncomingRecord *re
 	}
 	memcpy(incoming->nonce, hello.nonce, FERRY_NONCE_SIZE);
 	incoming->will_digest = hello.features & FERRY_FEATURE_DIGEST;
-	hello.features &= FERRY_FEATURE_DIGEST;
+	incoming->fabric_agreed = incoming->fabric && (hello.features & FERRY_FEATURE_FABRIC);
+	hello.features &= FERRY_FEATURE_DIGEST |
+			  (incoming->fabric_agreed ? FERRY_FEATURE_FABRIC : 0);
 	ferry_record_put_hello(answer, &hello);
 	return ferry_reply_record(&incoming->replies, answer, error);
 }
@@ -95,6 +97,13 @@ gboolean ferry_incoming_read_record(FerryIncoming *incoming, const FerryStreamEl
 	record->type = header.type;
 	record->length = header.length;
 	memcpy(record->payload, data + FERRY_RECORD_HEADER, header.length);
+	if (header.type == FERRY_RECORD_HEARTBEAT) {
+		/* A source that wants to hear from us says so by its own. */
+		if (incoming->fabric_agreed && !incoming->chosen)
+			ferry_heartbeat_start(incoming->heartbeat);
+		record->type = 0;
+		return TRUE;
+	}
 	if (FERRY_RECORD_IS_CARRIER(header.type) || ferry_record_name(header.type))
 		return TRUE;
 	record->type = 0;
@@ -228,10 +237,10 @@ static gboolean load(FerryIncoming *incoming, FerryWatchdog *watchdog, GError **
 			ferry_watchdog_calm(watchdog);
 	}
 	if (element.length || !incoming->ram_ended) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
-			    "offset %" G_GUINT64_FORMAT
-			    ": the stream ends before the guest is whole",
-			    element.offset);
+		g_set_error(
+			error, FERRY_ERROR, element.length ? FERRY_ERROR_LINK : FERRY_ERROR_STREAM,
+			"offset %" G_GUINT64_FORMAT ": the stream ends before the guest is whole",
+			element.offset);
 		return FALSE;
 	}
 	return skip_description(incoming, error);
@@ -240,7 +249,7 @@ static gboolean load(FerryIncoming *incoming, FerryWatchdog *watchdog, GError **
 /* ---- one connection ---- */
 
 static void incoming_init(FerryIncoming *incoming, FerryDestination *destination,
-			  FerryChannel *channel)
+			  FerryListener *listener, FerryChannel *channel, FerryHeartbeat *heartbeat)
 {
 	struct rusage usage;
 
@@ -249,6 +258,8 @@ static void incoming_init(FerryIncoming *incoming, FerryDestination *destination
 		.destination = destination,
 		.vm = destination->vm,
 		.channel = channel,
+		.heartbeat = heartbeat,
+		.fabric = listener->fabric,
 		.replies = { .channel = channel },
 		.begin_user_us = usage.ru_utime.tv_sec * G_USEC_PER_SEC + usage.ru_utime.tv_usec,
 		.begin_system_us = usage.ru_stime.tv_sec * G_USEC_PER_SEC + usage.ru_stime.tv_usec,
@@ -261,6 +272,7 @@ static void incoming_clear(FerryIncoming *incoming)
 	/* What is still under way tells the digest when it lands. */
 	ferry_first_touch_free(incoming->touch);
 	ferry_digest_free(incoming->digest);
+	ferry_incoming_close_fabric(incoming);
 	ferry_carrier_close(incoming->carrier);
 	ferry_ram_reader_clear(&incoming->ram);
 	ferry_stream_reader_free(incoming->reader);
@@ -339,15 +351,33 @@ static FerryIncomingResult serve(FerryIncoming *incoming, gboolean only, GError 
 	return incoming->listed ? FERRY_INCOMING_FAILED : FERRY_INCOMING_REFUSED;
 }
 
-FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryChannel *channel,
-				       gboolean only, GError **error)
+/* A carrier that died knows better why the link broke. */
+static void prefer_carrier(FerryIncoming *incoming, GError **error)
+{
+	GError *reason;
+
+	if (!incoming->link || !g_error_matches(*error, FERRY_ERROR, FERRY_ERROR_LINK))
+		return;
+	reason = ferry_fabric_link_reason(incoming->link);
+	if (!reason)
+		return;
+	g_error_free(*error);
+	*error = reason;
+}
+
+FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryListener *listener,
+				       FerryChannel *channel, FerryHeartbeat *heartbeat,
+				       GError **error)
 {
 	g_autoptr(GError) cause = NULL;
 	FerryIncomingResult result;
 	FerryIncoming incoming;
 
-	incoming_init(&incoming, destination, channel);
-	result = serve(&incoming, only, &cause);
+	incoming_init(&incoming, destination, listener, channel, heartbeat);
+	/* Where no other can wait behind it, it may take its time to begin. */
+	result = serve(&incoming, !listener->again, &cause);
+	if (result == FERRY_INCOMING_FAILED)
+		prefer_carrier(&incoming, &cause);
 	if (result == FERRY_INCOMING_REFUSED || result == FERRY_INCOMING_FAILED ||
 	    result == FERRY_INCOMING_IN_DOUBT)
 		tell(&incoming, cause);

@@ -39,8 +39,8 @@ static gboolean share_ram(FerryOutgoing *outgoing, GError **error)
 		return FALSE;
 	outgoing->carrier = channel->ops->carrier(
 		channel, outgoing->ferry_peer ? FERRY_PAGE_FORMAT_RUNS : FERRY_PAGE_FORMAT_QEMU);
-	ferry_progress_set_transport(outgoing->progress, outgoing->carrier->ops->name);
-	return outgoing->carrier->ops->share_ram(outgoing->carrier, ram, error);
+	return outgoing->carrier->ops->share_ram(outgoing->carrier, ram, error) &&
+	       ferry_outgoing_choose_carrier(outgoing, error);
 }
 
 static gboolean moved_by_cancel(GError **error)
@@ -57,7 +57,10 @@ static gboolean set_up(FerryOutgoing *outgoing, GError **error)
 	outgoing->collected = ferry_bitmap_new(ram);
 	outgoing->holes = ferry_holes_new(ram);
 	ferry_token_bucket_init(&outgoing->bucket, g_get_monotonic_time());
-	if (!ferry_outgoing_greet(outgoing, CONNECT_MS, error) || !share_ram(outgoing, error))
+	if (outgoing->transport->fabric)
+		outgoing->fabric = outgoing->transport->fabric(outgoing->uri);
+	if (!ferry_outgoing_greet(outgoing, CONNECT_MS, error) ||
+	    !ferry_outgoing_check_fabric(outgoing, error) || !share_ram(outgoing, error))
 		return FALSE;
 	ferry_progress_setup_done(outgoing->progress);
 	return ferry_source_enter(outgoing->source, FERRY_STATE_SETUP, FERRY_STATE_ACTIVE) ||
@@ -115,6 +118,9 @@ static gboolean switch_over(FerryOutgoing *outgoing, GError **error)
 				json, error) ||
 	    !ferry_outgoing_last_pages(outgoing, error))
 		return FALSE;
+	/* The destination has every page: what becomes of the carrier is all the same now. */
+	if (outgoing->link)
+		ferry_fabric_link_ignore_death(outgoing->link);
 	ferry_stream_put_section(outgoing->out, FERRY_SECTION_END, FERRY_RAM_SECTION_ID, NULL, 0,
 				 0);
 	ferry_put_be64(outgoing->out, FERRY_RAM_EOS);
@@ -125,17 +131,39 @@ static gboolean switch_over(FerryOutgoing *outgoing, GError **error)
 	return ferry_outgoing_flush(outgoing, error);
 }
 
-/* A link that broke may have been cut by a destination that said why. */
+/* The death of the carrier beside the channel, if that is behind @error. */
+static void prefer_carrier(FerryOutgoing *outgoing, GError **error)
+{
+	GError *reason = outgoing->link ? ferry_fabric_link_reason(outgoing->link) : NULL;
+
+	if (!reason)
+		return;
+	outgoing->carrier_died = TRUE;
+	g_error_free(*error);
+	*error = reason;
+}
+
+/*
+ * A link that broke may have been cut by a destination that said why: that is then the reason. A
+ * carrier beside the channel knows its own reason, and keeps it; the destination's words follow.
+ */
 static void prefer_reason(FerryOutgoing *outgoing, GError **error)
 {
 	g_autoptr(GError) reason = NULL;
 	FerryReply reply;
 
-	if (!outgoing->path || !g_error_matches(*error, FERRY_ERROR, FERRY_ERROR_LINK))
+	if (!g_error_matches(*error, FERRY_ERROR, FERRY_ERROR_LINK))
 		return;
-	if (ferry_return_path_wait(outgoing->path, FERRY_REPLY_SHUT, REASON_US, &reply, &reason))
+	prefer_carrier(outgoing, error);
+	if (!outgoing->path ||
+	    ferry_return_path_wait(outgoing->path, FERRY_REPLY_SHUT, REASON_US, &reply, &reason) ||
+	    !g_error_matches(reason, FERRY_ERROR, FERRY_ERROR_PEER))
 		return;
-	if (g_error_matches(reason, FERRY_ERROR, FERRY_ERROR_PEER)) {
+	if (outgoing->link && outgoing->carrier_died) {
+		g_autofree char *ours = g_steal_pointer(&(*error)->message);
+
+		(*error)->message = g_strdup_printf("%s; %s", ours, reason->message);
+	} else {
 		g_clear_error(error);
 		*error = g_steal_pointer(&reason);
 	}
@@ -145,12 +173,14 @@ static void prefer_reason(FerryOutgoing *outgoing, GError **error)
 static void stay(FerryOutgoing *outgoing, GError *error)
 {
 	g_autoptr(GError) resume_error = NULL;
+	gboolean resumed;
 
-	prefer_reason(outgoing, &error);
 	ferry_outgoing_untrack(outgoing);
-	if (ferry_vm_outgoing_end(outgoing->vm, FERRY_OUTGOING_STAYED, &resume_error)) {
+	resumed = ferry_vm_outgoing_end(outgoing->vm, FERRY_OUTGOING_STAYED, &resume_error);
+	if (resumed)
 		ferry_progress_resumed(outgoing->progress);
-	} else {
+	prefer_reason(outgoing, &error);
+	if (!resumed) {
 		g_prefix_error(&error,
 			       "the guest could not be resumed (%s); the migration failed before: ",
 			       resume_error->message);
@@ -158,6 +188,7 @@ static void stay(FerryOutgoing *outgoing, GError *error)
 		ferry_source_set_error(outgoing->source, error->message);
 	}
 	ferry_outgoing_abort(outgoing);
+	ferry_progress_describe(outgoing->progress, NULL);
 	ferry_outgoing_hang_up(outgoing);
 	ferry_progress_end(outgoing->progress);
 	ferry_source_fail(outgoing->source, error);
@@ -168,6 +199,7 @@ static void complete(FerryOutgoing *outgoing, FerryOutgoingFate fate)
 	FerryState state = ferry_source_state(outgoing->source);
 
 	ferry_outgoing_untrack(outgoing);
+	ferry_progress_describe(outgoing->progress, NULL);
 	ferry_outgoing_hang_up(outgoing);
 	ferry_vm_outgoing_end(outgoing->vm, fate, NULL);
 	ferry_progress_end(outgoing->progress);
@@ -176,8 +208,12 @@ static void complete(FerryOutgoing *outgoing, FerryOutgoingFate fate)
 		ferry_source_enter(outgoing->source, FERRY_STATE_CANCELLING, FERRY_STATE_COMPLETED);
 }
 
+/* The carrier beside the channel deregisters here, when nobody waits for it any more. */
 static void outgoing_free(FerryOutgoing *outgoing)
 {
+	ferry_fabric_link_free(outgoing->link);
+	if (outgoing->fabric)
+		outgoing->fabric->ops->close(outgoing->fabric);
 	ferry_holes_free(outgoing->holes);
 	ferry_bitmap_free(outgoing->collected);
 	ferry_bitmap_free(outgoing->pending);

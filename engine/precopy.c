@@ -11,13 +11,18 @@ static FerryRoundSender sender_of(FerryOutgoing *outgoing)
 {
 	return (FerryRoundSender){
 		.ram = ferry_vm_ram(outgoing->vm),
-		.carrier = outgoing->carrier,
+		.carrier = ferry_outgoing_bulk(outgoing),
+		.zeros = ferry_outgoing_bulk(outgoing)->ops->put_zero
+				 ? ferry_outgoing_bulk(outgoing)
+				 : outgoing->carrier,
 		.holes = outgoing->round == 1 ? outgoing->holes : NULL,
 		.bucket = &outgoing->bucket,
 		/* Once the guest stands still nothing is gained by going slowly. */
 		.settings = outgoing->stopped ? NULL : ferry_vm_settings(outgoing->vm),
 		.progress = outgoing->progress,
 		.cancel = &outgoing->source->cancel,
+		.path = outgoing->ferry_peer ? outgoing->path : NULL,
+		.carrier_died = &outgoing->carrier_died,
 		.accounted = &outgoing->accounted,
 	};
 }

@@ -19,6 +19,7 @@ struct FerryProgress {
 	gboolean window_filled; /* a whole window passed in this round */
 	double bandwidth;
 	FerryCpuTime cpu_begin;
+	FerryCarrier *described; /* borrowed; NULL: status.carrier has its last word */
 };
 
 static FerryCpuTime process_cpu(void)
@@ -78,6 +79,36 @@ void ferry_progress_set_transport(FerryProgress *progress, const char *name)
 	g_mutex_lock(&progress->lock);
 	g_free(progress->status.transport);
 	progress->status.transport = g_strdup(name);
+	g_mutex_unlock(&progress->lock);
+}
+
+void ferry_progress_set_fallback(FerryProgress *progress, const char *reason)
+{
+	g_mutex_lock(&progress->lock);
+	g_free(progress->status.fallback);
+	progress->status.fallback = g_strdup(reason);
+	g_mutex_unlock(&progress->lock);
+}
+
+/* What the carrier says of itself now. The lock is held. */
+static GVariant *describe(FerryProgress *progress)
+{
+	FerryCarrier *carrier = progress->described;
+
+	if (carrier && carrier->ops->describe)
+		return g_variant_ref_sink(carrier->ops->describe(carrier));
+	return progress->status.carrier ? g_variant_ref(progress->status.carrier) : NULL;
+}
+
+void ferry_progress_describe(FerryProgress *progress, FerryCarrier *carrier)
+{
+	GVariant *last;
+
+	g_mutex_lock(&progress->lock);
+	last = describe(progress);
+	g_clear_pointer(&progress->status.carrier, g_variant_unref);
+	progress->status.carrier = last;
+	progress->described = carrier;
 	g_mutex_unlock(&progress->lock);
 }
 
@@ -260,6 +291,8 @@ void ferry_progress_fill(FerryProgress *progress, FerryMigrationStatus *status)
 		measure_cpu(progress);
 	*status = progress->status;
 	status->transport = g_strdup(progress->status.transport);
+	status->fallback = g_strdup(progress->status.fallback);
+	status->carrier = describe(progress);
 	status->rounds = g_memdup2(progress->rounds->data,
 				   progress->rounds->len * sizeof(FerryRound));
 	status->n_rounds = progress->rounds->len;
@@ -277,6 +310,8 @@ void ferry_migration_status_clear(FerryMigrationStatus *status)
 {
 	g_free(status->error_desc);
 	g_free(status->transport);
+	g_free(status->fallback);
+	g_clear_pointer(&status->carrier, g_variant_unref);
 	g_free(status->dirty_source);
 	g_free(status->rounds);
 	memset(status, 0, sizeof(*status));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
+#include <ferry/carrier.h>
 #include <ferry/status.h>
 
 /*
@@ -18,6 +19,11 @@ void ferry_progress_free(FerryProgress *progress);
 void ferry_progress_begin(FerryProgress *progress, guint64 ram_bytes, gint64 downtime_limit_ms);
 void ferry_progress_setup_done(FerryProgress *progress);
 void ferry_progress_set_transport(FerryProgress *progress, const char *name);
+/* Why the pages do not go by the fabric that the URI asked for. */
+void ferry_progress_set_fallback(FerryProgress *progress, const char *reason);
+/* From now on the status has what @carrier says of itself; with NULL, what it said last: before it
+ * is closed. */
+void ferry_progress_describe(FerryProgress *progress, FerryCarrier *carrier);
 
 /* A round begins, with @dirty_pages to send that took @collect_us to collect. */
 void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, gint64 collect_us);

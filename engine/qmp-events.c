@@ -80,6 +80,15 @@ static JsonNode *one_member(const char *name, JsonNode *value)
 	return node;
 }
 
+static JsonNode *fallback_data(const FerryEvent *event)
+{
+	JsonNode *reason = json_node_init_string(json_node_alloc(), event->reason);
+	JsonNode *node = one_member("reason", reason);
+
+	json_object_set_string_member(json_node_get_object(node), "transport", event->transport);
+	return node;
+}
+
 static void on_vm_event(const FerryEvent *event, gpointer user)
 {
 	FerryQmpEvents *events = user;
@@ -100,6 +109,9 @@ static void on_vm_event(const FerryEvent *event, gpointer user)
 		break;
 	case FERRY_EVENT_RESUME:
 		push(events, "RESUME", NULL, FALSE);
+		break;
+	case FERRY_EVENT_FALLBACK:
+		push(events, "FERRY_FALLBACK", fallback_data(event), FALSE);
 		break;
 	}
 }

@@ -56,7 +56,8 @@ static JsonNode *cont(const FerryQmpCall *call, JsonObject *arguments, GError **
 
 static JsonNode *query_events(const FerryQmpCall *call, JsonObject *arguments, GError **error)
 {
-	static const char *const names[] = { "MIGRATION", "MIGRATION_PASS", "RESUME", "STOP" };
+	static const char *const names[] = { "FERRY_FALLBACK", "MIGRATION", "MIGRATION_PASS",
+					     "RESUME", "STOP" };
 	JsonArray *events = json_array_new();
 
 	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {

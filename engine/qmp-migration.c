@@ -128,17 +128,38 @@ static gboolean destination_is_last(const FerryQmpCall *call)
 	       ferry_qmp_events_last_was_incoming(call->events);
 }
 
+/* Of the migration that changed its state last; whether it is an incoming one. */
+static gboolean get_status(const FerryQmpCall *call, FerryMigrationStatus *status)
+{
+	gboolean incoming = destination_is_last(call);
+
+	if (incoming)
+		ferry_destination_get_status(call->destination, status);
+	else
+		ferry_source_get_status(call->source, status);
+	return incoming;
+}
+
 static JsonNode *query_migrate(const FerryQmpCall *call, JsonObject *arguments, GError **error)
 {
 	g_auto(GStrv) blocked = ferry_vm_blocked_reasons(call->vm);
 	g_auto(FerryMigrationStatus) status = { 0 };
-	gboolean incoming = destination_is_last(call);
+	gboolean incoming = get_status(call, &status);
 
-	if (incoming)
-		ferry_destination_get_status(call->destination, &status);
-	else
-		ferry_source_get_status(call->source, &status);
 	return ferry_qmp_migration_info(&status, incoming, blocked);
+}
+
+static JsonNode *query_rdma(const FerryQmpCall *call, JsonObject *arguments, GError **error)
+{
+	g_auto(FerryMigrationStatus) status = { 0 };
+
+	get_status(call, &status);
+	if (status.carrier)
+		return json_gvariant_serialize(status.carrier);
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE, "There is no RDMA here%s%s",
+		    status.fallback ? ": " : ": no migration by rdma: has connected yet",
+		    status.fallback ? status.fallback : "");
+	return NULL;
 }
 
 static const char *const resolve_actions[] = {
@@ -190,6 +211,7 @@ const FerryQmpCommand ferry_qmp_migration_commands[] = {
 	{ "migrate-pause", migrate_pause, ferry_qmp_no_arguments },
 	{ "migrate-recover", migrate_recover, uri_arguments },
 	{ "query-migrate", query_migrate, ferry_qmp_no_arguments },
+	{ "query-rdma", query_rdma, ferry_qmp_no_arguments },
 	{ "ferry-resolve", resolve, resolve_arguments },
 	{ NULL },
 };

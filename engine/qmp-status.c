@@ -143,6 +143,8 @@ static void set_ferrys_own(JsonObject *info, const FerryMigrationStatus *status)
 
 	if (status->transport)
 		json_object_set_string_member(info, "transport", status->transport);
+	if (status->fallback)
+		json_object_set_string_member(info, "fallback-reason", status->fallback);
 	ferry_qmp_set_number(info, "wire-bytes", status->wire_bytes);
 	if (status->verified != FERRY_VERIFIED_UNKNOWN)
 		json_object_set_boolean_member(info, "verified",

@@ -162,6 +162,29 @@ gboolean ferry_record_get_running(const guint8 *payload, size_t len, FerryHandov
 	return TRUE;
 }
 
+void ferry_record_put_carrier(GByteArray *out, gboolean beside)
+{
+	ferry_put_record_header(out, FERRY_RECORD_CARRIER, 0, 4);
+	ferry_put_be32(out, beside ? 1 : 0);
+}
+
+gboolean ferry_record_get_carrier(const guint8 *payload, size_t len, gboolean *beside,
+				  GError **error)
+{
+	g_autoptr(FerryStreamReader) reader = begin(payload, len);
+	guint32 value = ferry_stream_reader_be32(reader);
+
+	if (!finish(reader, len, "CARRIER", value <= 1, error))
+		return FALSE;
+	*beside = value == 1;
+	return TRUE;
+}
+
+void ferry_record_put_heartbeat(GByteArray *out)
+{
+	ferry_put_record_header(out, FERRY_RECORD_HEARTBEAT, FERRY_RECORD_MAY_SKIP, 0);
+}
+
 void ferry_record_put_answer(GByteArray *out, FerryHandoverAnswer answer)
 {
 	ferry_put_record_header(out, FERRY_RECORD_HANDOVER_STATE, 0, 4);

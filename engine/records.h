@@ -15,6 +15,7 @@
  *                                  <-------  HELLO
  *   START ram (block list)         ------->
  *                                  <-------  ROUND_DONE 0: the lists are the same
+ *   (records of a carrier beside the channel, both ways; then CARRIER: whether it is taken)
  *   ROUND_BEGIN n, pages, ROUND_END n  --->
  *                                  <-------  ROUND_DONE n
  *   END ram, devices, EOF, JSON,
@@ -40,6 +41,8 @@ typedef struct {
 #define FERRY_PROTOCOL_VERSION 1u
 /* The source will ask for a digest of RAM: the destination may digest along. */
 #define FERRY_FEATURE_DIGEST 1u
+/* Pages can go beside the channel, and a CARRIER record says whether they do. */
+#define FERRY_FEATURE_FABRIC 2u
 
 typedef struct {
 	guint32 round; /* 0 is the block list */
@@ -86,6 +89,13 @@ gboolean ferry_record_get_nonce(const guint8 *payload, size_t len, guint8 nonce[
 void ferry_record_put_running(GByteArray *out, const FerryHandoverRunning *running);
 gboolean ferry_record_get_running(const guint8 *payload, size_t len, FerryHandoverRunning *running,
 				  GError **error);
+
+/* CARRIER: whether the pages go beside the channel. */
+void ferry_record_put_carrier(GByteArray *out, gboolean beside);
+gboolean ferry_record_get_carrier(const guint8 *payload, size_t len, gboolean *beside,
+				  GError **error);
+
+void ferry_record_put_heartbeat(GByteArray *out);
 
 void ferry_record_put_answer(GByteArray *out, FerryHandoverAnswer answer);
 gboolean ferry_record_get_answer(const guint8 *payload, size_t len, FerryHandoverAnswer *answer,

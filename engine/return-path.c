@@ -5,6 +5,12 @@ struct FerryReturnPath {
 	FerryChannel *channel;
 	GThread *thread;
 	FerryStreamReader *reader; /* the thread's */
+	GCancellable *end;         /* cancelled when @lost is set */
+	gint lost;                 /* atomic: no READY will come */
+
+	GMutex hear_lock; /* guards these two; held while the carrier hears */
+	FerryCarrier *carrier;
+	gboolean had_carrier;
 
 	GMutex lock; /* guards the rest */
 	GCond changed;
@@ -33,6 +39,13 @@ static gssize read_channel(gpointer user, const struct iovec *iov, int n, GError
 	return channel->ops->read(channel, iov, n, error);
 }
 
+/* No READY will come any more; @lock is not held, since others act on it at once. */
+static void lose(FerryReturnPath *path)
+{
+	g_atomic_int_set(&path->lost, 1);
+	g_cancellable_cancel(path->end);
+}
+
 static void deliver(FerryReturnPath *path, FerryReplyKind kind, const FerryReply *reply)
 {
 	g_mutex_lock(&path->lock);
@@ -47,7 +60,32 @@ static void remember_refusal(FerryReturnPath *path, const guint8 *payload, size_
 	g_mutex_lock(&path->lock);
 	g_free(path->refusal);
 	path->refusal = ferry_record_get_error(payload, len);
+	g_cond_broadcast(&path->changed);
 	g_mutex_unlock(&path->lock);
+	lose(path);
+}
+
+/* A record of the carrier beside the channel. One for a carrier that was given up was on its way
+ * before the destination knew. */
+static gboolean hear(FerryReturnPath *path, const FerryRecord *record, const guint8 *payload,
+		     GError **error)
+{
+	gboolean ok = TRUE;
+
+	g_mutex_lock(&path->hear_lock);
+	if (path->carrier && path->carrier->ops->hear) {
+		ok = path->carrier->ops->hear(path->carrier, record->type, payload, record->length,
+					      error);
+	} else if (!path->had_carrier) {
+		g_set_error(
+			error, FERRY_ERROR, FERRY_ERROR_PEER,
+			"return path: record 0x%04x of %u bytes is for a carrier that was never "
+			"offered",
+			record->type, record->length);
+		ok = FALSE;
+	}
+	g_mutex_unlock(&path->hear_lock);
+	return ok;
 }
 
 static gboolean handle_record(FerryReturnPath *path, const guint8 *data, size_t len, GError **error)
@@ -60,7 +98,11 @@ static gboolean handle_record(FerryReturnPath *path, const guint8 *data, size_t 
 
 	if (!ferry_record_get_header(data, len, &record, error))
 		return FALSE;
+	if (FERRY_RECORD_IS_FABRIC(record.type))
+		return hear(path, &record, payload, error);
 	switch (record.type) {
+	case FERRY_RECORD_HEARTBEAT:
+		return TRUE;
 	case FERRY_RECORD_ERROR:
 		remember_refusal(path, payload, record.length);
 		return TRUE;
@@ -138,6 +180,7 @@ static gboolean read_message(FerryReturnPath *path, GError **error)
 	case FERRY_RETURN_SHUT:
 		reply.shut = ferry_load_be32(data);
 		deliver(path, FERRY_REPLY_SHUT, &reply);
+		lose(path);
 		return TRUE;
 	case FERRY_RETURN_PONG:
 		reply.pong = ferry_load_be32(data);
@@ -158,10 +201,7 @@ static gpointer return_path_thread(gpointer data)
 	if (!error && ferry_stream_reader_check(path->reader, &error))
 		g_set_error(&error, FERRY_ERROR, FERRY_ERROR_LINK,
 			    "the destination closed the connection");
-	g_mutex_lock(&path->lock);
-	path->error = error;
-	g_cond_broadcast(&path->changed);
-	g_mutex_unlock(&path->lock);
+	ferry_return_path_fail(path, error);
 	return NULL;
 }
 
@@ -173,6 +213,8 @@ FerryReturnPath *ferry_return_path_start(FerryChannel *channel)
 	path->reader = ferry_stream_reader_new(read_channel, channel);
 	g_mutex_init(&path->lock);
 	g_cond_init(&path->changed);
+	g_mutex_init(&path->hear_lock);
+	path->end = g_cancellable_new();
 	path->thread = g_thread_new("ferry-return", return_path_thread, path);
 	return path;
 }
@@ -185,6 +227,8 @@ void ferry_return_path_stop(FerryReturnPath *path)
 	ferry_stream_reader_free(path->reader);
 	g_clear_error(&path->error);
 	g_free(path->refusal);
+	g_object_unref(path->end);
+	g_mutex_clear(&path->hear_lock);
 	g_cond_clear(&path->changed);
 	g_mutex_clear(&path->lock);
 	g_free(path);
@@ -250,6 +294,37 @@ void ferry_return_path_cancel(FerryReturnPath *path)
 	path->cancelled = TRUE;
 	g_cond_broadcast(&path->changed);
 	g_mutex_unlock(&path->lock);
+	lose(path);
+}
+
+void ferry_return_path_fail(FerryReturnPath *path, GError *reason)
+{
+	g_mutex_lock(&path->lock);
+	if (path->error)
+		g_error_free(reason);
+	else
+		path->error = reason;
+	g_cond_broadcast(&path->changed);
+	g_mutex_unlock(&path->lock);
+	lose(path);
+}
+
+void ferry_return_path_set_carrier(FerryReturnPath *path, FerryCarrier *carrier)
+{
+	g_mutex_lock(&path->hear_lock);
+	path->carrier = carrier;
+	path->had_carrier = path->had_carrier || carrier;
+	g_mutex_unlock(&path->hear_lock);
+}
+
+GCancellable *ferry_return_path_end(FerryReturnPath *path)
+{
+	return path->end;
+}
+
+gboolean ferry_return_path_is_lost(FerryReturnPath *path)
+{
+	return g_atomic_int_get(&path->lost);
 }
 
 gboolean ferry_return_path_failed(FerryReturnPath *path, GError **error)

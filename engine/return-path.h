@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-#include <ferry/channel.h>
+#include <ferry/carrier.h>
 #include "records.h"
 
 /*
@@ -53,6 +53,21 @@ gboolean ferry_return_path_wait(FerryReturnPath *path, FerryReplyKind kind, gint
 /* Makes the present and every later wait fail with FERRY_ERROR_CANCELLED, and leaves the channel
  * alone. Any thread. */
 void ferry_return_path_cancel(FerryReturnPath *path);
+
+/* The carrier beside the channel, which hears the records of its own that come from now on, on the
+ * path's thread. NULL: none any more; what comes for it after that is passed over. The carrier does
+ * not hear when it returns. */
+void ferry_return_path_set_carrier(FerryReturnPath *path, FerryCarrier *carrier);
+
+/* Makes the present and every later wait fail with @reason (taken over), unless the destination
+ * refused, or the path had ended. Any thread. */
+void ferry_return_path_fail(FerryReturnPath *path, GError *reason);
+
+/* Cancelled as soon as no READY will come any more, for whatever cannot wait on the path itself. */
+GCancellable *ferry_return_path_end(FerryReturnPath *path);
+
+/* Whether that is so; cheap. Any thread. */
+gboolean ferry_return_path_is_lost(FerryReturnPath *path);
 
 /* Whether no READY will come any more, and why: the link died, or the destination refused. Does not
  * wait. Any thread. */

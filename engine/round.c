@@ -11,30 +11,45 @@
  * for ever. */
 #define STALL_US (60 * G_TIME_SPAN_SECOND)
 
-static gboolean cancelled(const FerryRoundSender *sender, GError **error)
+/* Pages that go beside the channel go on going when nobody is there any more. */
+static gboolean is_over(const FerryRoundSender *sender, GError **error)
 {
-	if (!g_atomic_int_get(sender->cancel))
-		return FALSE;
-	g_set_error(error, FERRY_ERROR, FERRY_ERROR_CANCELLED, "cancelled");
-	return TRUE;
+	if (g_atomic_int_get(sender->cancel)) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_CANCELLED, "cancelled");
+		return TRUE;
+	}
+	return sender->path && ferry_return_path_is_lost(sender->path) &&
+	       ferry_return_path_failed(sender->path, error);
 }
 
-static gboolean carrier_dead(FerryCarrier *carrier, GError **error)
+static gboolean carrier_dead(const FerryRoundSender *sender, FerryCarrier *carrier, GError **error)
 {
 	GError *cause = carrier->ops->take_error(carrier);
 
+	*sender->carrier_died = TRUE;
 	if (!cause)
 		cause = g_error_new(FERRY_ERROR, FERRY_ERROR_LINK, "the page carrier is dead");
 	g_propagate_error(error, cause);
 	return FALSE;
 }
 
-/* Sleeps until the carrier can do something, and lets it; @since is when the waiting began. */
-static gboolean wait_for_room(const FerryRoundSender *sender, gint64 since, GError **error)
+/* Lets both carriers move what they can. */
+static gboolean progress(const FerryRoundSender *sender, GError **error)
 {
-	FerryCarrier *carrier = sender->carrier;
+	FerryCarrier *const carriers[] = { sender->carrier, sender->zeros };
+	guint n = sender->zeros == sender->carrier ? 1 : 2;
 
-	if (cancelled(sender, error))
+	for (guint i = 0; i < n; i++)
+		if (carriers[i]->ops->progress(carriers[i]) == FERRY_IO_DEAD)
+			return carrier_dead(sender, carriers[i], error);
+	return TRUE;
+}
+
+/* Sleeps until @carrier can do something, and lets it; @since is when the waiting began. */
+static gboolean wait_for_room(const FerryRoundSender *sender, FerryCarrier *carrier, gint64 since,
+			      GError **error)
+{
+	if (is_over(sender, error))
 		return FALSE;
 	if (g_get_monotonic_time() - since > STALL_US) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK,
@@ -43,24 +58,28 @@ static gboolean wait_for_room(const FerryRoundSender *sender, gint64 since, GErr
 		return FALSE;
 	}
 	carrier->ops->wait(carrier, WAIT_US);
-	return carrier->ops->progress(carrier) != FERRY_IO_DEAD || carrier_dead(carrier, error);
+	return progress(sender, error);
 }
 
 /* Counts pages that were taken, and the bytes that left since the last time: a carrier queues. */
 static void account(const FerryRoundSender *sender, guint64 normal, guint64 zero)
 {
-	FerryCarrierStats stats;
+	FerryCarrierStats stats, zeros = { 0 };
+	guint64 bytes;
 
 	sender->carrier->ops->get_stats(sender->carrier, &stats);
-	ferry_progress_sent(sender->progress, normal, zero, stats.bytes - *sender->accounted);
-	*sender->accounted = stats.bytes;
+	if (sender->zeros != sender->carrier)
+		sender->zeros->ops->get_stats(sender->zeros, &zeros);
+	bytes = stats.bytes + zeros.bytes;
+	ferry_progress_sent(sender->progress, normal, zero, bytes - *sender->accounted);
+	*sender->accounted = bytes;
 }
 
 /* Puts one run, waiting for room as long as it takes. */
 static gboolean put(const FerryRoundSender *sender, const FerryRun *run, gboolean zero,
 		    GError **error)
 {
-	FerryCarrier *carrier = sender->carrier;
+	FerryCarrier *carrier = zero ? sender->zeros : sender->carrier;
 	gint64 since = g_get_monotonic_time();
 	size_t taken = 0;
 
@@ -69,10 +88,10 @@ static gboolean put(const FerryRoundSender *sender, const FerryRun *run, gboolea
 										 &taken);
 
 		if (io == FERRY_IO_DEAD)
-			return carrier_dead(carrier, error);
+			return carrier_dead(sender, carrier, error);
 		if (taken)
 			break;
-		if (!wait_for_room(sender, since, error))
+		if (!wait_for_room(sender, carrier, since, error))
 			return FALSE;
 	}
 	account(sender, zero ? 0 : run->pages, zero ? run->pages : 0);
@@ -90,8 +109,8 @@ static void follow_limit(const FerryRoundSender *sender)
 	ferry_token_bucket_set_rate(sender->bucket, limit);
 }
 
-/* How many pages of @want the rate allows now; waits until it is at least one. 0 is cancelled. */
-static guint64 allowed_pages(const FerryRoundSender *sender, guint64 want)
+/* How many pages of @want the rate allows now; waits until it is at least one. 0 is an error. */
+static guint64 allowed_pages(const FerryRoundSender *sender, guint64 want, GError **error)
 {
 	guint64 bytes = want << FERRY_PAGE_SHIFT, got;
 
@@ -101,10 +120,9 @@ static guint64 allowed_pages(const FerryRoundSender *sender, guint64 want)
 		if (got >= FERRY_PAGE_SIZE)
 			break;
 		ferry_token_bucket_give_back(sender->bucket, got);
-		if (g_atomic_int_get(sender->cancel))
-			return 0;
 		/* What was put must not sit here meanwhile. */
-		sender->carrier->ops->progress(sender->carrier);
+		if (is_over(sender, error) || !progress(sender, error))
+			return 0;
 		g_usleep(CLAMP(ferry_token_bucket_delay_us(sender->bucket, g_get_monotonic_time(),
 							   MIN(bytes, FERRY_TOKEN_BUCKET_BATCH)),
 			       1, WAIT_US));
@@ -116,10 +134,8 @@ static guint64 allowed_pages(const FerryRoundSender *sender, guint64 want)
 static gboolean put_data(const FerryRoundSender *sender, FerryRun run, GError **error)
 {
 	for (guint64 left = run.pages; left; left -= run.pages) {
-		run.pages = allowed_pages(sender, left);
-		if (!run.pages)
-			return cancelled(sender, error), FALSE;
-		if (!put(sender, &run, FALSE, error))
+		run.pages = allowed_pages(sender, left, error);
+		if (!run.pages || !put(sender, &run, FALSE, error))
 			return FALSE;
 		run.first += run.pages;
 	}
@@ -151,7 +167,7 @@ static gboolean send_run(const FerryRoundSender *sender, const FerryRun *run, GE
 gboolean ferry_round_send(const FerryRoundSender *sender, FerryBitmap *pending, GError **error)
 {
 	for (FerryRun run = { 0 }; ferry_bitmap_next_run(pending, &run, RUN_PAGES);) {
-		if (cancelled(sender, error))
+		if (is_over(sender, error))
 			return FALSE;
 		ferry_bitmap_clear_run(pending, &run);
 		if (!send_run(sender, &run, error))
@@ -160,9 +176,9 @@ gboolean ferry_round_send(const FerryRoundSender *sender, FerryBitmap *pending, 
 	return TRUE;
 }
 
-gboolean ferry_round_settle(const FerryRoundSender *sender, guint32 fence, GError **error)
+static gboolean settle(const FerryRoundSender *sender, FerryCarrier *carrier, guint32 fence,
+		       GError **error)
 {
-	FerryCarrier *carrier = sender->carrier;
 	gint64 since = g_get_monotonic_time();
 
 	for (;;) {
@@ -172,8 +188,14 @@ gboolean ferry_round_settle(const FerryRoundSender *sender, guint32 fence, GErro
 		if (io == FERRY_IO_OK)
 			return TRUE;
 		if (io == FERRY_IO_DEAD)
-			return carrier_dead(carrier, error);
-		if (!wait_for_room(sender, since, error))
+			return carrier_dead(sender, carrier, error);
+		if (!wait_for_room(sender, carrier, since, error))
 			return FALSE;
 	}
+}
+
+gboolean ferry_round_settle(const FerryRoundSender *sender, guint32 fence, GError **error)
+{
+	return settle(sender, sender->carrier, fence, error) &&
+	       (sender->zeros == sender->carrier || settle(sender, sender->zeros, fence, error));
 }

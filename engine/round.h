@@ -6,25 +6,29 @@
 #include "bitmap.h"
 #include "holes.h"
 #include "progress.h"
+#include "return-path.h"
 #include "token-bucket.h"
 
 /* What sending pages needs; all borrowed, all the migration thread's, but for @cancel (atomic). */
 typedef struct {
 	const FerryRam *ram;
-	FerryCarrier *carrier;
-	FerryHoles *holes; /* non-NULL in the first round only: later pages were touched */
+	FerryCarrier *carrier; /* of pages with content */
+	FerryCarrier *zeros;   /* of zero pages; often the same */
+	FerryHoles *holes;     /* non-NULL in the first round only: later pages were touched */
 	FerryTokenBucket *bucket;
 	/* whose max-bandwidth holds, also while it changes; NULL: no limit */
 	FerrySettings *settings;
 	FerryProgress *progress;
 	const gint *cancel;
-	guint64 *accounted; /* the carrier's bytes that @progress knows of */
+	FerryReturnPath *path;  /* whose end ends the round; NULL: nobody answers */
+	gboolean *carrier_died; /* set when the round fails for a carrier's own reason */
+	guint64 *accounted;     /* the carriers' bytes that @progress knows of */
 } FerryRoundSender;
 
 /*
  * Puts every page of @pending to the carrier, in block order, zero pages as zero, at the bucket's
- * rate, and clears their bits; does not settle. Fails with the carrier's error, or
- * FERRY_ERROR_CANCELLED.
+ * rate, and clears their bits; does not settle. Fails with the carrier's error, with the return
+ * path's, or FERRY_ERROR_CANCELLED.
  */
 gboolean ferry_round_send(const FerryRoundSender *sender, FerryBitmap *pending, GError **error);
 

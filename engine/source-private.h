@@ -3,6 +3,7 @@
 
 #include <ferry/source.h>
 #include "bitmap.h"
+#include "fabric-link.h"
 #include "holes.h"
 #include "progress.h"
 #include "return-path.h"
@@ -41,11 +42,16 @@ typedef struct {
 	char *uri;
 	const FerryTransport *transport;
 	GCancellable *cancellable;
+	FerryFabric *fabric;       /* a way for pages beside the channel; NULL: none */
+	FerryHeartbeat *heartbeat; /* then around the channel, and closed with it; else NULL */
 	FerryChannel *channel;
 	FerryReturnPath *path; /* NULL: one-way */
 	gboolean ferry_peer;
+	gboolean fabric_agreed; /* the destination has the fabric too */
 	guint8 nonce[FERRY_NONCE_SIZE];
-	FerryCarrier *carrier;
+	FerryCarrier *carrier;  /* the channel's own */
+	FerryFabricLink *link;  /* the pages go by its carrier; NULL: by @carrier */
+	gboolean carrier_died;  /* the error is that of a carrier */
 	FerryBitmap *pending;   /* to send */
 	FerryBitmap *collected; /* scratch */
 	FerryHoles *holes;
@@ -77,6 +83,14 @@ gboolean ferry_outgoing_flush(FerryOutgoing *outgoing, GError **error);
 gboolean ferry_outgoing_greet(FerryOutgoing *outgoing, guint timeout_ms, GError **error);
 /* Closes the connection and what hangs on it. */
 void ferry_outgoing_hang_up(FerryOutgoing *outgoing);
+
+/* Fails if RDMA is required and the destination, greeted by now, has none. outgoing-carrier.c */
+gboolean ferry_outgoing_check_fabric(FerryOutgoing *outgoing, GError **error);
+/* Both sides have compared the block list: takes the carrier beside the channel if there is one
+ * that works, else the channel's own, and says so. */
+gboolean ferry_outgoing_choose_carrier(FerryOutgoing *outgoing, GError **error);
+/* The carrier of the pages. */
+FerryCarrier *ferry_outgoing_bulk(FerryOutgoing *outgoing);
 
 /* Precopy rounds until the rest fits in the downtime limit. precopy.c */
 gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error);

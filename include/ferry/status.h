@@ -53,6 +53,12 @@ typedef struct {
 	} ram;
 	guint throttle_percentage;
 	char *transport;    /* the carrier that moved the pages: "tcp", "rdma", ...; or NULL */
+	/* why the pages do not go by the fabric that the URI names; NULL where they do, or it names
+	 * none */
+	char *fallback;
+	/* what the carrier beside the channel says of itself (a{sv}), also after the end; NULL
+	 * where there was none */
+	GVariant *carrier;
 	guint64 wire_bytes; /* everything on the control stream and the carrier */
 	FerryVerified verified;
 	FerryCpuTime source_cpu;

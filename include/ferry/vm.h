@@ -87,6 +87,8 @@ typedef enum {
 	FERRY_EVENT_MIGRATION_PASS, /* precopy round @pass begins, counted from 1 */
 	FERRY_EVENT_STOP,           /* the guest stopped */
 	FERRY_EVENT_RESUME,         /* the guest runs */
+	/* the pages do not go by the fabric that the URI names, but by @transport, for @reason */
+	FERRY_EVENT_FALLBACK,
 } FerryEventType;
 
 typedef struct {
@@ -94,6 +96,9 @@ typedef struct {
 	FerryState state;  /* MIGRATION */
 	gboolean incoming; /* MIGRATION: the destination's */
 	guint64 pass;      /* MIGRATION_PASS */
+	/* FALLBACK; valid during the call */
+	const char *reason;
+	const char *transport;
 } FerryEvent;
 
 /* Called in the thread where it happens, in order; must be quick and must not call back into

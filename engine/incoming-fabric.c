@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "destination-private.h"
+
+gboolean ferry_incoming_is_beside(const FerryIncoming *incoming)
+{
+	return incoming->chosen && incoming->link;
+}
+
+/* A FerryFabricDeath: the source reads the reason, and so does the loading thread. */
+static void mourn(gpointer user, GError *reason)
+{
+	FerryIncoming *incoming = user;
+	g_autoptr(GByteArray) record = g_byte_array_new();
+
+	ferry_record_put_error(record, reason->message);
+	ferry_heartbeat_say(incoming->heartbeat, FERRY_RECORD_ERROR,
+			    record->data + FERRY_RECORD_HEADER, record->len - FERRY_RECORD_HEADER);
+	ferry_heartbeat_give_up(incoming->heartbeat, reason);
+}
+
+static void describe(FerryIncoming *incoming, FerryCarrier *carrier)
+{
+	g_mutex_lock(&incoming->destination->lock);
+	incoming->destination->described = carrier;
+	g_mutex_unlock(&incoming->destination->lock);
+}
+
+static gboolean open_link(FerryIncoming *incoming, GError **error)
+{
+	FerryFabricSession session = {
+		.nonce = incoming->nonce,
+		.settings = ferry_vm_settings(incoming->vm),
+		.cancellable = incoming->destination->cancellable,
+	};
+	FerryCarrier *carrier;
+
+	ferry_heartbeat_start(incoming->heartbeat);
+	incoming->link = ferry_fabric_link_open(incoming->fabric, &session, incoming->heartbeat,
+						mourn, incoming);
+	carrier = ferry_fabric_link_carrier(incoming->link);
+	if (!carrier->ops->share_ram(carrier, ferry_vm_ram(incoming->vm), error))
+		return FALSE;
+	describe(incoming, carrier);
+	return TRUE;
+}
+
+gboolean ferry_incoming_fabric_record(FerryIncoming *incoming, const FerryIncomingRecord *record,
+				      GError **error)
+{
+	FerryCarrier *carrier;
+
+	if (!incoming->fabric_agreed || (incoming->chosen && !incoming->link)) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+			    "offset %" G_GUINT64_FORMAT
+			    ": record 0x%04x is for a carrier beside the stream, and there is none",
+			    ferry_stream_reader_offset(incoming->reader), record->type);
+		return FALSE;
+	}
+	if (!incoming->link && !open_link(incoming, error))
+		return FALSE;
+	carrier = ferry_fabric_link_carrier(incoming->link);
+	if (carrier->ops->hear)
+		return carrier->ops->hear(carrier, record->type, record->payload, record->length,
+					  error);
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+		    "record 0x%04x is for a carrier that takes none", record->type);
+	return FALSE;
+}
+
+void ferry_incoming_close_fabric(FerryIncoming *incoming)
+{
+	FerryDestination *destination = incoming->destination;
+	FerryCarrier *carrier;
+	GVariant *last = NULL;
+
+	if (!incoming->link)
+		return;
+	carrier = ferry_fabric_link_carrier(incoming->link);
+	if (carrier->ops->describe)
+		last = g_variant_ref_sink(carrier->ops->describe(carrier));
+	g_mutex_lock(&destination->lock);
+	destination->described = NULL;
+	g_clear_pointer(&destination->carrier, g_variant_unref);
+	destination->carrier = last;
+	g_mutex_unlock(&destination->lock);
+	g_clear_pointer(&incoming->link, ferry_fabric_link_free);
+}
+
+/* From here on pages land without passing this code: nothing can be done along with them. */
+static gboolean go_beside(FerryIncoming *incoming, GError **error)
+{
+	FerryDestination *destination = incoming->destination;
+
+	if (!ferry_first_touch_settle(incoming->touch, error))
+		return FALSE;
+	ferry_first_touch_on_landed(incoming->touch, NULL, NULL);
+	g_clear_pointer(&incoming->digest, ferry_digest_free);
+	g_mutex_lock(&destination->lock);
+	g_free(destination->transport);
+	destination->transport = g_strdup(incoming->fabric->ops->name);
+	g_mutex_unlock(&destination->lock);
+	return TRUE;
+}
+
+gboolean ferry_incoming_choose_carrier(FerryIncoming *incoming, const FerryIncomingRecord *record,
+				       GError **error)
+{
+	gboolean beside;
+
+	if (!ferry_record_get_carrier(record->payload, record->length, &beside, error))
+		return FALSE;
+	if (!incoming->fabric_agreed || incoming->chosen || (beside && !incoming->link)) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+			    "offset %" G_GUINT64_FORMAT ": CARRIER %d does not belong here",
+			    ferry_stream_reader_offset(incoming->reader), beside);
+		return FALSE;
+	}
+	incoming->chosen = TRUE;
+	if (beside)
+		return go_beside(incoming, error);
+	ferry_incoming_close_fabric(incoming);
+	ferry_heartbeat_stop(incoming->heartbeat, G_TIME_SPAN_SECOND);
+	return TRUE;
+}
