@@ -37,6 +37,8 @@ GSocketAddress *ferry_bench_address_with_port(GSocketAddress *address, guint16 p
 {
 	GInetSocketAddress *inet = G_INET_SOCKET_ADDRESS(address);
 
+	if (g_socket_address_get_family(address) != G_SOCKET_FAMILY_IPV6)
+		return g_inet_socket_address_new(g_inet_socket_address_get_address(inet), port);
 	return g_object_new(G_TYPE_INET_SOCKET_ADDRESS, "address",
 			    g_inet_socket_address_get_address(inet), "port", (guint)port,
 			    "scope-id", g_inet_socket_address_get_scope_id(inet), NULL);
