@@ -322,19 +322,24 @@ static void destination_get_stats(FerryCarrier *carrier, FerryCarrierStats *stat
 	*stats = (FerryCarrierStats){ 0 };
 }
 
+/* Link and regions stay until close() once they are there. */
 static GVariant *destination_describe(FerryCarrier *carrier)
 {
 	FerryRdmaDestination *d = self(carrier);
+	FerryRdmaRegions *regions;
 	gboolean connected;
+	guint64 fences;
 	GVariantDict dict;
 
-	g_variant_dict_init(&dict, NULL);
 	g_mutex_lock(&d->lock);
 	connected = d->stage == FERRY_RDMA_CONNECTED;
-	ferry_rdma_report_link(&dict, connected ? d->link : NULL, connected ? &d->terms : NULL);
-	ferry_rdma_report_regions(&dict, d->regions);
-	g_variant_dict_insert(&dict, "fences", "t", d->n_fences);
+	regions = d->regions;
+	fences = d->n_fences;
 	g_mutex_unlock(&d->lock);
+	g_variant_dict_init(&dict, NULL);
+	ferry_rdma_report_link(&dict, connected ? d->link : NULL, connected ? &d->terms : NULL);
+	ferry_rdma_report_regions(&dict, regions);
+	g_variant_dict_insert(&dict, "fences", "t", fences);
 	return g_variant_dict_end(&dict);
 }
 

@@ -157,8 +157,7 @@ static void registered(gpointer user, guint32 block, guint32 chunk, const struct
 					   g_bytes_new(payload, sizeof(payload)));
 		return;
 	}
-	why = g_strdup_printf("the destination cannot register RAM block '%s': %s",
-			      d->ram->blocks[block].name, error->message);
+	why = g_strdup_printf("the destination: %s", error->message);
 	ferry_rdma_destination_say(d, FERRY_RECORD_RDMA_REFUSE, ferry_rdma_refusal(why));
 }
 
