@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 #include <ferry/error.h>
 #include <ferry/rdma.h>
 
@@ -53,12 +54,14 @@ static GPtrArray *arguments_of(const FerryBenchPerftest *perftest, guint16 port)
 	return arguments;
 }
 
-static void die_with_parent(gpointer user)
+/* In the child, before ib_write_bw itself. SIGALRM ends it: it was seen to poll for ever. */
+static void limit_life(gpointer user)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	alarm(GPOINTER_TO_UINT(user));
 }
 
-static GSubprocess *spawn(GPtrArray *arguments, GError **error)
+static GSubprocess *spawn(GPtrArray *arguments, guint limit_s, GError **error)
 {
 	g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new(
 		G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_MERGE);
@@ -66,7 +69,8 @@ static GSubprocess *spawn(GPtrArray *arguments, GError **error)
 	GSubprocess *child;
 
 	g_ptr_array_add(arguments, NULL);
-	g_subprocess_launcher_set_child_setup(launcher, die_with_parent, NULL, NULL);
+	g_subprocess_launcher_set_child_setup(launcher, limit_life, GUINT_TO_POINTER(limit_s),
+					      NULL);
 	child = g_subprocess_launcher_spawnv(launcher, (const char *const *)arguments->pdata, &why);
 	if (!child)
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
@@ -108,7 +112,7 @@ GSubprocess *ferry_bench_perftest_serve(const FerryBenchPerftest *perftest, guin
 	if (!find_free_port(port, error))
 		return NULL;
 	arguments = arguments_of(perftest, *port);
-	server = spawn(arguments, error);
+	server = spawn(arguments, 0, error);
 	if (!server)
 		return NULL;
 	/* Nothing tells when it listens, and it would take a try for its client. */
@@ -150,13 +154,14 @@ gboolean ferry_bench_perftest_measure(const FerryBenchPerftest *perftest, GSocke
 
 	g_ptr_array_add(arguments, g_inet_address_to_string(g_inet_socket_address_get_address(
 					   G_INET_SOCKET_ADDRESS(peer))));
-	client = spawn(arguments, error);
+	client = spawn(arguments, perftest->limit_s, error);
 	if (!client || !g_subprocess_communicate_utf8(client, NULL, NULL, &output, NULL, error))
 		return FALSE;
 	*rate = ferry_bench_perftest_parse(output);
 	if (*rate <= 0 || !g_subprocess_get_successful(client)) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK, "ib_write_bw failed: %s",
-			    g_strstrip(output));
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK, "ib_write_bw: %s",
+			    g_subprocess_get_if_signaled(client) ? "no end in time"
+								 : g_strstrip(output));
 		return FALSE;
 	}
 	return TRUE;

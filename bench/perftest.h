@@ -8,6 +8,7 @@ typedef struct {
 	guint queue_pairs;
 	guint64 size;  /* bytes of a write */
 	guint64 count; /* writes on each queue pair */
+	guint limit_s; /* of the client, seconds */
 	/* this side's address: its RDMA port is found by it */
 	GSocketAddress *local;
 } FerryBenchPerftest;
