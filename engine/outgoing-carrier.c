@@ -62,7 +62,7 @@ static void mourn(gpointer user, GError *reason)
 	ferry_return_path_fail(user, reason);
 }
 
-/* Connects the carrier beside the channel; on failure nothing is left of it. */
+/* Connects the carrier beside the channel. */
 static gboolean connect_link(FerryOutgoing *outgoing, GError **error)
 {
 	FerryFabricSession session = {
@@ -78,11 +78,7 @@ static gboolean connect_link(FerryOutgoing *outgoing, GError **error)
 	carrier = ferry_fabric_link_carrier(outgoing->link);
 	ferry_return_path_set_carrier(outgoing->path, carrier);
 	ferry_heartbeat_start(outgoing->heartbeat);
-	if (carrier->ops->share_ram(carrier, ferry_vm_ram(outgoing->vm), error))
-		return TRUE;
-	ferry_return_path_set_carrier(outgoing->path, NULL);
-	g_clear_pointer(&outgoing->link, ferry_fabric_link_free);
-	return FALSE;
+	return carrier->ops->share_ram(carrier, ferry_vm_ram(outgoing->vm), error);
 }
 
 /* The pages go on the channel, and whoever watches is told why. */
@@ -104,11 +100,13 @@ static gboolean try_fabric(FerryOutgoing *outgoing, GError **error)
 		ferry_progress_describe(outgoing->progress, ferry_outgoing_bulk(outgoing));
 		return say_choice(outgoing, error);
 	}
-	/* Cancelled, or there is no destination any more. */
+	/* Cancelled, or there is no destination any more; closing can wait. */
 	if (ferry_return_path_failed(outgoing->path, error))
 		return FALSE;
 	if (is_required(outgoing))
 		return refuse(outgoing, cause->code, cause->message, error);
+	ferry_return_path_set_carrier(outgoing->path, NULL);
+	g_clear_pointer(&outgoing->link, ferry_fabric_link_free);
 	if (!say_choice(outgoing, error))
 		return FALSE;
 	/* Pages on the channel are written from guest RAM, not through a queue. */

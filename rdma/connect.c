@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
+#include <sys/eventfd.h>
 #include "cm.h"
 #include "link.h"
 
@@ -91,6 +92,26 @@ static guint count_at(const Connecting *c, Step goal)
 	return n;
 }
 
+/* Sleeps until there is an event, or the link failed: the peer can refuse on the control channel. As
+ * ferry_rdma_await(). */
+static int await_news(Connecting *c, gint64 deadline, GError **error)
+{
+	const int fds[] = { c->link->events->fd, c->peer->wake };
+	int ready = ferry_rdma_await(fds, c->peer->wake >= 0 ? 2 : 1, deadline,
+				     c->peer->cancellable, error);
+	eventfd_t n;
+
+	if (ready > 0 && c->peer->wake >= 0)
+		eventfd_read(c->peer->wake, &n);
+	if (!ferry_rdma_link_is_dead(c->link))
+		return ready;
+	g_clear_error(error);
+	g_mutex_lock(&c->link->lock);
+	g_propagate_error(error, g_error_copy(c->link->error));
+	g_mutex_unlock(&c->link->lock);
+	return -1;
+}
+
 /* Handles events until all queue pairs are at @goal. */
 static gboolean run(Connecting *c, Step goal, gint64 deadline, GError **error)
 {
@@ -104,8 +125,7 @@ static gboolean run(Connecting *c, Step goal, gint64 deadline, GError **error)
 			return FALSE;
 		if (ready > 0)
 			continue;
-		ready = ferry_rdma_await(&link->events->fd, 1, deadline, c->peer->cancellable,
-					 error);
+		ready = await_news(c, deadline, error);
 		if (ready < 0)
 			return FALSE;
 		if (ready > 0)

@@ -65,12 +65,19 @@ static gboolean agree_pinning(FerryRdmaDestination *d, FerryRdmaTerms *terms, GE
 	gboolean all = !!(terms->flags & FERRY_RDMA_PIN_ALL);
 	guint64 wanted = ferry_settings_get_parameter(d->session->settings,
 						      FERRY_PARAMETER_RDMA_PIN_LIMIT);
+	g_autoptr(GError) cause = NULL;
 
 	terms->pin_limit = 0;
+	if (ferry_rdma_fit_pinning(d->ram, &terms->chunk_size, wanted, all, &terms->pin_limit,
+				   &cause)) {
+		terms->flags &= ~FERRY_RDMA_ON_DEMAND;
+		return TRUE;
+	}
+	/* Without pinning each first write to a page waits for a fault: slow, but better than none. */
 	if (terms->flags & FERRY_RDMA_ON_DEMAND)
 		return TRUE;
-	return ferry_rdma_pin_preflight(d->ram, terms->chunk_size, all ? 0 : wanted, all,
-					&terms->pin_limit, error);
+	g_propagate_error(error, g_steal_pointer(&cause));
+	return FALSE;
 }
 
 /* Makes of the offer in @terms what both sides can. */

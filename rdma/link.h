@@ -94,6 +94,7 @@ typedef struct {
 	guint queues;
 	FerryRdmaDepths depths;
 	GCancellable *cancellable;
+	int wake; /* eventfd: @link may have failed elsewhere, which ends connecting; -1: none */
 } FerryRdmaPeer;
 
 /* Before anything is offered: finds the first of the peer's addresses to which a local RDMA device

@@ -338,7 +338,7 @@ gboolean ferry_rdma_queues_fence(FerryRdmaQueues *queues, guint32 round)
 		Queue *q = &queues->queues[queues->fenced];
 
 		if (ferry_rdma_link_is_dead(queues->link) || !has_slot(queues, q)) {
-			post(queues, q);
+			ferry_rdma_queues_flush(queues);
 			return FALSE;
 		}
 		take_fence(queues, q, round);

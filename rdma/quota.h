@@ -11,7 +11,7 @@
 typedef struct FerryRdmaQuota FerryRdmaQuota;
 
 /* More chunks than this make a session whose bookkeeping alone costs too much. */
-#define FERRY_RDMA_CHUNKS_MAX (1u << 24)
+#define FERRY_RDMA_CHUNKS_MAX (1u << 20)
 
 /* Chunks of all of @ram; each block's last may be shorter. */
 guint64 ferry_rdma_count_chunks(const FerryRam *ram, guint64 chunk_size);

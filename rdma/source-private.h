@@ -19,20 +19,22 @@ typedef struct {
 	const FerryRam *ram;               /* borrowed; NULL before share_ram() */
 	int wake;                          /* eventfd */
 
-	GMutex lock; /* guards the storing of these for other threads; each stays until close() */
+	/* Each is stored once, atomically, and stays until close(): other threads get it so. */
 	FerryRdmaLink *link;
 	FerryRdmaRegions *regions;
 	FerryRdmaReach *reach;
 	FerryRdmaQueues *queues;
-	gboolean connected;
-	FerryRdmaTerms terms;  /* offered, then agreed */
-	FerryRdmaTerms answer; /* as heard */
+	FerryRdmaTerms terms; /* offered, then agreed; agreed before @connected */
+	int connected;        /* atomic */
+
+	GMutex lock; /* guards these two; taken before the link's */
 	enum {
 		FERRY_RDMA_SILENT,
 		FERRY_RDMA_OFFERED,
 		FERRY_RDMA_ANSWERED,
 		FERRY_RDMA_REFUSED, /* the link is dead with the reason */
 	} talk;
+	FerryRdmaTerms answer; /* as heard */
 
 	int access;        /* of the regions here */
 	guint64 pin_limit; /* here; 0: none */

@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <ferry/error.h>
+#include "quota.h"
 
 /* What is offered where nothing asks for less. Measured with soft-RoCE: four queue pairs carry most,
  * writes beyond 256 KiB change little, and more than 4 MiB in flight on each is slower. */
@@ -12,13 +13,12 @@
 #define SENDS 128u
 
 #define CHUNK_SIZE (16ull << 20)
-#define CHUNK_SIZE_LEAST (1ull << 20)
-/* Chunks are made larger rather than more than this, */
+/* Chunks are made larger rather than more than this. */
 #define CHUNKS 8192u
-/* but the destination may ask for smaller ones, up to this many. */
-#define CHUNKS_MAX (1u << 20)
 
 #define ANSWER_US (5 * G_TIME_SPAN_SECOND)
+/* What the destination says of a connection that it rejected comes another way. */
+#define REFUSAL_US (100 * G_TIME_SPAN_MILLISECOND)
 #define REGION_US (5 * G_TIME_SPAN_SECOND)
 /* Registering all of RAM is given what clearing it takes on a slow machine, and more. */
 #define REGION_BYTES_PER_SECOND (128ull << 20)
@@ -86,22 +86,13 @@ static guint64 largest_page(const FerryRam *ram)
 	return largest;
 }
 
-static guint64 count_chunks(const FerryRam *ram, guint64 chunk_size)
-{
-	guint64 n = 0;
-
-	for (guint i = 0; i < ram->n_blocks; i++)
-		n += (ram->blocks[i].size + chunk_size - 1) / chunk_size;
-	return n;
-}
-
 /* Larger chunks for larger RAM, but within what the device registers at a time. */
 static gboolean choose_chunk_size(FerryRdmaSource *s, guint64 *chunk_size, GError **error)
 {
 	guint64 least = largest_page(s->ram), size = MAX(CHUNK_SIZE, least);
-	guint64 most = s->link->device.orig_attr.max_mr_size;
+	guint64 most = s->link->device.orig_attr.max_mr_size ?: G_MAXUINT64;
 
-	while (count_chunks(s->ram, size) > CHUNKS)
+	while (ferry_rdma_count_chunks(s->ram, size) > CHUNKS)
 		size *= 2;
 	while (size > most && size > least)
 		size /= 2;
@@ -125,23 +116,16 @@ static gboolean registers_on_demand(const FerryRdmaSource *s)
 	       caps->per_transport_caps.rc_odp_caps & IBV_ODP_SUPPORT_WRITE;
 }
 
-/*
- * How much may be pinned here. Where that is little, chunks get smaller, so that some fit; where it
- * is nothing, the device may do without pinning, which is slower.
- */
+/* How much may be pinned here. Where that is nothing, the device may do without, which is slower. */
 static gboolean choose_pinning(FerryRdmaSource *s, GError **error)
 {
-	guint64 least = MAX(CHUNK_SIZE_LEAST, largest_page(s->ram)), *size = &s->terms.chunk_size;
 	guint64 wanted = ferry_settings_get_parameter(s->session->settings,
 						      FERRY_PARAMETER_RDMA_PIN_LIMIT);
 	g_autoptr(GError) cause = NULL;
 
-	if (ferry_rdma_pin_preflight(s->ram, MIN(least, *size), wanted, pins_all(s), &s->pin_limit,
-				     &cause)) {
-		while (s->pin_limit && s->pin_limit / 4 < *size && *size > least)
-			*size /= 2;
+	if (ferry_rdma_fit_pinning(s->ram, &s->terms.chunk_size, wanted, pins_all(s), &s->pin_limit,
+				   &cause))
 		return TRUE;
-	}
 	if (registers_on_demand(s)) {
 		s->access |= IBV_ACCESS_ON_DEMAND;
 		return TRUE;
@@ -211,8 +195,8 @@ static gboolean agree(FerryRdmaSource *s, GError **error)
 
 	if (got->queue_pairs > ours->queue_pairs || got->write_size > ours->write_size ||
 	    got->chunk_size > ours->chunk_size || got->chunk_size < largest_page(s->ram) ||
-	    count_chunks(s->ram, got->chunk_size) > CHUNKS_MAX || got->flags & ~ours->flags ||
-	    (got->pin_limit && got->pin_limit < 2 * got->chunk_size)) {
+	    ferry_rdma_count_chunks(s->ram, got->chunk_size) > FERRY_RDMA_CHUNKS_MAX ||
+	    got->flags & ~ours->flags || (got->pin_limit && got->pin_limit < 2 * got->chunk_size)) {
 		g_set_error(
 			error, FERRY_ERROR, FERRY_ERROR_PEER,
 			"the destination answers the RDMA offer with more than was offered, or "
@@ -223,9 +207,7 @@ static gboolean agree(FerryRdmaSource *s, GError **error)
 			got->chunk_size, ours->chunk_size, got->flags, ours->flags, got->pin_limit);
 		return FALSE;
 	}
-	g_mutex_lock(&s->lock);
-	s->terms = s->answer;
-	g_mutex_unlock(&s->lock);
+	s->terms = *got;
 	return TRUE;
 }
 
@@ -270,10 +252,8 @@ static void make_regions(FerryRdmaSource *s)
 						     s->terms.chunk_size,
 						     lower_limit(s->pin_limit, s->terms.pin_limit));
 
-	g_mutex_lock(&s->lock);
-	s->regions = regions;
-	s->reach = reach;
-	g_mutex_unlock(&s->lock);
+	g_atomic_pointer_set(&s->regions, regions);
+	g_atomic_pointer_set(&s->reach, reach);
 }
 
 static gboolean reaches(FerryRdmaSource *s)
@@ -313,10 +293,8 @@ static void make_queues(FerryRdmaSource *s, guint depth)
 	};
 	FerryRdmaQueues *queues = ferry_rdma_queues_new(s->link, s->ram, &limits);
 
-	g_mutex_lock(&s->lock);
-	s->queues = queues;
-	s->connected = TRUE;
-	g_mutex_unlock(&s->lock);
+	g_atomic_pointer_set(&s->queues, queues);
+	g_atomic_int_set(&s->connected, TRUE);
 }
 
 static gint64 lap(gint64 *since)
@@ -325,6 +303,25 @@ static gint64 lap(gint64 *since)
 
 	*since = now;
 	return took;
+}
+
+/* A destination that gives up says why on the control channel; what that looks like by RDMA tells
+ * less, and may come first. */
+static gboolean connect_queues(FerryRdmaSource *s, const FerryRdmaPeer *peer, GError **error)
+{
+	g_autoptr(GError) cause = NULL, why = NULL;
+	gint64 deadline;
+
+	if (ferry_rdma_connect(s->link, peer, &cause))
+		return TRUE;
+	deadline = g_get_monotonic_time() + REFUSAL_US;
+	while (may_wait(s, deadline, "a refusal", &why))
+		sleep_for_news(s, deadline, FALSE);
+	if (ferry_rdma_link_is_dead(s->link) && why)
+		g_propagate_error(error, g_steal_pointer(&why));
+	else
+		g_propagate_error(error, g_steal_pointer(&cause));
+	return FALSE;
 }
 
 static gboolean set_up(FerryRdmaSource *s, GError **error)
@@ -338,6 +335,7 @@ static gboolean set_up(FerryRdmaSource *s, GError **error)
 			    .receives = 1,
 			    .window = FERRY_RDMA_QUEUES_MAX * SENDS },
 		.cancellable = s->session->cancellable,
+		.wake = s->wake,
 	};
 	gint64 since = s->stats.start_us;
 
@@ -350,7 +348,7 @@ static gboolean set_up(FerryRdmaSource *s, GError **error)
 	lap(&since);
 	peer.queues = s->terms.queue_pairs;
 	peer.depths.sends = MIN(SENDS, (guint)s->link->device.orig_attr.max_qp_wr);
-	if (!ferry_rdma_connect(s->link, &peer, error))
+	if (!connect_queues(s, &peer, error))
 		return FALSE;
 	ferry_rdma_source_note(&s->stats.connect_us, lap(&since));
 	make_queues(s, peer.depths.sends);
@@ -363,17 +361,13 @@ static gboolean set_up(FerryRdmaSource *s, GError **error)
 gboolean ferry_rdma_source_share_ram(FerryCarrier *carrier, const FerryRam *ram, GError **error)
 {
 	FerryRdmaSource *s = (FerryRdmaSource *)carrier;
-	FerryRdmaLink *link;
 	gulong handler = 0;
 	gboolean ok;
 
 	if (s->wake < 0)
 		return ferry_verbs_failed(error, "eventfd", EMFILE);
-	link = ferry_rdma_link_new(s->verbs);
-	g_mutex_lock(&s->lock);
-	s->link = link;
 	s->ram = ram;
-	g_mutex_unlock(&s->lock);
+	g_atomic_pointer_set(&s->link, ferry_rdma_link_new(s->verbs));
 	ferry_rdma_source_note(&s->stats.start_us, g_get_monotonic_time());
 	if (s->session->cancellable)
 		handler = g_cancellable_connect(s->session->cancellable, G_CALLBACK(on_cancelled),

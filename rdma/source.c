@@ -63,14 +63,11 @@ static gboolean hear_refusal(FerryRdmaSource *s, const guint8 *payload, size_t l
 
 static gboolean hear_region(FerryRdmaSource *s, const guint8 *payload, size_t len, GError **error)
 {
+	FerryRdmaReach *reach = g_atomic_pointer_get(&s->reach);
 	FerryRdmaRegion region;
-	FerryRdmaReach *reach;
 
 	if (!ferry_rdma_get_region(payload, len, &region, error))
 		return FALSE;
-	g_mutex_lock(&s->lock);
-	reach = s->reach;
-	g_mutex_unlock(&s->lock);
 	return reach ? ferry_rdma_reach_hear(reach, &region, error)
 		     : unexpected("a memory region", error);
 }
@@ -109,24 +106,24 @@ static gboolean source_hear(FerryCarrier *carrier, guint16 type, const guint8 *p
 static void source_get_stats(FerryCarrier *carrier, FerryCarrierStats *stats)
 {
 	FerryRdmaSource *s = (FerryRdmaSource *)carrier;
-	FerryRdmaQueueStats queues = { 0 };
+	FerryRdmaQueues *queues = g_atomic_pointer_get(&s->queues);
+	FerryRdmaQueueStats numbers = { 0 };
 
-	g_mutex_lock(&s->lock);
-	if (s->queues)
-		ferry_rdma_queues_get_stats(s->queues, &queues);
-	g_mutex_unlock(&s->lock);
+	if (queues)
+		ferry_rdma_queues_get_stats(queues, &numbers);
 	*stats = (FerryCarrierStats){
-		.bytes = queues.bytes,
+		.bytes = numbers.bytes,
 		.pages = __atomic_load_n(&s->stats.pages, __ATOMIC_RELAXED),
 	};
 }
 
 static void describe_queues(FerryRdmaSource *s, GVariantDict *dict)
 {
+	FerryRdmaQueues *queues = g_atomic_pointer_get(&s->queues);
 	FerryRdmaQueueStats stats = { 0 };
 
-	if (s->queues)
-		ferry_rdma_queues_get_stats(s->queues, &stats);
+	if (queues)
+		ferry_rdma_queues_get_stats(queues, &stats);
 	g_variant_dict_insert(dict, "bytes", "t", stats.bytes);
 	g_variant_dict_insert(dict, "writes", "t", stats.writes);
 	g_variant_dict_insert(dict, "posts", "t", stats.posts);
@@ -165,10 +162,11 @@ static void describe_course(FerryRdmaSource *s, GVariantDict *dict)
 static void describe_overlap(FerryRdmaSource *s, GVariantDict *dict)
 {
 	guint64 before = __atomic_load_n(&s->stats.regions_at_first_write, __ATOMIC_RELAXED);
+	FerryRdmaRegions *regions = g_atomic_pointer_get(&s->regions);
 	FerryRdmaRegionStats stats = { 0 };
 
-	if (s->regions && before)
-		ferry_rdma_regions_get_stats(s->regions, &stats);
+	if (regions && before)
+		ferry_rdma_regions_get_stats(regions, &stats);
 	g_variant_dict_insert(dict, "registration-overlap", "t",
 			      stats.registrations - MIN(before, stats.registrations));
 }
@@ -176,17 +174,15 @@ static void describe_overlap(FerryRdmaSource *s, GVariantDict *dict)
 static GVariant *source_describe(FerryCarrier *carrier)
 {
 	FerryRdmaSource *s = (FerryRdmaSource *)carrier;
+	gboolean connected = g_atomic_int_get(&s->connected);
 	GVariantDict dict;
 
 	g_variant_dict_init(&dict, NULL);
-	g_mutex_lock(&s->lock);
-	ferry_rdma_report_link(&dict, s->connected ? s->link : NULL,
-			       s->connected ? &s->terms : NULL);
-	ferry_rdma_report_regions(&dict, s->regions);
+	ferry_rdma_report_link(&dict, connected ? s->link : NULL, connected ? &s->terms : NULL);
+	ferry_rdma_report_regions(&dict, g_atomic_pointer_get(&s->regions));
 	describe_queues(s, &dict);
 	describe_course(s, &dict);
 	describe_overlap(s, &dict);
-	g_mutex_unlock(&s->lock);
 	return g_variant_dict_end(&dict);
 }
 

@@ -372,6 +372,7 @@ static gboolean take_refusal(FakeRefusal *refusal, gboolean route, FakeRefusal *
 		return FALSE;
 	*taken = *refusal;
 	refusal->set = FALSE;
+	fake_nic_here()->fault_us = g_get_monotonic_time();
 	return TRUE;
 }
 

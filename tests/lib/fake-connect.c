@@ -74,6 +74,7 @@ int fake_connect(struct rdma_cm_id *rdma_id, struct rdma_conn_param *param)
 	g_mutex_lock(&nic->lock);
 	if (nic->connect.set) {
 		nic->connect.set = FALSE;
+		nic->fault_us = g_get_monotonic_time();
 		fake_push_event(id, id, nic->connect.type, nic->connect.status, NULL, 0);
 	} else {
 		request_connection(id, param);

@@ -68,9 +68,11 @@ gboolean fake_cm_event(FakeNic *nic, FakeSide side, guint nth, enum rdma_cm_even
 	for (guint i = 0; i < nic->ids->len && !found; i++) {
 		FakeId *id = nic->ids->pdata[i];
 
-		if (id->device->side != side || id->listening || nth--)
+		if (id->device->side != side || id->listening != (nth == FAKE_LISTENER) ||
+		    (nth != FAKE_LISTENER && nth--))
 			continue;
 		fake_push_event(id, id, type, status, NULL, 0);
+		nic->fault_us = g_get_monotonic_time();
 		found = TRUE;
 	}
 	g_mutex_unlock(&nic->lock);
@@ -107,6 +109,7 @@ void fake_async_event(FakeNic *nic, FakeSide side, enum ibv_event_type type)
 			first = qp;
 	}
 	fake_async(device, type, first);
+	nic->fault_us = g_get_monotonic_time();
 	g_mutex_unlock(&nic->lock);
 }
 
@@ -119,6 +122,7 @@ void fake_kill(FakeNic *nic, FakeSide side)
 		if (id->device->side == side && !id->listening)
 			fake_leave(id);
 	}
+	nic->fault_us = g_get_monotonic_time();
 	g_cond_signal(&nic->work);
 	g_mutex_unlock(&nic->lock);
 }
@@ -127,7 +131,30 @@ void fake_cut(FakeNic *nic)
 {
 	g_mutex_lock(&nic->lock);
 	nic->cut = TRUE;
+	nic->fault_us = g_get_monotonic_time();
 	g_cond_signal(&nic->work);
+	g_mutex_unlock(&nic->lock);
+}
+
+gint64 fake_fault_time(FakeNic *nic)
+{
+	gint64 at;
+
+	g_mutex_lock(&nic->lock);
+	at = nic->fault_us;
+	g_mutex_unlock(&nic->lock);
+	return at;
+}
+
+void fake_heal(FakeNic *nic)
+{
+	g_mutex_lock(&nic->lock);
+	for (guint side = 0; side < FAKE_SIDES; side++) {
+		g_array_set_size(nic->devices[side].faults, 0);
+		nic->devices[side].work_n = 0;
+	}
+	nic->connect.set = nic->resolve.set = nic->cut = FALSE;
+	nic->fault_us = 0;
 	g_mutex_unlock(&nic->lock);
 }
 

@@ -156,6 +156,7 @@ struct FakeNic {
 	GString *problems;
 	GRand *random;
 	gboolean cut;
+	gint64 fault_us; /* when the last fault happened */
 	FakeRefusal connect, resolve;
 	GPtrArray *ids;  /* of FakeId, in the order of their making */
 	GPtrArray *qps;  /* of FakeQp */

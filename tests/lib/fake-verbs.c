@@ -107,6 +107,7 @@ int fake_enter(FakeDevice *device, FakeVerb verb)
 		if (fault->verb != verb || fault->nth != call)
 			continue;
 		fault->happened = TRUE;
+		device->nic->fault_us = g_get_monotonic_time();
 		if (fault->hook)
 			hook = *fault;
 		else

@@ -119,7 +119,9 @@ gboolean fake_happened(FakeNic *nic, FakeSide side, FakeVerb verb);
  * receives) completes with @status, signalled or not; its queue pair then flushes. */
 void fake_fail_work(FakeNic *nic, FakeSide side, guint nth, enum ibv_wc_status status);
 
-/* An event for the @nth (from 0) of the side's ids that live and do not listen; FALSE: no such. */
+/* An event for the @nth (from 0) of the side's ids that live and do not listen, FAKE_LISTENER: for
+ * the one that does; FALSE: no such. */
+#define FAKE_LISTENER G_MAXUINT
 gboolean fake_cm_event(FakeNic *nic, FakeSide side, guint nth, enum rdma_cm_event_type type,
 		       int status);
 
@@ -139,6 +141,12 @@ void fake_kill(FakeNic *nic, FakeSide side);
 
 /* Nothing passes the wire any more. */
 void fake_cut(FakeNic *nic);
+
+/* When the last of all these happened (monotonic); 0: none did. */
+gint64 fake_fault_time(FakeNic *nic);
+
+/* Forgets all faults, and those that did not happen do not. */
+void fake_heal(FakeNic *nic);
 
 /* ---- counts ---- */
 

@@ -104,7 +104,10 @@ static void fail_responder(FakeQp *peer, enum ibv_event_type type)
 /* Counts what a device executes; TRUE when this is the one to fail. */
 static gboolean is_chosen(FakeDevice *device)
 {
-	return ++device->work == device->work_n;
+	if (++device->work != device->work_n)
+		return FALSE;
+	device->nic->fault_us = g_get_monotonic_time();
+	return TRUE;
 }
 
 static gboolean local_memory_is_right(FakeQp *qp, const FakeWork *work)

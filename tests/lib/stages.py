@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The stages of ./check: static checks, then the tests in a plain build and under sanitizers.
+"""The stages of ./check: static checks, then the tests in a plain build, over RDMA, and under sanitizers.
 
 Every TAP case of every stage counts. A case that cannot run here is skipped with its reason; a program
 that crashes, hangs or does not build is a failure.
@@ -112,11 +112,12 @@ def count_log(stage, folder):
     return len(records)
 
 
-def run_tests(stage, folder, names, multiplier=1, wrapper=()):
+def run_tests(stage, folder, names, multiplier=1, wrapper=(), machine=()):
+    """@wrapper goes before each program, @machine before meson."""
     log = os.path.join(LOGS, stage.name + "-meson.log")
     for old in log_files(folder):
         os.unlink(old)
-    argv = ["meson", "test", "-C", folder, "--no-rebuild", "-t", str(multiplier), *names]
+    argv = [*machine, "meson", "test", "-C", folder, "--no-rebuild", "-t", str(multiplier), *names]
     if wrapper:
         argv.append("--wrapper=" + " ".join(wrapper))
     status = run_logged(argv, log, SANITIZER_ENVIRONMENT)
@@ -140,7 +141,8 @@ def plain_stage(stage, fast):
     folder = "build/check"
     if not build(stage, folder, ["-Dwerror=true", "-Dbuildtype=debugoptimized"]):
         return
-    run_tests(stage, folder, list_tests(folder, lambda suites, path: not fast or "unit" in suites))
+    run_tests(stage, folder, list_tests(folder, lambda suites, path: "softroce" not in suites and
+                                        (not fast or "unit" in suites)))
 
 
 def address_stage(stage):
@@ -182,6 +184,22 @@ def thread_stage(stage):
               multiplier=6, wrapper=["env", "LD_PRELOAD=" + glib_locks, *wrapper])
 
 
+def softroce_stage(stage):
+    """What needs RDMA: here if this host has a device, else in one machine of tests/softroce/run."""
+    folder = "build/check"
+    names = list_tests(folder, lambda suites, path: "softroce" in suites)
+    if glob.glob("/sys/class/infiniband/*"):
+        run_tests(stage, folder, names)
+        return
+    machine = os.path.join(ROOT, "tests", "softroce", "run")
+    ready = subprocess.run([machine, "--prepare"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if ready.returncode:
+        stage.count.skipped.append(("over RDMA", ready.stderr.strip().splitlines()[-1]))
+        return
+    run_tests(stage, folder, names, machine=[machine, "--timeout", "1800", "--results",
+                                             os.path.join(folder, "meson-logs")])
+
+
 def print_skipped(skipped):
     """By reason, since one cause often skips many."""
     by_reason = {}
@@ -221,7 +239,7 @@ def main():
         os.unlink(os.path.join(LOGS, name))
     plan = [("static", static_stage), ("plain", lambda stage: plain_stage(stage, fast))]
     if not fast:
-        plan += [("address", address_stage), ("thread", thread_stage)]
+        plan += [("softroce", softroce_stage), ("address", address_stage), ("thread", thread_stage)]
     stages = []
     for name, run in plan:
         stage = Stage(name)

@@ -5,9 +5,10 @@
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 job=/run/softroce
 
-# wire ADDRESS0 ADDRESS1 PREFIX: what `ip` has to do. Left to itself the kernel does not send what goes from
-# one of its own addresses to another. So for what is sent from here the routes over the wire are asked first, and the
-# table of own addresses next. (Two network namespaces would be plainer, but rxe works in the first one alone.)
+# wire ADDRESS0 ADDRESS1 PREFIX: what `ip` has to do. Left to itself the kernel keeps to itself what goes from one of
+# its own addresses to another. So the routes over the wire are asked first for what is sent from here, or through an
+# end of the wire (which is how rdma_cm asks whether there is a way back), and the table of own addresses next.
+# Two network namespaces would be plainer, but rxe works in the first one alone.
 wire() {
 	cat <<-END
 		address add $1/$3 dev v0
@@ -16,6 +17,8 @@ wire() {
 		route add $1 dev v1 src $2 table 101
 		rule add pref 10 iif lo to $2 lookup 100
 		rule add pref 11 iif lo to $1 lookup 101
+		rule add pref 12 oif v0 to $2 lookup 100
+		rule add pref 13 oif v1 to $1 lookup 101
 		rule add pref 100 lookup local
 		rule del pref 0
 	END

@@ -68,11 +68,44 @@ static void fail(End *end, GError *error, gboolean died)
 		end->error = error;
 	g_cond_broadcast(&ends->changed);
 	g_mutex_unlock(&ends->lock);
+	/* What the engine's destination does by an ERROR record. */
+	if (end == &ends->destination)
+		g_cancellable_cancel(ends->source.session.cancellable);
 }
 
 static void died(gpointer user)
 {
 	fail(user, NULL, TRUE);
+}
+
+/* What the end that failed first says; under the lock. */
+static gboolean take_death(Ends *ends, GError **error)
+{
+	End *s = &ends->source, *d = &ends->destination;
+	End *end = s->failed_us && (!d->failed_us || s->failed_us <= d->failed_us) ? s : d;
+	GError *cause;
+
+	if (!end->failed_us)
+		return FALSE;
+	cause = end->died ? end->carrier->ops->take_error(end->carrier) : NULL;
+	if (!cause && end->error)
+		cause = g_error_copy(end->error);
+	if (cause)
+		g_propagate_error(error, cause);
+	else
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE, "%s died without an error",
+			    end == s ? "the source" : "the destination");
+	return TRUE;
+}
+
+static gboolean is_dead(Ends *ends, GError **error)
+{
+	gboolean dead;
+
+	g_mutex_lock(&ends->lock);
+	dead = take_death(ends, error);
+	g_mutex_unlock(&ends->lock);
+	return dead;
 }
 
 /* ---- the destination's loading thread, and the source's return path ---- */
@@ -131,7 +164,7 @@ static gpointer read_inbox(gpointer user)
 
 		if (kind == FENCE)
 			pass_fence(end, letter->fence);
-		else if (kind == RECORD && !open_letter(end, letter, &error))
+		else if (kind == RECORD && !end->deaf && !open_letter(end, letter, &error))
 			fail(end, error, FALSE);
 		letter_free(letter);
 		if (kind == STOP)
@@ -191,7 +224,7 @@ void ends_open(Ends *ends, FakeNic *nic, const guint *pages)
 gboolean ends_connect(Ends *ends, GError **error)
 {
 	End *s = &ends->source, *d = &ends->destination;
-	g_autoptr(GError) why = NULL;
+	g_autoptr(GError) why = NULL, failure = NULL;
 
 	ends->acceptor = ferry_rdma_acceptor_new(fake_verbs(FAKE_DESTINATION), "127.0.0.1",
 						 ENDS_PORT, &why);
@@ -201,7 +234,12 @@ gboolean ends_connect(Ends *ends, GError **error)
 					   &s->session);
 	s->thread = g_thread_new("return-path", read_inbox, s);
 	d->thread = g_thread_new("loading", read_inbox, d);
-	return s->carrier->ops->share_ram(s->carrier, s->ram, error);
+	if (s->carrier->ops->share_ram(s->carrier, s->ram, &failure))
+		return TRUE;
+	/* Why it was cancelled. */
+	if (!g_error_matches(failure, FERRY_ERROR, FERRY_ERROR_CANCELLED) || !is_dead(ends, error))
+		g_propagate_error(error, g_steal_pointer(&failure));
+	return FALSE;
 }
 
 static void stop_thread(End *end)
@@ -258,49 +296,6 @@ void ends_enable(End *end, FerryCapability capability)
 
 /* ---- moving pages ---- */
 
-/* What the end that failed first says; under the lock. */
-static gboolean take_death(Ends *ends, GError **error)
-{
-	End *s = &ends->source, *d = &ends->destination;
-	End *end = s->failed_us && (!d->failed_us || s->failed_us <= d->failed_us) ? s : d;
-	GError *cause;
-
-	if (!end->failed_us)
-		return FALSE;
-	cause = end->died ? end->carrier->ops->take_error(end->carrier) : NULL;
-	if (!cause && end->error)
-		cause = g_error_copy(end->error);
-	if (cause)
-		g_propagate_error(error, cause);
-	else
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE, "%s died without an error",
-			    end == s ? "the source" : "the destination");
-	return TRUE;
-}
-
-static gboolean is_dead(Ends *ends, GError **error)
-{
-	gboolean dead;
-
-	g_mutex_lock(&ends->lock);
-	dead = take_death(ends, error);
-	g_mutex_unlock(&ends->lock);
-	return dead;
-}
-
-gboolean ends_await_death(Ends *ends, gint64 timeout_us, GError **error)
-{
-	gint64 end = g_get_monotonic_time() + timeout_us;
-	gboolean dead;
-
-	g_mutex_lock(&ends->lock);
-	while (!(dead = take_death(ends, error)))
-		if (!g_cond_wait_until(&ends->changed, &ends->lock, end))
-			break;
-	g_mutex_unlock(&ends->lock);
-	return dead;
-}
-
 /* One step of the engine's loop: FALSE: an end is dead. */
 static gboolean step(Ends *ends, FerryIo io, gint64 deadline, GError **error)
 {
@@ -319,6 +314,20 @@ static gboolean step(Ends *ends, FerryIo io, gint64 deadline, GError **error)
 	if (io == FERRY_IO_AGAIN)
 		carrier->ops->wait(carrier, WAIT_US);
 	return TRUE;
+}
+
+gboolean ends_linger(Ends *ends, gint64 timeout_us, GError **error)
+{
+	FerryCarrier *carrier = ends->source.carrier;
+	gint64 end = g_get_monotonic_time() + timeout_us;
+
+	while (g_get_monotonic_time() < end) {
+		FerryIo io = carrier->ops->progress(carrier);
+
+		if (!step(ends, io == FERRY_IO_OK ? FERRY_IO_AGAIN : io, G_MAXINT64, error))
+			return TRUE;
+	}
+	return FALSE;
 }
 
 static gboolean put_runs(Ends *ends, const FerryRun *runs, size_t n, GError **error)

@@ -28,6 +28,7 @@ typedef struct {
 	gboolean died; /* the carrier said so; guarded by ends->lock */
 	gint64 failed_us;
 	gboolean shared; /* destination: share_ram() was called */
+	gboolean deaf;   /* hears nothing */
 } End;
 
 struct Ends {
@@ -63,8 +64,9 @@ gboolean ends_round(Ends *ends, guint sparse, guint most, gboolean shuffle, GErr
 gboolean ends_put(Ends *ends, guint sparse, guint most, gboolean shuffle, GError **error);
 gboolean ends_fence(Ends *ends, GError **error);
 
-/* An end that died says why; FALSE: none has within @timeout_us. */
-gboolean ends_await_death(Ends *ends, gint64 timeout_us, GError **error);
+/* The source's engine has nothing to send: TRUE once an end died, which says why; FALSE: none has
+ * within @timeout_us. */
+gboolean ends_linger(Ends *ends, gint64 timeout_us, GError **error);
 
 /* Quiesces the destination, closes both. The nic stays. */
 void ends_close(Ends *ends);

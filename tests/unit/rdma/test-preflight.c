@@ -10,7 +10,9 @@
 #include <ferry/error.h>
 
 #define MIB (1ull << 20)
-#define CHUNK (1 * MIB)
+#define CHUNK (MIB / 4)
+/* What an ordinary user may lock, at least. */
+#define LIMIT (8 * MIB)
 
 static const FerryRam ram = { .total = 64 * MIB };
 
@@ -55,12 +57,12 @@ static void preflight__limit_below_ram__gives_what_fits(void)
 	guint64 limit = 1;
 	gboolean ok;
 
-	if (!bind_to(16 * MIB))
+	if (!bind_to(LIMIT))
 		SKIP("RLIMIT_MEMLOCK or CAP_IPC_LOCK cannot be changed here");
 	ok = ferry_rdma_pin_preflight(&ram, CHUNK, 0, FALSE, &limit, NULL);
 	unbind();
 	CU_ASSERT_TRUE(ok);
-	CU_ASSERT_TRUE(limit >= 12 * MIB && limit < 16 * MIB);
+	CU_ASSERT_TRUE(limit >= 4 * MIB && limit < LIMIT);
 }
 
 static void preflight__all_beyond_the_limit__tells_both_numbers_and_the_remedy(void)
@@ -69,7 +71,7 @@ static void preflight__all_beyond_the_limit__tells_both_numbers_and_the_remedy(v
 	guint64 limit = 1;
 	gboolean ok;
 
-	if (!bind_to(16 * MIB))
+	if (!bind_to(LIMIT))
 		SKIP("RLIMIT_MEMLOCK or CAP_IPC_LOCK cannot be changed here");
 	ok = ferry_rdma_pin_preflight(&ram, CHUNK, 0, TRUE, &limit, &error);
 	unbind();
@@ -77,7 +79,7 @@ static void preflight__all_beyond_the_limit__tells_both_numbers_and_the_remedy(v
 	CU_ASSERT_EQUAL(limit, 1);
 	CU_ASSERT_TRUE(g_error_matches(error, FERRY_ERROR, FERRY_ERROR_NOSUPP));
 	CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "67108864"));
-	CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "16777216"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "8388608"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "ulimit -l"));
 }
 
@@ -87,7 +89,7 @@ static void preflight__limit_below_two_chunks__fails(void)
 	guint64 limit;
 	gboolean ok;
 
-	if (!bind_to(16 * MIB))
+	if (!bind_to(LIMIT))
 		SKIP("RLIMIT_MEMLOCK or CAP_IPC_LOCK cannot be changed here");
 	ok = ferry_rdma_pin_preflight(&ram, 16 * MIB, 0, FALSE, &limit, &error);
 	unbind();
@@ -98,13 +100,14 @@ static void preflight__limit_below_two_chunks__fails(void)
 
 static void preflight__limit_above_ram__is_none(void)
 {
+	const FerryRam small = { .total = 4 * MIB };
 	guint64 limit = 1, all_limit = 1;
 	gboolean ok, all_ok;
 
-	if (!bind_to(256 * MIB))
+	if (!bind_to(LIMIT))
 		SKIP("RLIMIT_MEMLOCK or CAP_IPC_LOCK cannot be changed here");
-	ok = ferry_rdma_pin_preflight(&ram, CHUNK, 0, FALSE, &limit, NULL);
-	all_ok = ferry_rdma_pin_preflight(&ram, CHUNK, 0, TRUE, &all_limit, NULL);
+	ok = ferry_rdma_pin_preflight(&small, CHUNK, 0, FALSE, &limit, NULL);
+	all_ok = ferry_rdma_pin_preflight(&small, CHUNK, 0, TRUE, &all_limit, NULL);
 	unbind();
 	CU_ASSERT_TRUE(ok);
 	CU_ASSERT_TRUE(all_ok);
@@ -120,7 +123,24 @@ static void preflight__own_limit__holds_below_the_systems(void)
 	CU_ASSERT_TRUE(ferry_rdma_pin_preflight(&ram, CHUNK, 4 * MIB, FALSE, &limit, NULL));
 	CU_ASSERT_EQUAL(limit, 4 * MIB);
 	CU_ASSERT_FALSE(ferry_rdma_pin_preflight(&ram, CHUNK, CHUNK, FALSE, &limit, &error));
-	CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "rdma-pin-limit is 1048576 bytes"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "rdma-pin-limit is 262144 bytes"));
+}
+
+static void fit__own_limit_below_the_chunks__makes_them_smaller(void)
+{
+	guint64 limit = 1, size = 16 * MIB, one = 16 * MIB;
+	g_autoptr(GError) error = NULL;
+
+	CU_ASSERT_TRUE(ferry_rdma_fit_pinning(&ram, &size, 16 * MIB, FALSE, &limit, NULL));
+	CU_ASSERT_EQUAL(size, 4 * MIB);
+	CU_ASSERT_EQUAL(limit, 16 * MIB);
+	CU_ASSERT_TRUE(ferry_rdma_fit_pinning(&ram, &size, 3 * MIB, FALSE, &limit, NULL));
+	CU_ASSERT_EQUAL(size, MIB);
+	CU_ASSERT_EQUAL(limit, 3 * MIB);
+	CU_ASSERT_FALSE(ferry_rdma_fit_pinning(&ram, &one, MIB, FALSE, &limit, &error));
+	CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "two chunks of 1048576 bytes"));
+	CU_ASSERT_EQUAL(one, 16 * MIB);
+	CU_ASSERT_EQUAL(limit, 3 * MIB);
 }
 
 int main(int argc, char **argv)
@@ -131,6 +151,7 @@ int main(int argc, char **argv)
 		CASE(preflight__limit_below_two_chunks__fails),
 		CASE(preflight__limit_above_ram__is_none),
 		CASE(preflight__own_limit__holds_below_the_systems),
+		CASE(fit__own_limit_below_the_chunks__makes_them_smaller),
 		CU_TEST_INFO_NULL,
 	};
 

@@ -345,6 +345,7 @@ static void registering__fails_in_the_middle__is_told_once_and_ends_it(void)
 	device.fail_errno = ENOMEM;
 	request(regions, 0, 0, 3);
 	request(regions, 1, 0, 2);
+	await(&owner.told, 3);
 	release(regions, 0, 0, 1);
 	await(&device.deregistered, 1);
 	CU_ASSERT_EQUAL(owner.told, 3);
