@@ -46,7 +46,15 @@ _ferry_value()
 			max-bandwidth= downtime-limit=" -- "$cur")
 		compopt -o nospace 2>/dev/null
 		;;
-	--ram | --vcpus | --seed | --peer)
+	--listen)
+		mapfile -t COMPREPLY < <(compgen -W "rdma:" -- "$cur")
+		compopt -o nospace 2>/dev/null
+		;;
+	--json)
+		[ "$command" = bench ] || return 1
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		;;
+	--ram | --vcpus | --seed | --peer | --repeat | --seconds | --sizes | --queue-pairs | --depth)
 		;;
 	*)
 		return 1
@@ -65,6 +73,10 @@ _ferry_options()
 	migrate) echo "--help --qmp --set --json --quiet" ;;
 	ctl) echo "--help --qmp" ;;
 	doctor) echo "--help --peer --json" ;;
+	bench)
+		echo "--help --listen --peer --ram --repeat --seconds --sizes --queue-pairs --depth --pin-all" \
+			"--ib-write-bw --json"
+		;;
 	inspect) echo "--help --json" ;;
 	*) echo "--help" ;;
 	esac
@@ -73,7 +85,7 @@ _ferry_options()
 _ferry()
 {
 	local cur=${COMP_LINE:0:COMP_POINT} prev command=${COMP_WORDS[1]-}
-	local words="run migrate ctl inspect receive send doctor help --help --version"
+	local words="run migrate ctl inspect receive send bench doctor help --help --version"
 
 	# Words by blanks alone: bash would cut them at colons and equals signs too.
 	read -ra COMP_WORDS <<<"$cur"
@@ -87,6 +99,7 @@ _ferry()
 		case $command:$cur in
 		*:-*) mapfile -t COMPREPLY < <(compgen -W "$(_ferry_options "$command")" -- "$cur") ;;
 		migrate:*) _ferry_uris "$cur" ;;
+		bench:*) mapfile -t COMPREPLY < <(compgen -W "link" -- "$cur") ;;
 		ctl:*)
 			mapfile -t COMPREPLY < <(compgen -W "migrate migrate-incoming migrate_cancel migrate-continue
 				migrate-set-capabilities migrate-set-parameters query-migrate

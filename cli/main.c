@@ -20,6 +20,8 @@ static const Subcommand subcommands[] = {
 	{ "inspect", ferry_cli_inspect, "print a migration stream, section by section" },
 	{ "receive", ferry_cli_receive, "take in any monitor's migration, as files" },
 	{ "send", ferry_cli_send, "put what receive took in into a fresh monitor" },
+	{ "bench", ferry_cli_bench,
+	  "measure what a fabric can do, and what a migration makes of it" },
 	{ "doctor", ferry_cli_doctor,
 	  "show what this host can do, with a remedy for what it cannot" },
 };

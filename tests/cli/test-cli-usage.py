@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(SOURCE, "tests", "lib"))
 from cases import Skip, check, run  # noqa: E402 (the path comes first)
 from ferry import Ferry             # noqa: E402
 
-SUBCOMMANDS = ("run", "migrate", "ctl", "doctor", "inspect", "receive", "send")
+SUBCOMMANDS = ("run", "migrate", "ctl", "doctor", "inspect", "receive", "send", "bench")
 NOWHERE = "unix:/nowhere/qmp"
 WRONG = (
     ((), "Usage"),
@@ -49,6 +49,17 @@ WRONG = (
     (("ctl", "--qmp", NOWHERE, "migrate", "a=1", "a=2"), "there already"),
     (("ctl", "--qmp", NOWHERE, "migrate", "a=1", "a.b=2"), "there already"),
     (("doctor", "surplus"), "surplus"),
+    (("bench",), "expected link"),
+    (("bench", "press"), "no bench 'press'"),
+    (("bench", "link", "surplus"), "surplus"),
+    (("bench", "link", "--listen", "rdma:a:1", "--peer", "rdma:b:1"), "exclude"),
+    (("bench", "link", "--repeat", "0"), "--repeat"),
+    (("bench", "link", "--seconds", "nan"), "--seconds"),
+    (("bench", "link", "--depth", "-1"), "--depth"),
+    (("bench", "link", "--queue-pairs", "17"), "17 is not within 1 to 16"),
+    (("bench", "link", "--queue-pairs", "1,,2"), "'' is no size"),
+    (("bench", "link", "--sizes", "1,2,3,4,5,6,7,8,9"), "1 to 8 numbers"),
+    (("bench", "link", "--ram", "100K"), "--ram"),
 )
 
 

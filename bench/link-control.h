@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include <gio/gio.h>
+#include <json-glib/json-glib.h>
+
+/*
+ * The conversation of the two processes: one TCP connection to the URI's host and port, a JSON object
+ * a line. The measuring side asks, the listening one answers; what is measured goes over ports that
+ * the listener finds free. What closes this connection ends a measurement.
+ *
+ *   {"do": "hello", "version": 1}                          {"host": NAME, "ram-max": BYTES}
+ *   {"do": "raw", "queue-pairs", "size", "depth"}          {"port": N}      listens by rdma_cm
+ *   {"do": "migration", "ram", "queue-pairs", "pin-all"}   {"uri": URI}     a destination listens
+ *   {"do": "ib_write_bw", "queue-pairs", "size", "count"}  {"port": N}      its server runs
+ *   {"do": "end"}                                          {}               of one of these three
+ *   {"error": WHY} in the place of any answer
+ */
+#define FERRY_BENCH_CONTROL_VERSION 1
+
+/* "rdma:HOST:PORT" in its parts; FERRY_ERROR_INVALID. */
+GSocketConnectable *ferry_bench_uri_parse(const char *uri, GError **error);
+char *ferry_bench_uri_print(GSocketAddress *address);
+
+/* The same host with another port. */
+GSocketAddress *ferry_bench_address_with_port(GSocketAddress *address, guint16 port);
+
+/* Reads one line. NULL without an error: the peer closed the connection, if @end allows it. */
+JsonObject *ferry_bench_control_read(GSocket *socket, gboolean *end, GError **error);
+
+/* Writes it as one line, and takes @object over. */
+gboolean ferry_bench_control_write(GSocket *socket, JsonObject *object, GError **error);
+
+/* Asks, and waits for the answer; takes @request over. FERRY_ERROR_NOSUPP with the listener's own
+ * words if it says an error. */
+JsonObject *ferry_bench_control_ask(GSocket *socket, JsonObject *request, GError **error);
+
+/* The whole number called @name; FERRY_ERROR_PEER if it is not there or out of range. */
+gboolean ferry_bench_control_number(JsonObject *object, const char *name, guint64 least,
+				    guint64 most, guint64 *number, GError **error);

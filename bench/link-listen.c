@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "bench-link.h"
+#include "link-control.h"
+#include "link-guest.h"
+#include "perftest.h"
+#include "raw-link.h"
+
+#include <ferry/rdma.h>
+
+#define IDLE_S 600u /* a peer that says nothing for so long is gone */
+
+/* One peer, and what is being measured with it: one of the three, or none. */
+typedef struct {
+	GSocket *socket;
+	GSocketAddress *local; /* where the peer reached us */
+	guint64 ram_max;
+	FerryBenchRawServer *raw;
+	FerryBenchTaker *taker;
+	GSubprocess *perftest;
+} Session;
+
+static void session_end(Session *session)
+{
+	g_clear_pointer(&session->raw, ferry_bench_raw_server_free);
+	g_clear_pointer(&session->taker, ferry_bench_taker_free);
+	if (session->perftest)
+		g_subprocess_force_exit(session->perftest);
+	g_clear_object(&session->perftest);
+}
+
+static void session_clear(Session *session)
+{
+	session_end(session);
+	g_clear_object(&session->local);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Session, session_clear)
+
+static JsonObject *answer_port(guint16 port)
+{
+	JsonObject *answer = json_object_new();
+
+	json_object_set_int_member(answer, "port", port);
+	return answer;
+}
+
+static JsonObject *do_hello(Session *session, JsonObject *request, GError **error)
+{
+	JsonObject *answer;
+	guint64 version;
+
+	if (!ferry_bench_control_number(request, "version", FERRY_BENCH_CONTROL_VERSION,
+					FERRY_BENCH_CONTROL_VERSION, &version, error))
+		return NULL;
+	answer = json_object_new();
+	json_object_set_string_member(answer, "host", g_get_host_name());
+	json_object_set_int_member(answer, "ram-max", session->ram_max);
+	return answer;
+}
+
+static gboolean read_shape(JsonObject *request, FerryBenchRawShape *shape, GError **error)
+{
+	guint64 queue_pairs, depth;
+
+	if (!ferry_bench_control_number(request, "queue-pairs", 1, FERRY_BENCH_QUEUE_PAIRS_MAX,
+					&queue_pairs, error) ||
+	    !ferry_bench_control_number(request, "size", 1, FERRY_BENCH_SIZE_MAX, &shape->size,
+					error) ||
+	    !ferry_bench_control_number(request, "depth", 1, FERRY_BENCH_DEPTH_MAX, &depth, error))
+		return FALSE;
+	shape->queue_pairs = queue_pairs;
+	shape->depth = depth;
+	return TRUE;
+}
+
+static JsonObject *do_raw(Session *session, JsonObject *request, GError **error)
+{
+	struct sockaddr_storage local;
+	FerryBenchRawShape shape;
+	guint16 port;
+
+	if (!read_shape(request, &shape, error))
+		return NULL;
+	if (ferry_bench_raw_bytes(&shape) > session->ram_max) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
+			    "a buffer of %" G_GUINT64_FORMAT
+			    " MiB is beyond --ram here (%" G_GUINT64_FORMAT " MiB)",
+			    ferry_bench_raw_bytes(&shape) >> 20, session->ram_max >> 20);
+		return NULL;
+	}
+	if (!g_socket_address_to_native(session->local, &local, sizeof(local), error))
+		return NULL;
+	session->raw = ferry_bench_raw_server_new((struct sockaddr *)&local, &shape, &port, error);
+	return session->raw ? answer_port(port) : NULL;
+}
+
+static JsonObject *do_migration(Session *session, JsonObject *request, GError **error)
+{
+	g_autoptr(GSocketAddress) any = ferry_bench_address_with_port(session->local, 0);
+	g_autofree char *uri = ferry_bench_uri_print(any);
+	g_autofree char *real = NULL;
+	JsonObject *answer;
+	guint64 ram;
+
+	if (!ferry_bench_control_number(request, "ram", 1 << 20, session->ram_max, &ram, error))
+		return NULL;
+	session->taker = ferry_bench_taker_new(
+		uri, ram, json_object_get_boolean_member_with_default(request, "pin-all", FALSE),
+		error);
+	if (!session->taker)
+		return NULL;
+	real = ferry_bench_taker_uri(session->taker);
+	answer = json_object_new();
+	json_object_set_string_member(answer, "uri", real);
+	return answer;
+}
+
+static JsonObject *do_perftest(Session *session, JsonObject *request, GError **error)
+{
+	FerryBenchPerftest perftest = { .local = session->local };
+	guint64 queue_pairs;
+	guint16 port;
+
+	if (!ferry_bench_control_number(request, "queue-pairs", 1, FERRY_BENCH_QUEUE_PAIRS_MAX,
+					&queue_pairs, error) ||
+	    !ferry_bench_control_number(request, "size", 1, FERRY_BENCH_SIZE_MAX, &perftest.size,
+					error) ||
+	    !ferry_bench_control_number(request, "count", 5, G_MAXINT32, &perftest.count, error))
+		return NULL;
+	perftest.queue_pairs = queue_pairs;
+	session->perftest = ferry_bench_perftest_serve(&perftest, &port, error);
+	return session->perftest ? answer_port(port) : NULL;
+}
+
+static JsonObject *do_end(Session *session, JsonObject *request, GError **error)
+{
+	session_end(session);
+	return json_object_new();
+}
+
+static const struct {
+	const char *name;
+	JsonObject *(*answer)(Session *session, JsonObject *request, GError **error);
+} requests[] = {
+	{ "hello", do_hello },          { "raw", do_raw }, { "migration", do_migration },
+	{ "ib_write_bw", do_perftest }, { "end", do_end },
+};
+
+static JsonObject *answer_to(Session *session, JsonObject *request)
+{
+	const char *name = json_object_get_string_member_with_default(request, "do", "nothing");
+	g_autoptr(GError) why = NULL;
+	JsonObject *answer = NULL;
+
+	for (guint i = 0; i < G_N_ELEMENTS(requests); i++) {
+		if (!g_str_equal(requests[i].name, name))
+			continue;
+		session_end(session);
+		answer = requests[i].answer(session, request, &why);
+	}
+	if (answer)
+		return answer;
+	answer = json_object_new();
+	json_object_set_string_member(answer, "error", why ? why->message : "I do not know that");
+	return answer;
+}
+
+/* Until the peer leaves. What goes wrong with it ends it, and nothing more. */
+static void serve(GSocket *socket, guint64 ram_max)
+{
+	g_auto(Session) session = { .socket = socket, .ram_max = ram_max };
+	gboolean end;
+
+	g_socket_set_timeout(socket, IDLE_S);
+	session.local = g_socket_get_local_address(socket, NULL);
+	while (session.local) {
+		g_autoptr(JsonObject) request = NULL;
+		g_autoptr(GError) why = NULL;
+
+		if (session.raw &&
+		    !ferry_bench_raw_server_run(session.raw, g_socket_get_fd(socket), &why)) {
+			g_printerr("ferry bench: %s\n", why->message);
+			return;
+		}
+		request = ferry_bench_control_read(socket, &end, &why);
+		if (request &&
+		    ferry_bench_control_write(socket, answer_to(&session, request), &why))
+			continue;
+		if (!end)
+			g_printerr("ferry bench: a peer is gone: %s\n", why->message);
+		return;
+	}
+}
+
+static GSocket *listen_on(const char *uri, GError **error)
+{
+	g_autoptr(GSocketConnectable) name = ferry_bench_uri_parse(uri, error);
+	g_autoptr(GSocketAddressEnumerator) all = name ? g_socket_connectable_enumerate(name)
+						       : NULL;
+	g_autoptr(GSocketAddress) address = all ? g_socket_address_enumerator_next(all, NULL, error)
+						: NULL;
+	g_autoptr(GSocket) socket = NULL;
+
+	if (!address)
+		return NULL;
+	socket = g_socket_new(g_socket_address_get_family(address), G_SOCKET_TYPE_STREAM,
+			      G_SOCKET_PROTOCOL_DEFAULT, error);
+	if (!socket || !g_socket_bind(socket, address, TRUE, error) ||
+	    !g_socket_listen(socket, error))
+		return g_prefix_error(error, "%s: ", uri), NULL;
+	return g_steal_pointer(&socket);
+}
+
+void ferry_bench_link_listen(const char *uri, guint64 ram_max, void (*ready)(const char *uri),
+			     GError **error)
+{
+	g_autofree char *why = NULL;
+	g_autoptr(GPtrArray) ports = ferry_rdma_list_ports(&why);
+	g_autoptr(GSocket) listener = NULL;
+	g_autoptr(GSocketAddress) address = NULL;
+	g_autofree char *real = NULL;
+
+	if (!ports->len) {
+		g_set_error_literal(error, FERRY_ERROR, FERRY_ERROR_NOSUPP, why);
+		return;
+	}
+	listener = listen_on(uri, error);
+	address = listener ? g_socket_get_local_address(listener, error) : NULL;
+	if (!address)
+		return;
+	real = ferry_bench_uri_print(address);
+	ready(real);
+	for (;;) {
+		g_autoptr(GSocket) socket = g_socket_accept(listener, NULL, error);
+
+		if (!socket)
+			return;
+		serve(socket, ram_max);
+	}
+}
