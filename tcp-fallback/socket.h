@@ -20,6 +20,10 @@ char *ferry_address_to_string(const FerryAddress *address);
 int ferry_socket_connect(const FerryAddress *address, gint64 deadline, GCancellable *cancellable,
 			 GError **error);
 
+/* The same to the first address that answers of @uri's HOST:PORT, whatever its scheme. */
+int ferry_socket_connect_uri(const char *uri, gint64 deadline, GCancellable *cancellable,
+			     GError **error);
+
 /* Options of a connected socket of any family: what cannot be set is left as it is. */
 void ferry_socket_tune(int fd);
 

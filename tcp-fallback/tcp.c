@@ -6,7 +6,7 @@
 #include "address.h"
 #include "fd-channel.h"
 #include "fd-util.h"
-#include "pages.h"
+#include "streams.h"
 #include "transports.h"
 
 #define BACKLOG 16
@@ -38,31 +38,39 @@ static int connect_any(const GArray *addresses, gint64 deadline, GCancellable *c
 	return -1;
 }
 
-static FerryChannel *tcp_connect(const char *uri, guint timeout_ms, GCancellable *cancellable,
-				 GError **error)
+int ferry_socket_connect_uri(const char *uri, gint64 deadline, GCancellable *cancellable,
+			     GError **error)
 {
-	gint64 deadline = g_get_monotonic_time() + (gint64)timeout_ms * 1000;
 	g_autoptr(GString) failures = g_string_new(NULL);
 	g_autoptr(GArray) addresses = NULL;
 	g_autofree char *host = NULL;
-	g_auto(FerryFd) fd = -1;
-	FerryChannel *channel;
 	guint16 port;
+	int fd = -1;
 
 	if (!ferry_address_parse(uri, &host, &port, error))
-		return NULL;
+		return -1;
 	if (!*host || !port) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
 			    "%s: names no %s to connect to", uri, *host ? "port" : "host");
-		return NULL;
+		return -1;
 	}
 	addresses = ferry_address_resolve(host, port, deadline, cancellable, error);
 	if (addresses)
 		fd = connect_any(addresses, deadline, cancellable, failures, error);
-	if (fd < 0) {
+	if (fd < 0)
 		g_prefix_error(error, "%s: ", uri);
+	return fd;
+}
+
+static FerryChannel *tcp_connect(const char *uri, guint timeout_ms, GCancellable *cancellable,
+				 GError **error)
+{
+	gint64 deadline = g_get_monotonic_time() + (gint64)timeout_ms * 1000;
+	g_auto(FerryFd) fd = ferry_socket_connect_uri(uri, deadline, cancellable, error);
+	FerryChannel *channel;
+
+	if (fd < 0)
 		return NULL;
-	}
 	channel = ferry_fd_channel_new(&channel_ops, FERRY_FD_SOCKET, fd, fd, uri, error);
 	if (channel)
 		ferry_fd_steal(&fd);
@@ -189,6 +197,7 @@ static FerryListener *tcp_listen(const char *uri, GCancellable *cancellable, GEr
 	reachable = reachable_host(l, host);
 	l->base.uri = g_strdup_printf(strchr(reachable, ':') ? "tcp:[%s]:%u" : "tcp:%s:%u",
 				      reachable, port);
+	l->base.fabric = ferry_streams_destination_fabric_new(l);
 	return g_steal_pointer(&listener);
 }
 
@@ -196,5 +205,6 @@ const FerryTransport ferry_tcp_transport = {
 	.scheme = "tcp",
 	.names_place = TRUE,
 	.connect = tcp_connect,
+	.fabric = ferry_streams_source_fabric_new,
 	.listen = tcp_listen,
 };

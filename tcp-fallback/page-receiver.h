@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include <ferry/channel.h>
+#include <ferry/ram.h>
+#include "streams-link.h"
+
+/*
+ * One stream of the destination: a thread that reads pages into guest RAM until a fence, where it
+ * waits until the engine has taken the round. So no page of a later round can be overtaken by
+ * another of an earlier one, in whichever stream, or in the control stream.
+ */
+typedef struct FerryPageReceiver FerryPageReceiver;
+
+/* What the streams of one carrier share, beside the link. Guarded by link.lock but where it says
+ * otherwise. */
+typedef struct {
+	FerryStreamsLink link;
+	GCond changed;
+	guint32 released; /* the fence that all may pass */
+	gboolean stopping;
+	gint used;                   /* atomic: a record came in some stream */
+	const FerryRam *ram;         /* borrowed; fixed before the threads run */
+	void (*died)(gpointer user); /* the session's */
+	gpointer user;
+} FerryPageGate;
+
+/* Takes @channel, also on failure, of which @received bytes were read already. The thread waits for
+ * nothing but the peer. */
+FerryPageReceiver *ferry_page_receiver_new(FerryChannel *channel, guint index, guint64 received,
+					   FerryPageGate *gate, GError **error);
+
+/* Ends the thread; gate->stopping is TRUE and was made known. Idempotent. */
+void ferry_page_receiver_stop(FerryPageReceiver *receiver);
+
+/* After stop(). NULL is allowed. */
+void ferry_page_receiver_free(FerryPageReceiver *receiver);
+
+/* The fence at which it stands, 0: at none. With gate->link.lock held. */
+guint32 ferry_page_receiver_fence(FerryPageReceiver *receiver);
+
+/* So far. Any thread. */
+guint64 ferry_page_receiver_bytes(FerryPageReceiver *receiver);
+guint64 ferry_page_receiver_pages(FerryPageReceiver *receiver);
+
+/* Fails the gate with @error, which it takes over, and tells the session, if the carrier was in
+ * use. Any thread, without the lock. */
+void ferry_page_gate_fail(FerryPageGate *gate, GError *error);

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "streams.h"
+
+/* More gain nothing on one host's socket layer; fewer do not use what a link has. */
+#define STREAMS_MIN 2u
+#define STREAMS_DEFAULT 4u
+
+typedef struct {
+	FerryFabric base;
+	char *uri;                     /* the source's */
+	FerrySocketListener *listener; /* the destination's; borrowed */
+} Streams;
+
+static FerryCarrier *open_source(FerryFabric *fabric, const FerryFabricSession *session)
+{
+	guint streams = CLAMP(g_get_num_processors(), STREAMS_MIN, STREAMS_DEFAULT);
+
+	return ferry_streams_source_new(((Streams *)fabric)->uri, streams, session);
+}
+
+static FerryCarrier *open_destination(FerryFabric *fabric, const FerryFabricSession *session)
+{
+	return ferry_streams_destination_new(((Streams *)fabric)->listener, session);
+}
+
+static void streams_close(FerryFabric *fabric)
+{
+	g_free(((Streams *)fabric)->uri);
+	g_free(fabric);
+}
+
+static const FerryFabricOps source_ops = {
+	.name = "tcp",
+	.first_record = FERRY_RECORD_STREAMS_OFFER,
+	.last_record = FERRY_RECORD_STREAMS_LAST,
+	.open = open_source,
+	.close = streams_close,
+};
+
+static const FerryFabricOps destination_ops = {
+	.name = "tcp",
+	.first_record = FERRY_RECORD_STREAMS_OFFER,
+	.last_record = FERRY_RECORD_STREAMS_LAST,
+	.open = open_destination,
+	.close = streams_close,
+};
+
+FerryFabric *ferry_streams_source_fabric_new(const char *uri)
+{
+	Streams *streams = g_new0(Streams, 1);
+
+	*streams = (Streams){ .base = { .ops = &source_ops }, .uri = g_strdup(uri) };
+	return &streams->base;
+}
+
+FerryFabric *ferry_streams_destination_fabric_new(FerrySocketListener *listener)
+{
+	Streams *streams = g_new0(Streams, 1);
+
+	*streams = (Streams){ .base = { .ops = &destination_ops }, .listener = listener };
+	return &streams->base;
+}
+
+GVariant *ferry_streams_describe(guint n, const guint64 *bytes)
+{
+	GVariantBuilder all, each;
+
+	g_variant_builder_init(&each, G_VARIANT_TYPE("at"));
+	for (guint i = 0; i < n; i++)
+		g_variant_builder_add(&each, "t", bytes[i]);
+	g_variant_builder_init(&all, G_VARIANT_TYPE_VARDICT);
+	g_variant_builder_add(&all, "{sv}", "streams", g_variant_new_uint32(n));
+	g_variant_builder_add(&all, "{sv}", "stream-bytes", g_variant_builder_end(&each));
+	return g_variant_builder_end(&all);
+}

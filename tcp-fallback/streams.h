@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include "socket.h"
+#include "streams-messages.h"
+
+/* Pages over parallel connections to the place that the control channel is connected to. */
+
+/* The fabrics: of a source's URI, whose scheme does not matter (copied), and of a listener, which
+ * is borrowed and on whose sockets the connections come in. */
+FerryFabric *ferry_streams_source_fabric_new(const char *uri);
+FerryFabric *ferry_streams_destination_fabric_new(FerrySocketListener *listener);
+
+/* Their carriers; @uri is copied, @streams (1 to FERRY_STREAMS_MAX) is what is asked for. */
+FerryCarrier *ferry_streams_source_new(const char *uri, guint streams,
+				       const FerryFabricSession *session);
+FerryCarrier *ferry_streams_destination_new(FerrySocketListener *listener,
+					    const FerryFabricSession *session);
+
+/* streams-connect.c: @n connections to @uri that the destination took for @nonce's session, before
+ * @deadline. All of @channels or none; the caller's. */
+gboolean ferry_streams_connect(const char *uri, const guint8 *nonce, guint n, gint64 deadline,
+			       GCancellable *cancellable, FerryChannel **channels, GError **error);
+
+/* streams-accept.c: the other half. Closes whatever else connects meanwhile. */
+gboolean ferry_streams_accept(FerrySocketListener *listener, const guint8 *nonce, guint n,
+			      gint64 deadline, GCancellable *cancellable, FerryChannel **channels,
+			      GError **error);
+
+/* What describe() tells: "streams", and "stream-bytes", an array with those of each; floating. */
+GVariant *ferry_streams_describe(guint n, const guint64 *bytes);
