@@ -19,7 +19,8 @@
 #define ANSWER_US (5 * G_TIME_SPAN_SECOND)
 /* What the destination says of a connection that it rejected comes another way. */
 #define REFUSAL_US (100 * G_TIME_SPAN_MILLISECOND)
-#define REGION_US (5 * G_TIME_SPAN_SECOND)
+/* The first chunk: a loaded machine takes long to clear memory. */
+#define REGION_US (10 * G_TIME_SPAN_SECOND)
 /* Registering all of RAM is given what clearing it takes on a slow machine, and more. */
 #define REGION_BYTES_PER_SECOND (128ull << 20)
 /* How soon a record that the control channel had no room for is tried again. */
