@@ -92,8 +92,8 @@ static guint count_at(const Connecting *c, Step goal)
 	return n;
 }
 
-/* Sleeps until there is an event, or the link failed: the peer can refuse on the control channel. As
- * ferry_rdma_await(). */
+/* As ferry_rdma_await(), until there is an event, or the link failed: the peer can refuse on the
+ * control channel. */
 static int await_news(Connecting *c, gint64 deadline, GError **error)
 {
 	const int fds[] = { c->link->events->fd, c->peer->wake };

@@ -178,7 +178,7 @@ def thread_stage(stage):
     if not build(stage, folder, [*SANITIZER_OPTIONS, "-Db_sanitize=thread"]):
         return
     # Programs of our own that have threads; the guests' memory is too much work under this sanitizer.
-    threaded = re.compile(r"/tests/(unit/(engine|tcp-fallback)|qmp|flow)/test-[\w-]+( |$)")
+    threaded = re.compile(r"/tests/(unit/(engine|rdma|tcp-fallback)|qmp|flow)/test-[\w-]+( |$)")
     glib_locks = os.path.join(ROOT, folder, "tests", "libtsan-glib.so")
     run_tests(stage, folder, list_tests(folder, lambda suites, path: threaded.search(path)),
               multiplier=6, wrapper=["env", "LD_PRELOAD=" + glib_locks, *wrapper])
