@@ -10,7 +10,7 @@ _ferry_uris()
 		mapfile -t COMPREPLY < <(compgen -f -P "${cur%%:*}:" -- "${cur#*:}")
 		;;
 	*)
-		mapfile -t COMPREPLY < <(compgen -W "rdma: tcp: unix: fd: exec: file:" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "tcp: rdma: unix: fd: exec: file:" -- "$cur")
 		compopt -o nospace 2>/dev/null
 		;;
 	esac
@@ -43,7 +43,8 @@ _ferry_value()
 		;;
 	--set)
 		mapfile -t COMPREPLY < <(compgen -W "events= return-path= pause-before-switchover= verify-ram=
-			max-bandwidth= downtime-limit=" -- "$cur")
+			rdma-pin-all= rdma-require= max-bandwidth= downtime-limit= rdma-queue-pairs=
+			rdma-pin-limit=" -- "$cur")
 		compopt -o nospace 2>/dev/null
 		;;
 	--listen)
@@ -73,7 +74,7 @@ _ferry_options()
 	migrate) echo "--help --qmp --set --json --quiet" ;;
 	ctl) echo "--help --qmp" ;;
 	doctor) echo "--help --peer --json" ;;
-	bench)
+	"bench link")
 		echo "--help --listen --peer --ram --repeat --seconds --sizes --queue-pairs --depth --pin-all" \
 			"--ib-write-bw --json"
 		;;
@@ -97,6 +98,10 @@ _ferry()
 		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 	elif ! _ferry_value "$prev" "$cur"; then
 		case $command:$cur in
+		bench:-*)
+			[ "${COMP_WORDS[2]}" = link ] && command="bench link"
+			mapfile -t COMPREPLY < <(compgen -W "$(_ferry_options "$command")" -- "$cur")
+			;;
 		*:-*) mapfile -t COMPREPLY < <(compgen -W "$(_ferry_options "$command")" -- "$cur") ;;
 		migrate:*) _ferry_uris "$cur" ;;
 		bench:*) mapfile -t COMPREPLY < <(compgen -W "link" -- "$cur") ;;
@@ -104,7 +109,7 @@ _ferry()
 			mapfile -t COMPREPLY < <(compgen -W "migrate migrate-incoming migrate_cancel migrate-continue
 				migrate-set-capabilities migrate-set-parameters query-migrate
 				query-migrate-capabilities query-migrate-parameters query-status query-commands
-				stop cont quit guest-check ferry-resolve" -- "$cur")
+				stop cont quit guest-check ferry-resolve query-rdma" -- "$cur")
 			;;
 		inspect:* | receive:* | send:*) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 		esac

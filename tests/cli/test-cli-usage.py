@@ -16,6 +16,8 @@ from cases import Skip, check, run  # noqa: E402 (the path comes first)
 from ferry import Ferry             # noqa: E402
 
 SUBCOMMANDS = ("run", "migrate", "ctl", "doctor", "inspect", "receive", "send", "bench")
+# Those whose options are told and completed: benches have their own.
+WITH_OPTIONS = (*SUBCOMMANDS, "bench link")
 NOWHERE = "unix:/nowhere/qmp"
 WRONG = (
     ((), "Usage"),
@@ -88,24 +90,25 @@ def help__of_everything__teaches_with_an_example():
             check(result.returncode == 0 and not result.stderr, result.stderr)
             for name in SUBCOMMANDS:
                 check(re.search(rf"^  {name} ", result.stdout, re.MULTILINE), f"{name} is not in the help")
-        for name in SUBCOMMANDS:
-            result = ferry.command(name, "--help")
+        for name in WITH_OPTIONS:
+            result = ferry.command(*name.split(), "--help")
             check(result.returncode == 0 and not result.stderr, result.stderr)
             check("Example" in result.stdout and "ferry " + name in result.stdout, f"{name}: {result.stdout}")
             check("xit status" in result.stdout, f"{name}: no exit status in the help")
-            check(ferry.command("help", name).stdout == result.stdout, f"help {name} differs")
+            if name in SUBCOMMANDS:
+                check(ferry.command("help", name).stdout == result.stdout, f"help {name} differs")
         check(re.fullmatch(r"ferry \d+\.\d+\.\d+\n", ferry.command("--version").stdout), "--version")
 
 
 def options_of(ferry, name):
-    return set(re.findall(r"--[a-z-]+", ferry.command(name, "--help").stdout.split("\n\n")[3]))
+    return set(re.findall(r"--[a-z-]+", ferry.command(*name.split(), "--help").stdout.split("\n\n")[3]))
 
 
 def man_page__has_every_subcommand_and_option():
     with open(os.path.join(SOURCE, "docs", "man", "ferry.1"), encoding="utf-8") as text:
         page = text.read().replace("\\-", "-")
     with Ferry(FERRY) as ferry:
-        for name in SUBCOMMANDS:
+        for name in WITH_OPTIONS:
             check(f"ferry {name}" in page, f"ferry {name} is not in the man page")
             for option in options_of(ferry, name) - {"--help"}:
                 check(option in page, f"{name} {option} is not in the man page")
@@ -138,9 +141,10 @@ def completion__syntax_words_and_options():
     check(complete("ferry migrate --qmp unix:/a tc") == ["tcp:"], "tcp:")
     check(complete("ferry migrate --set max") == ["max-bandwidth="], "--set")
     check(complete("ferry run --incoming def") == ["defer"], "--incoming")
+    check(complete("ferry bench ") == ["link"], "bench")
     check(complete("ferry ctl --qmp unix:/a query-st") == ["query-status"], "ctl")
     with Ferry(FERRY) as ferry:
-        for name in SUBCOMMANDS:
+        for name in WITH_OPTIONS:
             known, offered = options_of(ferry, name) | {"--help"}, set(complete(f"ferry {name} --"))
             check(known == offered, f"{name}: {known ^ offered}")
 

@@ -360,8 +360,13 @@ static void close_fabric(FerryFabric *fabric)
 
 static FerryFabric *fabric_new(const char *uri)
 {
-	static const FerryFabricOps ops = { "fake", open_carrier, close_fabric };
-	FerryFabric *fabric = g_new(FerryFabric, 1);
+	static const FerryFabricOps ops = { .name = "fake",
+					    .feature = FERRY_FEATURE_RDMA,
+					    .first_record = 0x110,
+					    .last_record = 0x11f,
+					    .open = open_carrier,
+					    .close = close_fabric };
+	FerryFabric *fabric = g_new0(FerryFabric, 1);
 
 	fabric->ops = &ops;
 	return fabric;

@@ -95,7 +95,7 @@ static void pair_open(Pair *pair)
 					 .private_data_len = 5,
 					 .rnr_retry_count = 7 };
 	Side *s = &pair->source, *d = &pair->destination;
-	struct rdma_cm_event event;
+	struct rdma_cm_event event = { 0 };
 
 	memset(pair, 0, sizeof(*pair));
 	pair->nic = fake_nic_new(1);
