@@ -68,8 +68,8 @@ static gboolean agree_pinning(FerryRdmaDestination *d, FerryRdmaTerms *terms, GE
 	g_autoptr(GError) cause = NULL;
 
 	terms->pin_limit = 0;
-	if (ferry_rdma_pin_preflight(d->ram, terms->chunk_size, all ? 0 : wanted, all,
-				     &terms->pin_limit, &cause)) {
+	if (ferry_rdma_fit_pinning(d->ram, &terms->chunk_size, wanted, all, &terms->pin_limit,
+				   &cause)) {
 		terms->flags &= ~FERRY_RDMA_ON_DEMAND;
 		return TRUE;
 	}

@@ -7,9 +7,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <ferry/error.h>
+#include "quota.h"
 
 /* Left of the limit for what drivers pin besides: the queues themselves. */
 #define MARGIN (1ull << 20)
+
+/* Smaller chunks cost more in messages and registrations than they save. */
+#define CHUNK_LEAST (1ull << 20)
+/* Chunks that a limit is to hold, if it can: some in flight, some ahead. */
+#define CHUNKS_WANTED 4u
 
 #define REMEDY                                                                                     \
 	"raise it (\"ulimit -l\", LimitMEMLOCK= of the service, or memlock in "                    \
@@ -89,5 +95,23 @@ gboolean ferry_rdma_pin_preflight(const FerryRam *ram, guint64 chunk_size, guint
 		return FALSE;
 	}
 	*limit = room < ram->total ? room : 0;
+	return TRUE;
+}
+
+gboolean ferry_rdma_fit_pinning(const FerryRam *ram, guint64 *chunk_size, guint64 wanted,
+				gboolean all, guint64 *limit, GError **error)
+{
+	guint64 size = *chunk_size, least = CHUNK_LEAST, fits;
+
+	for (guint i = 0; i < ram->n_blocks; i++)
+		least = MAX(least, ram->blocks[i].page_size);
+	if (!ferry_rdma_pin_preflight(ram, MIN(least, size), wanted, all, &fits, error))
+		return FALSE;
+	while (fits && fits / CHUNKS_WANTED < size && size > least &&
+	       ferry_rdma_count_chunks(ram, size / 2) <= FERRY_RDMA_CHUNKS_MAX)
+		size /= 2;
+	if (!ferry_rdma_pin_preflight(ram, size, wanted, all, limit, error))
+		return FALSE;
+	*chunk_size = size;
 	return TRUE;
 }

@@ -61,3 +61,8 @@ void ferry_rdma_regions_get_stats(FerryRdmaRegions *regions, FerryRdmaRegionStat
  * numbers and how to raise the limit. */
 gboolean ferry_rdma_pin_preflight(const FerryRam *ram, guint64 chunk_size, guint64 wanted,
 				  gboolean all, guint64 *limit, GError **error);
+
+/* The same with chunks as small as need be, down to 1 MiB or the largest page of @ram: a low limit
+ * shall hold some. *@chunk_size and *@limit are set on success. */
+gboolean ferry_rdma_fit_pinning(const FerryRam *ram, guint64 *chunk_size, guint64 wanted,
+				gboolean all, guint64 *limit, GError **error);

@@ -13,14 +13,14 @@
 #define SENDS 128u
 
 #define CHUNK_SIZE (16ull << 20)
-#define CHUNK_SIZE_LEAST (1ull << 20)
 /* Chunks are made larger rather than more than this. */
 #define CHUNKS 8192u
 
 #define ANSWER_US (5 * G_TIME_SPAN_SECOND)
 /* What the destination says of a connection that it rejected comes another way. */
 #define REFUSAL_US (100 * G_TIME_SPAN_MILLISECOND)
-#define REGION_US (5 * G_TIME_SPAN_SECOND)
+/* The first chunk: a loaded machine takes long to clear memory. */
+#define REGION_US (10 * G_TIME_SPAN_SECOND)
 /* Registering all of RAM is given what clearing it takes on a slow machine, and more. */
 #define REGION_BYTES_PER_SECOND (128ull << 20)
 /* How soon a record that the control channel had no room for is tried again. */
@@ -117,23 +117,16 @@ static gboolean registers_on_demand(const FerryRdmaSource *s)
 	       caps->per_transport_caps.rc_odp_caps & IBV_ODP_SUPPORT_WRITE;
 }
 
-/*
- * How much may be pinned here. Where that is little, chunks get smaller, so that some fit; where it
- * is nothing, the device may do without pinning, which is slower.
- */
+/* How much may be pinned here. Where that is nothing, the device may do without, which is slower. */
 static gboolean choose_pinning(FerryRdmaSource *s, GError **error)
 {
-	guint64 least = MAX(CHUNK_SIZE_LEAST, largest_page(s->ram)), *size = &s->terms.chunk_size;
 	guint64 wanted = ferry_settings_get_parameter(s->session->settings,
 						      FERRY_PARAMETER_RDMA_PIN_LIMIT);
 	g_autoptr(GError) cause = NULL;
 
-	if (ferry_rdma_pin_preflight(s->ram, MIN(least, *size), wanted, pins_all(s), &s->pin_limit,
-				     &cause)) {
-		while (s->pin_limit && s->pin_limit / 4 < *size && *size > least)
-			*size /= 2;
+	if (ferry_rdma_fit_pinning(s->ram, &s->terms.chunk_size, wanted, pins_all(s), &s->pin_limit,
+				   &cause))
 		return TRUE;
-	}
 	if (registers_on_demand(s)) {
 		s->access |= IBV_ACCESS_ON_DEMAND;
 		return TRUE;

@@ -126,6 +126,23 @@ static void preflight__own_limit__holds_below_the_systems(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "rdma-pin-limit is 262144 bytes"));
 }
 
+static void fit__own_limit_below_the_chunks__makes_them_smaller(void)
+{
+	guint64 limit = 1, size = 16 * MIB, one = 16 * MIB;
+	g_autoptr(GError) error = NULL;
+
+	CU_ASSERT_TRUE(ferry_rdma_fit_pinning(&ram, &size, 16 * MIB, FALSE, &limit, NULL));
+	CU_ASSERT_EQUAL(size, 4 * MIB);
+	CU_ASSERT_EQUAL(limit, 16 * MIB);
+	CU_ASSERT_TRUE(ferry_rdma_fit_pinning(&ram, &size, 3 * MIB, FALSE, &limit, NULL));
+	CU_ASSERT_EQUAL(size, MIB);
+	CU_ASSERT_EQUAL(limit, 3 * MIB);
+	CU_ASSERT_FALSE(ferry_rdma_fit_pinning(&ram, &one, MIB, FALSE, &limit, &error));
+	CU_ASSERT_PTR_NOT_NULL(strstr(error->message, "two chunks of 1048576 bytes"));
+	CU_ASSERT_EQUAL(one, 16 * MIB);
+	CU_ASSERT_EQUAL(limit, 3 * MIB);
+}
+
 int main(int argc, char **argv)
 {
 	CU_TestInfo cases[] = {
@@ -134,6 +151,7 @@ int main(int argc, char **argv)
 		CASE(preflight__limit_below_two_chunks__fails),
 		CASE(preflight__limit_above_ram__is_none),
 		CASE(preflight__own_limit__holds_below_the_systems),
+		CASE(fit__own_limit_below_the_chunks__makes_them_smaller),
 		CU_TEST_INFO_NULL,
 	};
 
