@@ -40,6 +40,11 @@ static void send_letter(End *end, LetterKind kind, guint16 type, const guint8 *p
 	g_async_queue_push(end->inbox, letter);
 }
 
+void ends_send(End *to, guint16 type, const guint8 *payload, size_t len)
+{
+	send_letter(to, RECORD, type, payload, len, 0);
+}
+
 static gboolean say(gpointer user, guint16 type, const guint8 *payload, size_t len)
 {
 	End *end = user;

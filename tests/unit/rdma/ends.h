@@ -69,6 +69,9 @@ gboolean ends_fence(Ends *ends, GError **error);
  * within @timeout_us. */
 gboolean ends_linger(Ends *ends, gint64 timeout_us, GError **error);
 
+/* Lets @to hear a record that its peer did not say. */
+void ends_send(End *to, guint16 type, const guint8 *payload, size_t len);
+
 /* Quiesces the destination, closes both. The nic stays. */
 void ends_close(Ends *ends);
 

@@ -8,6 +8,7 @@
 
 /* 13 MiB and a bit, in blocks that are no multiple of anything. */
 static const guint odd_blocks[] = { 37, 1, 515, 2821, 0 };
+static const guint small_blocks[] = { 37, 5, 0 };
 #define ODD_PAGES (37u + 1u + 515u + 2821u)
 
 /* The rest of the life of @ends: nothing forbidden was done and nothing is left. */
@@ -291,6 +292,22 @@ static void pin_limit__too_small_at_the_source__is_refused(void)
 	expect_refusal(&ends, FERRY_ERROR_NOSUPP, "1048576");
 }
 
+/* Beside a limit that nothing fits in. */
+static void on_demand__pin_limits_too_small__pages_arrive_unpinned(void)
+{
+	Ends ends;
+
+	ends_open(&ends, fake_nic_new(20), odd_blocks);
+	fake_config(ends.nic)->on_demand = TRUE;
+	ends_set(&ends.source, FERRY_PARAMETER_RDMA_PIN_LIMIT, MIB);
+	ends_set(&ends.destination, FERRY_PARAMETER_RDMA_PIN_LIMIT, MIB);
+	if (transfer(&ends, 2, 5, 30, FALSE)) {
+		CU_ASSERT_TRUE(described_flag(&ends.destination, "on-demand"));
+		CU_ASSERT(fake_calls(ends.nic, FAKE_DESTINATION, FAKE_ADVISE_MR) > 0);
+	}
+	expect_clean_end(&ends);
+}
+
 static void pin_limit__too_small_at_the_destination__is_refused(void)
 {
 	Ends ends;
@@ -367,6 +384,66 @@ static void describe__before_connecting__is_harmless(void)
 	expect_clean_end(&ends);
 }
 
+/* ---- hostile peers ---- */
+
+typedef struct {
+	guint16 type;
+	guint8 payload[40];
+	size_t len;
+} Record;
+
+/* Each ends the session with an error about the peer, and harms nothing. */
+static void expect_refused_record(gboolean to_source, const Record *record)
+{
+	g_autoptr(GError) error = NULL;
+	Ends ends;
+
+	ends_open(&ends, fake_nic_new(21), small_blocks);
+	CU_ASSERT_TRUE(ends_connect(&ends, NULL));
+	ends_send(to_source ? &ends.source : &ends.destination, record->type, record->payload,
+		  record->len);
+	CU_ASSERT_TRUE(ends_linger(&ends, 2 * G_TIME_SPAN_SECOND, &error));
+	if (!error || error->code != FERRY_ERROR_PEER)
+		printf("# record 0x%x of %zu bytes: %s\n", record->type, record->len,
+		       error ? error->message : "no error");
+	CU_ASSERT(g_error_matches(error, FERRY_ERROR, FERRY_ERROR_PEER));
+	expect_clean_end(&ends);
+}
+
+static void records__hostile_to_the_source__are_refused(void)
+{
+	static const Record records[] = {
+		{ FERRY_RECORD_RDMA_ANSWER, { 0, 0, 0, 1, 0, 0, 16, 0, 0, 0, 0, 0, 0, 16 }, 32 },
+		{ FERRY_RECORD_RDMA_REGION, { 0, 0, 0, 9 }, 20 },
+		{ FERRY_RECORD_RDMA_REGION, { 0, 0, 0, 0, 255, 255, 255, 255 }, 20 },
+		{ FERRY_RECORD_RDMA_REGION, { 0 }, 20 }, /* a second time */
+		{ FERRY_RECORD_RDMA_REGION, { 0 }, 19 },
+		{ FERRY_RECORD_RDMA_OFFER, { 0 }, 32 },
+		{ 0x1ff, { 0 }, 0 },
+	};
+
+	for (guint i = 0; i < G_N_ELEMENTS(records); i++)
+		expect_refused_record(TRUE, &records[i]);
+}
+
+static void records__hostile_to_the_destination__are_refused(void)
+{
+	static const Record records[] = {
+		{ FERRY_RECORD_RDMA_OFFER, { 0, 0, 0, 1, 0, 0, 16, 0, 0, 0, 0, 0, 0, 16 }, 32 },
+		{ FERRY_RECORD_RDMA_REGISTER, { 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1 }, 12 },
+		{ FERRY_RECORD_RDMA_REGISTER, { 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1 }, 12 },
+		{ FERRY_RECORD_RDMA_REGISTER, { 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255 }, 12 },
+		{ FERRY_RECORD_RDMA_REGISTER, { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, 12 },
+		{ FERRY_RECORD_RDMA_RELEASE, { 0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 2 }, 12 },
+		{ FERRY_RECORD_RDMA_RELEASE, { 0 }, 3 },
+		{ FERRY_RECORD_RDMA_REGION, { 0 }, 20 },
+		{ 0x1ff, { 0 }, 0 },
+	};
+
+	for (guint i = 0; i < G_N_ELEMENTS(records); i++)
+		expect_refused_record(FALSE, &records[i]);
+}
+
 /* ---- one after the other ---- */
 
 static void session__after_another__works(void)
@@ -427,6 +504,9 @@ int main(int argc, char **argv)
 		CASE(device__none_at_the_destination__is_refused),
 		CASE(pin_limit__too_small_at_the_source__is_refused),
 		CASE(pin_limit__too_small_at_the_destination__is_refused),
+		CASE(on_demand__pin_limits_too_small__pages_arrive_unpinned),
+		CASE(records__hostile_to_the_source__are_refused),
+		CASE(records__hostile_to_the_destination__are_refused),
 		CASE(listener__none_at_the_address__is_refused),
 		CASE(statistics__after_each_round__are_exact),
 		CASE(describe__of_both_ends__has_what_was_agreed),
