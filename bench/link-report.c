@@ -81,8 +81,8 @@ static void add_explanation(GString *text, const FerryBenchLinkReport *report)
 		text,
 		"\n%s; medians of %u turns behind one that does not count, spread is (largest - "
 		"smallest) / median\n"
-		"a size    raw RDMA writes of that size from one hot buffer to another, %.3g s each, "
-		"in flight: on each queue pair\n",
+		"a size    raw RDMA writes of that size from one hot buffer to another for %.3g s, so "
+		"many in flight on each queue pair\n",
 		report->peer, plan->repeat, plan->seconds);
 	if (plan->perftest)
 		g_string_append(text, "ib_write_bw  perftest's, as many writes as the raw ones, "
