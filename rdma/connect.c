@@ -7,9 +7,9 @@
 #define RESOLVE_MS 2000
 #define CONNECT_US (3 * G_USEC_PER_SEC)
 
-/* 4.096 us * 2^15 = 134 ms, six times: a peer that is gone shows in 0.8 s, and in 1.6 s at the other
- * side, whose timers follow ours. 7 retries would be for ever with some devices. */
-#define ACK_TIMEOUT 15
+/* 4.096 us * 2^15 = 134 ms, six times: a peer that is gone shows in 0.8 s, and in 1.6 s at the
+ * other side, whose timers follow ours. 7 retries would be for ever with some devices. */
+#define ACK_TIMEOUT 16
 #define RETRIES 5
 #define RNR_RETRIES 6
 

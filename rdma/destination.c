@@ -78,7 +78,8 @@ static gboolean agree_pinning(FerryRdmaDestination *d, FerryRdmaTerms *terms, GE
 		terms->flags &= ~FERRY_RDMA_ON_DEMAND;
 		return TRUE;
 	}
-	/* Without pinning each first write to a page waits for a fault: slow, but better than none. */
+	/* Without pinning each first write to a page waits for a fault: slow, but better than
+	 * none. */
 	if (terms->flags & FERRY_RDMA_ON_DEMAND)
 		return TRUE;
 	g_propagate_error(error, g_steal_pointer(&cause));

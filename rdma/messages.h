@@ -31,7 +31,7 @@ typedef struct {
 	guint64 chunk_size;  /* bytes of RAM in a memory region; a power of two */
 	guint32 flags;       /* FERRY_RDMA_ bits */
 	guint32 mtu;         /* active MTU of the port, bytes: a report, not agreed */
-	guint64 pin_limit; /* ANSWER: bytes the destination will have registered at a time; 0: all */
+	guint64 pin_limit;   /* ANSWER: bytes registered at the destination at a time; 0: all */
 } FerryRdmaTerms;
 #define FERRY_RDMA_PIN_ALL 1u          /* all chunks before the first page */
 #define FERRY_RDMA_ON_DEMAND 2u        /* the destination registers on demand: nothing is pinned */

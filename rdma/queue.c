@@ -160,8 +160,8 @@ static void complete(FerryRdmaQueues *s, const struct ibv_wc *wc)
 	}
 	if (wc->status != IBV_WC_SUCCESS)
 		fail(s, slot, wc);
-	/* After an error each work request has a completion, signalled or not: those before this one
-	 * had theirs. */
+	/* After an error each work request has a completion, signalled or not: those before this
+	 * one had theirs. */
 	for (; slots; slots--)
 		free_slot(s, slot->queue, wc->status == IBV_WC_SUCCESS || slots > 1);
 }

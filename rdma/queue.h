@@ -5,8 +5,8 @@
 #include "link.h"
 
 /*
- * The posting side of a link's queue pairs: what is in flight on which, in which order, and how much
- * more may be. A write gets a slot of a table, whose index is its work request's id: what a
+ * The posting side of a link's queue pairs: what is in flight on which, in which order, and how
+ * much more may be. A write gets a slot of a table, whose index is its work request's id: what a
  * completion means was written down when the work was posted. One thread, but for get_stats().
  */
 typedef struct FerryRdmaQueues FerryRdmaQueues;

@@ -16,7 +16,7 @@ enum {
 };
 
 typedef struct {
-	int state; /* atomic: hear() takes it from ASKED to THERE, all else is the putting thread's */
+	int state; /* atomic: hear() takes it from ASKED to THERE, the putting thread does the rest */
 	guint32 key; /* this and @address are stored before THERE */
 	guint64 address;
 	guint64 used; /* when last, by the clock that counts steps from chunk to chunk */
@@ -121,7 +121,8 @@ static gboolean make_room(FerryRdmaReach *r, guint64 bytes)
 
 /* ---- asking ---- */
 
-/* Asks for @chunks, none of which was, and for which there is room. They are marked before: the answer may be heard at once. */
+/* Asks for @chunks, none of which was, and for which there is room. They are marked before: the
+ * answer may be heard at once. */
 static gboolean ask(FerryRdmaReach *r, const FerryRdmaChunks *chunks)
 {
 	Chunk *from = &r->chunks[r->first[chunks->block] + chunks->first];

@@ -11,7 +11,8 @@
  * The queue is a list through the chunks themselves: a peer that asks for the same ones over and
  * over cannot make it longer than the RAM has chunks. A chunk can be in it to be released and,
  * behind that, to be registered: it then gets a new key, and its asker hears of it again. The two
- * are places of their own since an asker that keeps to a limit counts on the order among all chunks.
+ * are places of their own since an asker that keeps to a limit counts on the order among all
+ * chunks.
  */
 typedef struct {
 	struct ibv_mr *mr; /* atomic; stored by the helper */

@@ -39,12 +39,11 @@ typedef struct {
 	int access;        /* of the regions here */
 	guint64 pin_limit; /* here; 0: none */
 
-	FerryRun rest; /* of the last run that was taken, not written yet; pages 0: nothing */
-	gboolean
-		settling; /* settle() was begun, and not all fences are posted, or not all is done */
-	gboolean fenced;  /* all are posted */
-	gboolean spins;   /* a short busy poll helps: there are processors to spare */
-	gint64 events_us; /* when the link's events were last looked at */
+	FerryRun rest;     /* of the last run that was taken, not written yet; pages 0: nothing */
+	gboolean settling; /* settle() was begun, and a fence is not posted or not completed */
+	gboolean fenced;   /* all are posted */
+	gboolean spins;    /* a short busy poll helps: there are processors to spare */
+	gint64 events_us;  /* when the link's events were last looked at */
 
 	/* Written by the driving thread, read by any: relaxed. */
 	struct {

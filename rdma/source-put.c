@@ -11,8 +11,9 @@
 
 /*
  * Two writes to one page must never be in flight together: on two queue pairs, or with relaxed
- * ordering, the older could land last. No page has to be watched for that: within a round the engine
- * offers each page once, and settle() ends a round only when every write of it has completed.
+ * ordering, the older could land last. No page has to be watched for that: within a round the
+ * engine offers each page once, and settle() ends a round only when every write of it has
+ * completed.
  */
 
 static FerryIo outcome(FerryRdmaSource *s, gboolean done)

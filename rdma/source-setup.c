@@ -5,8 +5,8 @@
 #include <ferry/error.h>
 #include "quota.h"
 
-/* What is offered where nothing asks for less. Measured with soft-RoCE: four queue pairs carry most,
- * writes beyond 256 KiB change little, and more than 4 MiB in flight on each is slower. */
+/* What is offered where nothing asks for less. Measured with soft-RoCE: four queue pairs carry
+ * most, writes beyond 256 KiB change little, and more than 4 MiB in flight on each is slower. */
 #define QUEUE_PAIRS 4u
 #define WRITE_SIZE (512u << 10)
 #define WINDOW (2u << 20)
@@ -117,7 +117,8 @@ static gboolean registers_on_demand(const FerryRdmaSource *s)
 	       caps->per_transport_caps.rc_odp_caps & IBV_ODP_SUPPORT_WRITE;
 }
 
-/* How much may be pinned here. Where that is nothing, the device may do without, which is slower. */
+/* How much may be pinned here. Where that is nothing, the device may do without, which is slower.
+ * */
 static gboolean choose_pinning(FerryRdmaSource *s, GError **error)
 {
 	guint64 wanted = ferry_settings_get_parameter(s->session->settings,

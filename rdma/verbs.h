@@ -69,7 +69,7 @@ typedef struct {
 /* The libraries themselves. */
 extern const FerryVerbs ferry_verbs;
 
-/* Sets @error (FERRY_ERROR_LINK, or FERRY_ERROR_NOSUPP for EOPNOTSUPP and ENODEV, FERRY_ERROR_IO for
- * lack of memory or rights) to "CALL: reason", and what to do where that is known: ENOMEM and EPERM
+/* Sets @error (FERRY_ERROR_LINK, or FERRY_ERROR_NOSUPP for EOPNOTSUPP and ENODEV, FERRY_ERROR_IO
+ * for lack of memory or rights) to "CALL: reason", and what to do where that is known: ENOMEM and EPERM
  * of a registration speak of RLIMIT_MEMLOCK. 0 counts as EIO. Always FALSE. */
 gboolean ferry_verbs_failed(GError **error, const char *call, int error_number);

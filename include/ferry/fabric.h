@@ -46,8 +46,8 @@ typedef struct {
 	 * fabric the source tries. */
 	guint16 first_record, last_record;
 
-	/* A carrier for one session, not connected yet: share_ram() does that. Never fails. @session
-	 * is borrowed until the carrier is closed. */
+	/* A carrier for one session, not connected yet: share_ram() does that. Never fails.
+	 * @session is borrowed until the carrier is closed. */
 	FerryCarrier *(*open)(FerryFabric *fabric, const FerryFabricSession *session);
 
 	void (*close)(FerryFabric *fabric);
@@ -55,7 +55,8 @@ typedef struct {
 
 struct FerryFabric {
 	const FerryFabricOps *ops;
-	/* what to try where this one cannot: RDMA has parallel sockets behind it; owned, may be NULL */
+	/* what to try where this one cannot: RDMA has parallel sockets behind it; owned, may be
+	 * NULL */
 	FerryFabric *next;
 };
 

@@ -85,7 +85,7 @@ typedef enum {
 typedef enum {
 	/* either way */
 	FERRY_RECORD_HELLO = 1,
-	FERRY_RECORD_ERROR = 2, /* why I refuse, UTF-8; SHUT or close follows */
+	FERRY_RECORD_ERROR = 2,     /* why I refuse, UTF-8; SHUT or close follows */
 	FERRY_RECORD_HEARTBEAT = 3, /* I live; may be skipped */
 	/* source to destination */
 	FERRY_RECORD_ROUND_BEGIN = 0x10,

@@ -52,7 +52,7 @@ typedef struct {
 		double mbps;            /* megabits a second */
 	} ram;
 	guint throttle_percentage;
-	char *transport;    /* the carrier that moved the pages: "tcp", "rdma", ...; or NULL */
+	char *transport; /* the carrier that moved the pages: "tcp", "rdma", ...; or NULL */
 	/* why the pages do not go by the fabric that the URI names; NULL where they do, or it names
 	 * none */
 	char *fallback;

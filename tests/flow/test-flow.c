@@ -491,7 +491,8 @@ static void migration__paused_before_switchover__continues(void)
 	pair_free(&pair);
 }
 
-/* The destination digests along with the rounds: what comes after a page was digested must count. */
+/* The destination digests along with the rounds: what comes after a page was digested must count.
+ * */
 static void ram__verified__pages_zeroed_and_written_last__count(void)
 {
 	Pair pair = pair_new(&(MiniGuestConfig){ 0 }, &(MiniGuestConfig){ 0 });

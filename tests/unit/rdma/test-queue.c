@@ -488,7 +488,8 @@ static void poll__fails__ends_the_link(void)
 	CU_ASSERT_TRUE(says(bench, "ibv_poll_cq"));
 }
 
-/* A thousand writes of any length with completions at any time: nothing is lost or counted twice. */
+/* A thousand writes of any length with completions at any time: nothing is lost or counted twice.
+ * */
 static void queues__random_traffic__keep_count(void)
 {
 	g_autoptr(Bench) bench = bench_new(QUEUES);
