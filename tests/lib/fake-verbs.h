@@ -97,9 +97,9 @@ const FerryVerbs *fake_verbs(FakeSide side);
 /* A side without a device: nothing resolves, nothing is bound. */
 void fake_no_device(FakeNic *nic, FakeSide side);
 
-/* What was forbidden and done nevertheless (send and completion queues overrun, objects destroyed
- * in a wrong order, events not acked where the real call would hang, ...), and objects that live:
- * lines of text, owned by the caller; NULL when there is nothing to tell. */
+/* What was forbidden and done nevertheless (queues overrun, objects destroyed in a wrong order,
+ * events not acked where the real call would hang, ...), and objects that live: lines of text, owned
+ * by the caller; NULL when there is nothing to tell. */
 char *fake_nic_check(FakeNic *nic);
 
 /* ---- faults ---- */
