@@ -51,13 +51,18 @@ static gboolean agree_chunks(FerryRdmaDestination *d, const FerryRdmaLimits *lim
 				       "regions",
 				       terms->chunk_size, d->ram->blocks[i].name,
 				       d->ram->blocks[i].page_size);
-	if (ferry_rdma_count_chunks(d->ram, terms->chunk_size) > FERRY_RDMA_CHUNKS_MAX)
-		return refused(error,
-			       "memory regions of %" G_GUINT64_FORMAT
-			       " bytes make more than %u of them",
-			       terms->chunk_size, FERRY_RDMA_CHUNKS_MAX);
-	terms->write_size = (guint32)MIN(terms->write_size, terms->chunk_size);
 	return TRUE;
+}
+
+/* Once the chunk size is final. */
+static gboolean agree_writes(FerryRdmaDestination *d, FerryRdmaTerms *terms, GError **error)
+{
+	terms->write_size = (guint32)MIN(terms->write_size, terms->chunk_size);
+	if (ferry_rdma_count_chunks(d->ram, terms->chunk_size) <= FERRY_RDMA_CHUNKS_MAX)
+		return TRUE;
+	return refused(error,
+		       "memory regions of %" G_GUINT64_FORMAT " bytes make more than %u of them",
+		       terms->chunk_size, FERRY_RDMA_CHUNKS_MAX);
 }
 
 static gboolean agree_pinning(FerryRdmaDestination *d, FerryRdmaTerms *terms, GError **error)
@@ -100,7 +105,8 @@ static gboolean agree(FerryRdmaDestination *d, FerryRdmaTerms *terms, GError **e
 		terms->flags &= ~FERRY_RDMA_ON_DEMAND;
 	/* Relaxed ordering stays as offered: a device without it ignores it. */
 	terms->mtu = limits.mtu;
-	return agree_chunks(d, &limits, terms, error) && agree_pinning(d, terms, error);
+	return agree_chunks(d, &limits, terms, error) && agree_pinning(d, terms, error) &&
+	       agree_writes(d, terms, error);
 }
 
 static void accept_offer(FerryRdmaDestination *d, const FerryRdmaTerms *terms)
