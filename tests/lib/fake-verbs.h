@@ -80,8 +80,8 @@ typedef struct {
 	guint delay_min_us;   /* work takes this to this: queue pairs overtake each other */
 	guint delay_max_us;
 	/* Data of writes stays aside and lands at the queue pair's next fence, in any order, and the
-	 * fence completes here later than at the peer: what relaxed ordering and buffers on the way
-	 * allow. */
+	 * fence arrives later than its sender hears of it: what relaxed ordering and buffers on
+	 * the way allow. */
 	gboolean delay_visibility;
 	/* A device that is wrong: fences arrive, what is aside stays there. */
 	gboolean void_fences;
@@ -98,8 +98,8 @@ const FerryVerbs *fake_verbs(FakeSide side);
 void fake_no_device(FakeNic *nic, FakeSide side);
 
 /* What was forbidden and done nevertheless (queues overrun, objects destroyed in a wrong order,
- * events not acked where the real call would hang, ...), and objects that live: lines of text, owned
- * by the caller; NULL when there is nothing to tell. */
+ * events not acked where the real call would hang, ...), and objects that live: lines of text,
+ * owned by the caller; NULL when there is nothing to tell. */
 char *fake_nic_check(FakeNic *nic);
 
 /* ---- faults ---- */
