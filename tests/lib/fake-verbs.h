@@ -79,8 +79,8 @@ typedef struct {
 	guint unreachable_us; /* until connecting to a silent peer ends in UNREACHABLE */
 	guint delay_min_us;   /* work takes this to this: queue pairs overtake each other */
 	guint delay_max_us;
-	/* Data of writes stays aside and lands at the queue pair's next fence, in any order, and the
-	 * fence arrives later than its sender hears of it: what relaxed ordering and buffers on
+	/* Data of writes stays aside and lands at the queue pair's next fence, in any order, and
+	 * the fence arrives later than its sender hears of it: what relaxed ordering and buffers on
 	 * the way allow. */
 	gboolean delay_visibility;
 	/* A device that is wrong: fences arrive, what is aside stays there. */
