@@ -88,7 +88,7 @@ struct ibv_mr *fake_reg_mr(struct ibv_pd *pd, void *address, size_t len, int acc
 static void land_in_region(FakeNic *nic, FakeMr *mr)
 {
 	for (guint i = 0; i < nic->qps->len; i++)
-		fake_land(nic->qps->pdata[i], mr->mr.rkey);
+		fake_land(nic->qps->pdata[i], mr->mr.rkey, G_MAXUINT);
 }
 
 int fake_dereg_mr(struct ibv_mr *ibv_mr)

@@ -110,7 +110,17 @@ typedef struct {
 	guint64 address; /* in the destination's memory */
 	guint32 key;
 	GBytes *data;
+	guint epoch; /* fences that came to the queue pair before */
 } FakeKept;
+
+/* A fence that came, and took a receive, but has not completed it. */
+typedef struct {
+	guint64 id; /* of the receive */
+	guint32 length;
+	__be32 imm;
+	guint epoch;
+	gint64 ready; /* not before */
+} FakeFence;
 
 typedef struct {
 	struct ibv_qp qp;
@@ -124,6 +134,8 @@ typedef struct {
 	guint silent_done; /* executed without a completion since the last one */
 	guint rnr_tries;
 	guint unacked;   /* asynchronous events */
+	GQueue fences;   /* of FakeFence */
+	guint epoch;     /* fences that came */
 	GPtrArray *kept; /* writes that came here and are not visible yet */
 } FakeQp;
 
@@ -292,8 +304,9 @@ void fake_flush(FakeQp *qp);
 
 gpointer fake_wire(gpointer nic); /* the thread */
 void fake_kept_free(gpointer kept);
-/* What was kept for @qp becomes visible, in any order; @key: of that region only; 0: all. */
-void fake_land(FakeQp *qp, guint32 key);
+/* What was kept for @qp and came before fence @epoch becomes visible, in any order; @key: of that
+ * region only; 0: all. */
+void fake_land(FakeQp *qp, guint32 key, guint epoch);
 /* About @qp, or its completion queue, or the port: as the type asks. */
 void fake_async(FakeDevice *device, enum ibv_event_type type, FakeQp *qp);
 gboolean fake_is_about_qp(enum ibv_event_type type);

@@ -259,6 +259,7 @@ int fake_create_qp(struct rdma_cm_id *rdma_id, struct ibv_pd *pd, struct ibv_qp_
 	qp->kept = g_ptr_array_new_with_free_func(fake_kept_free);
 	g_queue_init(&qp->sends);
 	g_queue_init(&qp->receives);
+	g_queue_init(&qp->fences);
 	((FakePd *)pd)->users++;
 	((FakeCq *)attr->send_cq)->users++;
 	((FakeCq *)attr->recv_cq)->users++;
@@ -302,6 +303,7 @@ void fake_destroy_qp(struct rdma_cm_id *rdma_id)
 	g_ptr_array_remove(nic->qps, qp);
 	g_queue_clear_full(&qp->sends, g_free);
 	g_queue_clear_full(&qp->receives, g_free);
+	g_queue_clear_full(&qp->fences, g_free);
 	g_ptr_array_unref(qp->kept);
 	g_free(qp);
 	rdma_id->qp = NULL;
@@ -375,6 +377,9 @@ void fake_flush(FakeQp *qp)
 	g_ptr_array_set_size(qp->kept, 0);
 	while (!g_queue_is_empty(&qp->sends))
 		fake_complete_send(qp, IBV_WC_WR_FLUSH_ERR);
+	/* The id comes first in both. */
+	while (!g_queue_is_empty(&qp->fences))
+		g_queue_push_head(&qp->receives, g_queue_pop_tail(&qp->fences));
 	while (!g_queue_is_empty(&qp->receives)) {
 		g_autofree guint64 *id = g_queue_pop_head(&qp->receives);
 

@@ -79,8 +79,9 @@ typedef struct {
 	guint unreachable_us; /* until connecting to a silent peer ends in UNREACHABLE */
 	guint delay_min_us;   /* work takes this to this: queue pairs overtake each other */
 	guint delay_max_us;
-	/* Data of writes stays aside and lands at the queue pair's next fence, in any order: what
-	 * relaxed ordering and buffers on the way allow. */
+	/* Data of writes stays aside and lands at the queue pair's next fence, in any order, and
+	 * the fence arrives later than its sender hears of it: what relaxed ordering and buffers on
+	 * the way allow. */
 	gboolean delay_visibility;
 	/* A device that is wrong: fences arrive, what is aside stays there. */
 	gboolean void_fences;
@@ -96,9 +97,9 @@ const FerryVerbs *fake_verbs(FakeSide side);
 /* A side without a device: nothing resolves, nothing is bound. */
 void fake_no_device(FakeNic *nic, FakeSide side);
 
-/* What was forbidden and done nevertheless (send and completion queues overrun, objects destroyed
- * in a wrong order, events not acked where the real call would hang, ...), and objects that live:
- * lines of text, owned by the caller; NULL when there is nothing to tell. */
+/* What was forbidden and done nevertheless (queues overrun, objects destroyed in a wrong order,
+ * events not acked where the real call would hang, ...), and objects that live: lines of text,
+ * owned by the caller; NULL when there is nothing to tell. */
 char *fake_nic_check(FakeNic *nic);
 
 /* ---- faults ---- */

@@ -5,6 +5,9 @@
 
 /* The thread that is both devices and the wire. */
 
+/* How much later a fence may complete than at its sender. */
+#define FENCE_LATE_US 2000
+
 void fake_kept_free(gpointer data)
 {
 	FakeKept *kept = data;
@@ -18,7 +21,7 @@ static gpointer host_pointer(guint64 address)
 	return (gpointer)(guintptr)address;
 }
 
-void fake_land(FakeQp *qp, guint32 key)
+void fake_land(FakeQp *qp, guint32 key, guint epoch)
 {
 	GRand *random = qp->device->nic->random;
 	GPtrArray *kept = qp->kept;
@@ -33,7 +36,7 @@ void fake_land(FakeQp *qp, guint32 key)
 	for (guint i = kept->len; i-- > 0;) {
 		FakeKept *one = kept->pdata[i];
 
-		if (key && one->key != key)
+		if ((key && one->key != key) || one->epoch >= epoch)
 			continue;
 		memcpy(host_pointer(one->address), g_bytes_get_data(one->data, NULL),
 		       g_bytes_get_size(one->data));
@@ -133,34 +136,66 @@ static void move_data(FakeNic *nic, FakeQp *peer, const FakeWork *work)
 	kept->address = work->address;
 	kept->key = work->key;
 	kept->data = g_bytes_new_take(data, work->length);
+	kept->epoch = peer->epoch;
 	g_ptr_array_add(peer->kept, kept);
 	if (!nic->config.delay_visibility)
-		fake_land(peer, 0);
+		fake_land(peer, 0, G_MAXUINT);
 	nic->writes++;
 	nic->bytes += work->length;
 }
 
-/* Takes a receive at @peer for the fence. FALSE: it ended in an error there. */
-static gboolean deliver_fence(FakeNic *nic, FakeQp *peer, const FakeWork *work)
+/* Completes the first fence that came to @peer. FALSE: that ended in an error. */
+static gboolean complete_fence(FakeNic *nic, FakeQp *peer)
 {
-	g_autofree guint64 *id = g_queue_pop_head(&peer->receives);
-	struct ibv_wc wc = { .wr_id = *id,
+	g_autofree FakeFence *fence = g_queue_pop_head(&peer->fences);
+	struct ibv_wc wc = { .wr_id = fence->id,
 			     .opcode = IBV_WC_RECV_RDMA_WITH_IMM,
-			     .byte_len = work->length,
-			     .imm_data = work->imm,
+			     .byte_len = fence->length,
+			     .imm_data = fence->imm,
 			     .wc_flags = IBV_WC_WITH_IMM };
 
 	if (is_chosen(peer->device)) {
 		wc.status = peer->device->work_status;
 		fake_complete(peer, peer->qp.recv_cq, &wc, 0);
 		fake_flush(peer);
-		return wc.status == IBV_WC_SUCCESS;
+		return FALSE;
 	}
 	if (!nic->config.void_fences)
-		fake_land(peer, 0);
+		fake_land(peer, 0, fence->epoch);
 	nic->fences++;
 	fake_complete(peer, peer->qp.recv_cq, &wc, 0);
 	return TRUE;
+}
+
+/* Takes a receive at @peer for the fence. FALSE: it ended in an error there. */
+static gboolean deliver_fence(FakeNic *nic, FakeQp *peer, const FakeWork *work, gint64 now)
+{
+	g_autofree guint64 *id = g_queue_pop_head(&peer->receives);
+	FakeFence *fence = g_new0(FakeFence, 1);
+
+	*fence = (FakeFence){ .id = *id,
+			      .length = work->length,
+			      .imm = work->imm,
+			      .epoch = ++peer->epoch,
+			      .ready = now };
+	g_queue_push_tail(&peer->fences, fence);
+	if (!nic->config.delay_visibility)
+		return complete_fence(nic, peer);
+	fence->ready += g_rand_int_range(nic->random, 0, FENCE_LATE_US);
+	return TRUE;
+}
+
+static void complete_fences(FakeNic *nic, gint64 now, gint64 *next)
+{
+	for (guint i = 0; i < nic->qps->len; i++) {
+		FakeQp *qp = nic->qps->pdata[i];
+		FakeFence *fence;
+
+		while ((fence = g_queue_peek_head(&qp->fences)) && fence->ready <= now)
+			complete_fence(nic, qp);
+		if (fence)
+			*next = MIN(*next, fence->ready);
+	}
 }
 
 /* Nobody answers: the request stays until its retries are used up. */
@@ -206,7 +241,7 @@ static void execute(FakeNic *nic, FakeQp *qp, gint64 now)
 	qp->rnr_tries = 0;
 	if (work->length)
 		move_data(nic, peer, work);
-	if (fence && !deliver_fence(nic, peer, work))
+	if (fence && !deliver_fence(nic, peer, work, now))
 		return fail_work(qp, IBV_WC_REM_OP_ERR);
 	fake_complete_send(qp, IBV_WC_SUCCESS);
 }
@@ -242,6 +277,7 @@ gpointer fake_wire(gpointer data)
 		FakeQp *qp;
 
 		fake_run_timers(nic, now, &next);
+		complete_fences(nic, now, &next);
 		qp = choose(nic, now, &next);
 		if (!qp) {
 			g_cond_wait_until(&nic->work, &nic->lock, next);
