@@ -75,8 +75,8 @@ int main(int argc, char **argv)
 	seconds = (double)(g_get_monotonic_time() - begin) / 1e6;
 	printf("%u streams, runs of %" G_GUINT64_FORMAT " pages: %.2f GB/s\n", streams, run_pages,
 	       (double)(mib << 20) / 1e9 / seconds);
-	ferry_carrier_close(source);
 	ferry_carrier_close(destination);
+	ferry_carrier_close(source);
 	ferry_listener_close(listener);
 	return 0;
 }
