@@ -26,11 +26,11 @@ void ferry_page_gate_fail(FerryPageGate *gate, GError *error)
 {
 	gboolean tell;
 
+	ferry_streams_link_fail(&gate->link, error);
 	g_mutex_lock(&gate->link.lock);
-	tell = !gate->stopping && g_atomic_int_get(&gate->used);
-	g_mutex_unlock(&gate->link.lock);
-	tell &= ferry_streams_link_fail(&gate->link, error);
-	g_mutex_lock(&gate->link.lock);
+	/* Not by the first failure, where no page had come then, but by one after. */
+	tell = !gate->stopping && !gate->told && g_atomic_int_get(&gate->used);
+	gate->told |= tell;
 	g_cond_broadcast(&gate->changed);
 	g_mutex_unlock(&gate->link.lock);
 	if (tell)

@@ -19,6 +19,7 @@ typedef struct {
 	GCond changed;
 	guint32 released; /* the fence that all may pass */
 	gboolean stopping;
+	gboolean told;               /* died() was called, or is about to be */
 	gint used;                   /* atomic: a record came in some stream */
 	const FerryRam *ram;         /* borrowed; fixed before the threads run */
 	void (*died)(gpointer user); /* the session's */

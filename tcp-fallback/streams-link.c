@@ -23,20 +23,16 @@ void ferry_streams_link_clear(FerryStreamsLink *link)
 	g_mutex_clear(&link->lock);
 }
 
-gboolean ferry_streams_link_fail(FerryStreamsLink *link, GError *error)
+void ferry_streams_link_fail(FerryStreamsLink *link, GError *error)
 {
-	gboolean first;
-
 	g_mutex_lock(&link->lock);
-	first = !link->dead;
-	if (first)
-		link->error = error;
-	else
+	if (link->dead)
 		g_error_free(error);
+	else
+		link->error = error;
 	__atomic_store_n(&link->dead, 1, __ATOMIC_SEQ_CST);
 	g_mutex_unlock(&link->lock);
 	ferry_wake_signal(&link->wake);
-	return first;
 }
 
 GError *ferry_streams_link_take_error(FerryStreamsLink *link)

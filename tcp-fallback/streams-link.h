@@ -18,8 +18,8 @@ void ferry_streams_link_init(FerryStreamsLink *link);
 gboolean ferry_streams_link_open(FerryStreamsLink *link, GError **error);
 void ferry_streams_link_clear(FerryStreamsLink *link);
 
-/* Any thread. The first error stays; takes @error over. Returns whether it was the first. */
-gboolean ferry_streams_link_fail(FerryStreamsLink *link, GError *error);
+/* Any thread. The first error stays; takes @error over. */
+void ferry_streams_link_fail(FerryStreamsLink *link, GError *error);
 
 /* NULL if it is not dead, or was taken before; the caller owns it. */
 GError *ferry_streams_link_take_error(FerryStreamsLink *link);

@@ -190,8 +190,12 @@ static void streams__source_dies_in_mid_round__destination_names_it(void)
 	pair_open(&pair, 4, NULL);
 	if (pair_connect(&pair)) {
 		put_some(&pair);
+		CU_ASSERT_EQUAL(pair_settle(&pair, 1), FERRY_IO_OK);
+		CU_ASSERT(pair.destination.carrier->ops->await_fence(pair.destination.carrier, 1,
+								     NULL));
+		put_some(&pair);
 		g_clear_pointer(&pair.source.carrier, ferry_carrier_close);
-		check_destination_dead(&pair, 1, FERRY_ERROR_LINK, "closed");
+		check_destination_dead(&pair, 2, FERRY_ERROR_LINK, "closed");
 		/* The one that fails first tells, when it has failed. */
 		while (!g_atomic_int_get(&pair.destination.died))
 			g_thread_yield();
