@@ -67,9 +67,10 @@ typedef struct {
 	FerryCarrier *carrier;     /* the channel's own */
 	FerryFabric *fabric;       /* a way for pages beside the channel; NULL: none */
 	FerryHeartbeat *heartbeat; /* then around the channel */
-	gboolean fabric_agreed;    /* the source has the fabric too */
+	guint64 fabrics_agreed;    /* the features of those that the source has too */
 	gboolean chosen;           /* CARRIER came */
 	FerryFabricLink *link;     /* the carrier beside the channel; NULL: none */
+	FerryFabric *linked;       /* whose carrier it is */
 	FerryRamReader ram;
 	FerryFirstTouch *touch;
 	gboolean will_digest; /* the source announced verify-ram */

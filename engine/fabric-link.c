@@ -12,6 +12,8 @@ struct FerryFabricLink {
 
 	GMutex lock;               /* guards the rest; the carrier is never called under it */
 	FerryHeartbeat *heartbeat; /* NULL: detached */
+	gboolean relied_on;
+	gboolean dead;
 	gboolean ignore_death;
 	GThread *mourner; /* tells the death */
 };
@@ -38,14 +40,28 @@ static gpointer mourn(gpointer data)
 	return NULL;
 }
 
-/* The carrier may hold locks that take_error() wants: hence another thread. */
+/* With the lock held. The carrier may hold locks that take_error() wants: hence another thread. */
+static void tell_death(FerryFabricLink *link)
+{
+	if (link->dead && link->relied_on && !link->ignore_death && !link->mourner)
+		link->mourner = g_thread_new("ferry-mourner", mourn, link);
+}
+
 static void died(gpointer user)
 {
 	FerryFabricLink *link = user;
 
 	g_mutex_lock(&link->lock);
-	if (!link->ignore_death && !link->mourner)
-		link->mourner = g_thread_new("ferry-mourner", mourn, link);
+	link->dead = TRUE;
+	tell_death(link);
+	g_mutex_unlock(&link->lock);
+}
+
+void ferry_fabric_link_rely(FerryFabricLink *link)
+{
+	g_mutex_lock(&link->lock);
+	link->relied_on = TRUE;
+	tell_death(link);
 	g_mutex_unlock(&link->lock);
 }
 

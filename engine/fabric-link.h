@@ -29,6 +29,9 @@ FerryCarrier *ferry_fabric_link_carrier(FerryFabricLink *link);
 /* Why the carrier died, a copy; NULL if it lives, or somebody else took its error. Any thread. */
 GError *ferry_fabric_link_reason(FerryFabricLink *link);
 
+/* The pages will go by this carrier: a death is told from now on, also one that was before. */
+void ferry_fabric_link_rely(FerryFabricLink *link);
+
 /* All pages are there: a death is told no more. */
 void ferry_fabric_link_ignore_death(FerryFabricLink *link);
 

@@ -41,8 +41,7 @@ static gboolean say_hello(FerryOutgoing *outgoing, GError **error)
 	if (ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
 					  FERRY_CAPABILITY_VERIFY_RAM))
 		hello.features |= FERRY_FEATURE_DIGEST;
-	if (outgoing->fabric)
-		hello.features |= FERRY_FEATURE_FABRIC;
+	hello.features |= ferry_fabric_features(outgoing->fabric);
 	memcpy(hello.nonce, outgoing->nonce, FERRY_NONCE_SIZE);
 	ferry_record_put_hello(record, &hello);
 	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_FERRY, record->data, record->len);
@@ -64,8 +63,7 @@ static gboolean say_hello(FerryOutgoing *outgoing, GError **error)
 			    "the destination answered for another session");
 		return FALSE;
 	}
-	outgoing->fabric_agreed = (hello.features & reply.hello.features & FERRY_FEATURE_FABRIC) !=
-				  0;
+	outgoing->features = hello.features & reply.hello.features;
 	return TRUE;
 }
 

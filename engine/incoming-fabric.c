@@ -25,7 +25,7 @@ static void describe(FerryIncoming *incoming, FerryCarrier *carrier)
 	g_mutex_unlock(&incoming->destination->lock);
 }
 
-static gboolean open_link(FerryIncoming *incoming, GError **error)
+static gboolean open_link(FerryIncoming *incoming, FerryFabric *fabric, GError **error)
 {
 	FerryFabricSession session = {
 		.nonce = incoming->nonce,
@@ -35,8 +35,9 @@ static gboolean open_link(FerryIncoming *incoming, GError **error)
 	FerryCarrier *carrier;
 
 	ferry_heartbeat_start(incoming->heartbeat);
-	incoming->link = ferry_fabric_link_open(incoming->fabric, &session, incoming->heartbeat,
-						mourn, incoming);
+	incoming->link = ferry_fabric_link_open(fabric, &session, incoming->heartbeat, mourn,
+						incoming);
+	incoming->linked = fabric;
 	carrier = ferry_fabric_link_carrier(incoming->link);
 	if (!carrier->ops->share_ram(carrier, ferry_vm_ram(incoming->vm), error))
 		return FALSE;
@@ -47,17 +48,22 @@ static gboolean open_link(FerryIncoming *incoming, GError **error)
 gboolean ferry_incoming_fabric_record(FerryIncoming *incoming, const FerryIncomingRecord *record,
 				      GError **error)
 {
+	FerryFabric *fabric = ferry_fabric_find(incoming->fabric, record->type);
 	FerryCarrier *carrier;
 
-	if (!incoming->fabric_agreed || (incoming->chosen && !incoming->link)) {
+	if (!fabric || !(incoming->fabrics_agreed & fabric->ops->feature) ||
+	    (incoming->chosen && fabric != incoming->linked)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 			    "offset %" G_GUINT64_FORMAT
 			    ": record 0x%04x is for a carrier beside the stream, and there is none",
 			    ferry_stream_reader_offset(incoming->reader), record->type);
 		return FALSE;
 	}
-	if (!incoming->link && !open_link(incoming, error))
-		return FALSE;
+	if (fabric != incoming->linked) {
+		ferry_incoming_close_fabric(incoming);
+		if (!open_link(incoming, fabric, error))
+			return FALSE;
+	}
 	carrier = ferry_fabric_link_carrier(incoming->link);
 	if (carrier->ops->hear)
 		return carrier->ops->hear(carrier, record->type, record->payload, record->length,
@@ -84,6 +90,7 @@ void ferry_incoming_close_fabric(FerryIncoming *incoming)
 	destination->carrier = last;
 	g_mutex_unlock(&destination->lock);
 	g_clear_pointer(&incoming->link, ferry_fabric_link_free);
+	incoming->linked = NULL;
 }
 
 /* From here on pages land without passing this code: nothing can be done along with them. */
@@ -97,8 +104,9 @@ static gboolean go_beside(FerryIncoming *incoming, GError **error)
 	g_clear_pointer(&incoming->digest, ferry_digest_free);
 	g_mutex_lock(&destination->lock);
 	g_free(destination->transport);
-	destination->transport = g_strdup(incoming->fabric->ops->name);
+	destination->transport = g_strdup(incoming->linked->ops->name);
 	g_mutex_unlock(&destination->lock);
+	ferry_fabric_link_rely(incoming->link);
 	return TRUE;
 }
 
@@ -109,7 +117,7 @@ gboolean ferry_incoming_choose_carrier(FerryIncoming *incoming, const FerryIncom
 
 	if (!ferry_record_get_carrier(record->payload, record->length, &beside, error))
 		return FALSE;
-	if (!incoming->fabric_agreed || incoming->chosen || (beside && !incoming->link)) {
+	if (!incoming->fabrics_agreed || incoming->chosen || (beside && !incoming->link)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 			    "offset %" G_GUINT64_FORMAT ": CARRIER %d does not belong here",
 			    ferry_stream_reader_offset(incoming->reader), beside);

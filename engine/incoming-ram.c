@@ -219,7 +219,7 @@ static gboolean begin_round(FerryIncoming *incoming, const FerryIncomingRecord *
 
 	if (!ferry_record_get_round(record->payload, record->length, &mark, error))
 		return FALSE;
-	if (incoming->fabric_agreed && !incoming->chosen) {
+	if (incoming->fabrics_agreed && !incoming->chosen) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 			    "round %u begins before the source said which carrier brings the pages",
 			    mark.round);

@@ -69,9 +69,8 @@ static gboolean say_hello(FerryIncoming *incoming, const FerryIncomingRecord *re
 	}
 	memcpy(incoming->nonce, hello.nonce, FERRY_NONCE_SIZE);
 	incoming->will_digest = hello.features & FERRY_FEATURE_DIGEST;
-	incoming->fabric_agreed = incoming->fabric && (hello.features & FERRY_FEATURE_FABRIC);
-	hello.features &= FERRY_FEATURE_DIGEST |
-			  (incoming->fabric_agreed ? FERRY_FEATURE_FABRIC : 0);
+	incoming->fabrics_agreed = hello.features & ferry_fabric_features(incoming->fabric);
+	hello.features &= FERRY_FEATURE_DIGEST | incoming->fabrics_agreed;
 	ferry_record_put_hello(answer, &hello);
 	return ferry_reply_record(&incoming->replies, answer, error);
 }
@@ -99,7 +98,7 @@ gboolean ferry_incoming_read_record(FerryIncoming *incoming, const FerryStreamEl
 	memcpy(record->payload, data + FERRY_RECORD_HEADER, header.length);
 	if (header.type == FERRY_RECORD_HEARTBEAT) {
 		/* A source that wants to hear from us says so by its own. */
-		if (incoming->fabric_agreed && !incoming->chosen)
+		if (incoming->fabrics_agreed && !incoming->chosen)
 			ferry_heartbeat_start(incoming->heartbeat);
 		record->type = 0;
 		return TRUE;

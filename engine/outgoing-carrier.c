@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "source-private.h"
 
-/* Why the fabric of the URI cannot serve, as far as the greeting tells; NULL if it may. */
-static char *find_obstacle(FerryOutgoing *outgoing)
+/* Why @fabric cannot serve, as far as the greeting tells; NULL if it may. */
+static char *find_obstacle(FerryOutgoing *outgoing, const FerryFabric *fabric)
 {
-	const char *name = outgoing->fabric->ops->name;
+	const char *name = fabric->ops->name;
 
 	if (!outgoing->path)
 		return g_strdup_printf("%s needs a destination that answers: switch return-path on",
 				       name);
 	if (!outgoing->ferry_peer)
 		return g_strdup_printf("%s needs a Ferry at the destination, which is none", name);
-	if (!outgoing->fabric_agreed)
+	if (!(outgoing->features & fabric->ops->feature))
 		return g_strdup_printf(
 			"the destination listens without %s: let it listen on %s:HOST:PORT", name,
 			outgoing->transport->scheme);
@@ -38,7 +38,7 @@ gboolean ferry_outgoing_check_fabric(FerryOutgoing *outgoing, GError **error)
 
 	if (!outgoing->fabric || !is_required(outgoing))
 		return TRUE;
-	why = find_obstacle(outgoing);
+	why = find_obstacle(outgoing, outgoing->fabric);
 	return !why || refuse(outgoing, FERRY_ERROR_NOSUPP, why, error);
 }
 
@@ -47,11 +47,11 @@ FerryCarrier *ferry_outgoing_bulk(FerryOutgoing *outgoing)
 	return outgoing->link ? ferry_fabric_link_carrier(outgoing->link) : outgoing->carrier;
 }
 
-static gboolean say_choice(FerryOutgoing *outgoing, GError **error)
+static gboolean say_choice(FerryOutgoing *outgoing, gboolean beside, GError **error)
 {
 	g_autoptr(GByteArray) record = g_byte_array_new();
 
-	ferry_record_put_carrier(record, outgoing->link != NULL);
+	ferry_record_put_carrier(record, beside);
 	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_FERRY, record->data, record->len);
 	return ferry_outgoing_flush(outgoing, error);
 }
@@ -62,8 +62,8 @@ static void mourn(gpointer user, GError *reason)
 	ferry_return_path_fail(user, reason);
 }
 
-/* Connects the carrier beside the channel. */
-static gboolean connect_link(FerryOutgoing *outgoing, GError **error)
+/* Connects a carrier of @fabric. */
+static gboolean connect_link(FerryOutgoing *outgoing, FerryFabric *fabric, GError **error)
 {
 	FerryFabricSession session = {
 		.source = TRUE,
@@ -73,54 +73,82 @@ static gboolean connect_link(FerryOutgoing *outgoing, GError **error)
 	};
 	FerryCarrier *carrier;
 
-	outgoing->link = ferry_fabric_link_open(outgoing->fabric, &session, outgoing->heartbeat,
-						mourn, outgoing->path);
+	outgoing->link = ferry_fabric_link_open(fabric, &session, outgoing->heartbeat, mourn,
+						outgoing->path);
 	carrier = ferry_fabric_link_carrier(outgoing->link);
 	ferry_return_path_set_carrier(outgoing->path, carrier);
 	ferry_heartbeat_start(outgoing->heartbeat);
-	return carrier->ops->share_ram(carrier, ferry_vm_ram(outgoing->vm), error);
+	if (!carrier->ops->share_ram(carrier, ferry_vm_ram(outgoing->vm), error))
+		return FALSE;
+	ferry_fabric_link_rely(outgoing->link);
+	return TRUE;
 }
 
-/* The pages go on the channel, and whoever watches is told why. */
+static void drop_link(FerryOutgoing *outgoing)
+{
+	ferry_return_path_set_carrier(outgoing->path, NULL);
+	g_clear_pointer(&outgoing->link, ferry_fabric_link_free);
+}
+
+/* The pages do not go as the URI asks, and whoever watches is told why. */
 static void fall_back(FerryOutgoing *outgoing, const char *why)
 {
 	ferry_progress_set_fallback(outgoing->progress, why);
-	ferry_vm_emit(outgoing->vm, &(FerryEvent){ .type = FERRY_EVENT_FALLBACK,
-						   .reason = why,
-						   .transport = outgoing->carrier->ops->name });
+	ferry_vm_emit(outgoing->vm,
+		      &(FerryEvent){ .type = FERRY_EVENT_FALLBACK,
+				     .reason = why,
+				     .transport = ferry_outgoing_bulk(outgoing)->ops->name });
 }
 
-/* Both sides have the fabric. */
-static gboolean try_fabric(FerryOutgoing *outgoing, GError **error)
+/* Connects the first fabric of the chain that can serve; @why gets what is wrong with those before
+ * it. FALSE where none can, or, with @error, where the migration is over. */
+static gboolean find_link(FerryOutgoing *outgoing, GString *why, GError **error)
 {
-	g_autoptr(GError) cause = NULL;
+	for (FerryFabric *fabric = outgoing->fabric; fabric; fabric = fabric->next) {
+		g_autofree char *obstacle = find_obstacle(outgoing, fabric);
+		g_autoptr(GError) cause = NULL;
 
-	if (connect_link(outgoing, &cause)) {
-		ferry_progress_set_transport(outgoing->progress, outgoing->fabric->ops->name);
-		ferry_progress_describe(outgoing->progress, ferry_outgoing_bulk(outgoing));
-		return say_choice(outgoing, error);
+		if (!obstacle && connect_link(outgoing, fabric, &cause))
+			return TRUE;
+		/* Cancelled, or there is no destination any more; closing can wait. */
+		if (cause && ferry_return_path_failed(outgoing->path, error))
+			return FALSE;
+		if (is_required(outgoing))
+			return refuse(outgoing, cause ? cause->code : FERRY_ERROR_NOSUPP,
+				      cause ? cause->message : obstacle, error);
+		if (fabric == outgoing->fabric)
+			g_string_assign(why, cause ? cause->message : obstacle);
+		/* The destination hears of it before the carrier's end can look like a death. */
+		if (cause && !fabric->next && !say_choice(outgoing, FALSE, error))
+			return FALSE;
+		if (cause)
+			drop_link(outgoing);
 	}
-	/* Cancelled, or there is no destination any more; closing can wait. */
-	if (ferry_return_path_failed(outgoing->path, error))
-		return FALSE;
-	if (is_required(outgoing))
-		return refuse(outgoing, cause->code, cause->message, error);
-	ferry_return_path_set_carrier(outgoing->path, NULL);
-	g_clear_pointer(&outgoing->link, ferry_fabric_link_free);
-	if (!say_choice(outgoing, error))
-		return FALSE;
-	/* Pages on the channel are written from guest RAM, not through a queue. */
-	ferry_heartbeat_stop(outgoing->heartbeat, G_TIME_SPAN_SECOND);
-	fall_back(outgoing, cause->message);
-	return TRUE;
+	return FALSE;
 }
 
 gboolean ferry_outgoing_choose_carrier(FerryOutgoing *outgoing, GError **error)
 {
-	g_autofree char *why = outgoing->fabric ? find_obstacle(outgoing) : NULL;
+	g_autoptr(GString) why = g_string_new(NULL);
+	g_autoptr(GError) over = NULL;
+	FerryCarrier *bulk;
+	gboolean beside;
 
-	ferry_progress_set_transport(outgoing->progress, outgoing->carrier->ops->name);
-	if (why)
-		fall_back(outgoing, why);
-	return why || !outgoing->fabric || try_fabric(outgoing, error);
+	beside = find_link(outgoing, why, &over);
+	if (over) {
+		g_propagate_error(error, g_steal_pointer(&over));
+		return FALSE;
+	}
+	bulk = ferry_outgoing_bulk(outgoing);
+	ferry_progress_set_transport(outgoing->progress, bulk->ops->name);
+	if (beside)
+		ferry_progress_describe(outgoing->progress, bulk);
+	if (why->len)
+		fall_back(outgoing, why->str);
+	if (beside)
+		return say_choice(outgoing, TRUE, error);
+	/* Pages on the channel are written from guest RAM, not through a queue. */
+	if (outgoing->heartbeat)
+		ferry_heartbeat_stop(outgoing->heartbeat, G_TIME_SPAN_SECOND);
+	return TRUE;
 }

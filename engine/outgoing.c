@@ -57,7 +57,7 @@ static gboolean set_up(FerryOutgoing *outgoing, GError **error)
 	outgoing->collected = ferry_bitmap_new(ram);
 	outgoing->holes = ferry_holes_new(ram);
 	ferry_token_bucket_init(&outgoing->bucket, g_get_monotonic_time());
-	if (outgoing->transport->fabric)
+	if (outgoing->transport->prefers_fabric)
 		outgoing->fabric = outgoing->transport->fabric(outgoing->uri);
 	if (!ferry_outgoing_greet(outgoing, CONNECT_MS, error) ||
 	    !ferry_outgoing_check_fabric(outgoing, error) || !share_ram(outgoing, error))
@@ -212,8 +212,7 @@ static void complete(FerryOutgoing *outgoing, FerryOutgoingFate fate)
 static void outgoing_free(FerryOutgoing *outgoing)
 {
 	ferry_fabric_link_free(outgoing->link);
-	if (outgoing->fabric)
-		outgoing->fabric->ops->close(outgoing->fabric);
+	ferry_fabric_close(outgoing->fabric);
 	ferry_holes_free(outgoing->holes);
 	ferry_bitmap_free(outgoing->collected);
 	ferry_bitmap_free(outgoing->pending);

@@ -39,10 +39,6 @@ typedef struct {
 	guint8 nonce[FERRY_NONCE_SIZE]; /* names the session; the destination echoes it */
 } FerryHello;
 #define FERRY_PROTOCOL_VERSION 1u
-/* The source will ask for a digest of RAM: the destination may digest along. */
-#define FERRY_FEATURE_DIGEST 1u
-/* Pages can go beside the channel, and a CARRIER record says whether they do. */
-#define FERRY_FEATURE_FABRIC 2u
 
 typedef struct {
 	guint32 round; /* 0 is the block list */

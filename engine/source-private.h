@@ -47,7 +47,7 @@ typedef struct {
 	FerryChannel *channel;
 	FerryReturnPath *path; /* NULL: one-way */
 	gboolean ferry_peer;
-	gboolean fabric_agreed; /* the destination has the fabric too */
+	guint64 features; /* of HELLO that both sides have */
 	guint8 nonce[FERRY_NONCE_SIZE];
 	FerryCarrier *carrier;  /* the channel's own */
 	FerryFabricLink *link;  /* the pages go by its carrier; NULL: by @carrier */

@@ -294,11 +294,8 @@ static GError *destination_take_error(FerryCarrier *carrier)
 
 	g_mutex_lock(&d->lock);
 	if (d->link && !d->error_taken) {
-		g_mutex_lock(&d->link->lock);
 		/* A copy: a fence that is waited for fails with it too. */
-		if (d->link->error)
-			error = g_error_copy(d->link->error);
-		g_mutex_unlock(&d->link->lock);
+		error = ferry_rdma_link_error(d->link);
 		d->error_taken = error != NULL;
 	}
 	g_mutex_unlock(&d->lock);

@@ -38,8 +38,8 @@ static void fabric_close(FerryFabric *fabric)
 }
 
 #define FABRIC_OPS(side)                                                                           \
-	.name = "rdma", .first_record = FERRY_RECORD_RDMA_OFFER, .last_record = 0x11f,             \
-	.open = side, .close = fabric_close
+	.name = "rdma", .feature = FERRY_FEATURE_RDMA, .first_record = FERRY_RECORD_RDMA_OFFER,    \
+	.last_record = 0x11f, .open = side, .close = fabric_close
 
 FerryFabric *ferry_rdma_source_fabric_new(const FerryVerbs *verbs, const char *host, guint16 port)
 {

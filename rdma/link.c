@@ -65,6 +65,16 @@ void ferry_rdma_link_fail(FerryRdmaLink *link, GError *error)
 	g_mutex_unlock(&link->lock);
 }
 
+GError *ferry_rdma_link_error(FerryRdmaLink *link)
+{
+	GError *error;
+
+	g_mutex_lock(&link->lock);
+	error = link->error ? g_error_copy(link->error) : NULL;
+	g_mutex_unlock(&link->lock);
+	return error;
+}
+
 /* ---- made for a device ---- */
 
 static gboolean set_non_blocking(int fd, const char *what, GError **error)

@@ -51,6 +51,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryRdmaLink, ferry_rdma_link_free)
 
 /* The first error stays; takes @error over. Any thread. */
 void ferry_rdma_link_fail(FerryRdmaLink *link, GError *error);
+/* A copy of why it is dead; NULL while it lives. Any thread. */
+GError *ferry_rdma_link_error(FerryRdmaLink *link);
 static inline gboolean ferry_rdma_link_is_dead(FerryRdmaLink *link)
 {
 	return g_atomic_int_get(&link->dead);

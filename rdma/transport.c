@@ -63,9 +63,11 @@ static FerryChannel *rdma_connect_channel(const char *uri, guint timeout_ms,
 
 static FerryFabric *rdma_fabric(const char *uri)
 {
-	g_autofree char *host = host_of(uri);
+	g_autofree char *host = host_of(uri), *tcp = tcp_uri(uri);
+	FerryFabric *fabric = ferry_rdma_fabric_to(host, port_of(uri));
 
-	return ferry_rdma_fabric_to(host, port_of(uri));
+	fabric->next = tcp_transport()->fabric(tcp);
+	return fabric;
 }
 
 /* ---- listening ---- */
@@ -90,7 +92,8 @@ static void listener_close(FerryListener *listener)
 {
 	RdmaListener *l = (RdmaListener *)listener;
 
-	listener->fabric->ops->close(listener->fabric);
+	/* The connections of the next one come in on the listener's sockets. */
+	ferry_fabric_close(listener->fabric);
 	ferry_listener_close(l->tcp);
 	g_free(listener->uri);
 	g_free(l);
@@ -117,12 +120,14 @@ static FerryListener *rdma_listen_channel(const char *uri, GCancellable *cancell
 		.again = listener->again,
 		.fabric = ferry_rdma_fabric_at(host, port_of(listener->uri)),
 	};
+	l->base.fabric->next = g_steal_pointer(&listener->fabric);
 	return &l->base;
 }
 
 static const FerryTransport rdma_transport = {
 	.scheme = "rdma",
 	.names_place = TRUE,
+	.prefers_fabric = TRUE,
 	.connect = rdma_connect_channel,
 	.fabric = rdma_fabric,
 	.listen = rdma_listen_channel,

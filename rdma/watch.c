@@ -211,13 +211,20 @@ static void give_up(FerryRdmaDestination *d, GError *error)
 		say_all_patiently(d);
 }
 
+/* The source hears why at once: before the first page it can still take another way. */
 static void report_death(FerryRdmaDestination *d)
 {
+	g_autoptr(GError) cause = NULL;
+
 	g_mutex_lock(&d->lock);
 	g_cond_broadcast(&d->changed);
 	g_mutex_unlock(&d->lock);
-	if (!g_atomic_int_get(&d->quiet))
-		d->session->died(d->session->user);
+	if (g_atomic_int_get(&d->quiet))
+		return;
+	cause = ferry_rdma_link_error(d->link);
+	ferry_rdma_destination_say(d, FERRY_RECORD_RDMA_REFUSE, ferry_rdma_refusal(cause->message));
+	say_all(d);
+	d->session->died(d->session->user);
 }
 
 /* Armed before it is polled: what completes after the poll makes the descriptor readable. */

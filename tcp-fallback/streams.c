@@ -31,6 +31,7 @@ static void streams_close(FerryFabric *fabric)
 
 static const FerryFabricOps source_ops = {
 	.name = "tcp",
+	.feature = FERRY_FEATURE_STREAMS,
 	.first_record = FERRY_RECORD_STREAMS_OFFER,
 	.last_record = FERRY_RECORD_STREAMS_LAST,
 	.open = open_source,
@@ -39,6 +40,7 @@ static const FerryFabricOps source_ops = {
 
 static const FerryFabricOps destination_ops = {
 	.name = "tcp",
+	.feature = FERRY_FEATURE_STREAMS,
 	.first_record = FERRY_RECORD_STREAMS_OFFER,
 	.last_record = FERRY_RECORD_STREAMS_LAST,
 	.open = open_destination,

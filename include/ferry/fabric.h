@@ -42,8 +42,9 @@ typedef struct {
 typedef struct {
 	const char *name; /* "rdma": what the status shows as the transport */
 
-	/* The types of its carriers' records, first and last: by them the destination knows which
-	 * fabric the source tries. */
+	/* Its bit of FERRY_FEATURE_ in HELLO, and the types of its carriers' records: by them both
+	 * sides know what the other has, and what it tries. */
+	guint64 feature;
 	guint16 first_record, last_record;
 
 	/* A carrier for one session, not connected yet: share_ram() does that. Never fails.
@@ -59,6 +60,24 @@ struct FerryFabric {
 	 * NULL */
 	FerryFabric *next;
 };
+
+/* The features of all of a chain; 0 for NULL. */
+static inline guint64 ferry_fabric_features(const FerryFabric *fabric)
+{
+	guint64 features = 0;
+
+	for (; fabric; fabric = fabric->next)
+		features |= fabric->ops->feature;
+	return features;
+}
+
+/* The one of a chain whose record has the type; NULL if none has. */
+static inline FerryFabric *ferry_fabric_find(FerryFabric *fabric, guint16 type)
+{
+	while (fabric && (type < fabric->ops->first_record || type > fabric->ops->last_record))
+		fabric = fabric->next;
+	return fabric;
+}
 
 /* With all that come after it. NULL is allowed. */
 static inline void ferry_fabric_close(FerryFabric *fabric)

@@ -109,6 +109,11 @@ typedef enum {
 /* Of these, the ones of a carrier beside the channel; rdma/messages.h has RDMA's. */
 #define FERRY_RECORD_IS_FABRIC(type) ((type) >= 0x110 && (type) <= 0x1ff)
 
+/* Bits of HELLO's features: the source offers, the destination answers with those in use. */
+#define FERRY_FEATURE_DIGEST 1u  /* a digest of RAM will be asked for: digest along */
+#define FERRY_FEATURE_RDMA 2u    /* pages can go by RDMA; with any of these two, CARRIER comes */
+#define FERRY_FEATURE_STREAMS 4u /* pages can go over parallel connections */
+
 /* Bytes that name a session: made by the source for each migration, echoed by the destination. */
 #define FERRY_NONCE_SIZE 16u
 

@@ -43,6 +43,9 @@ typedef struct {
 	FerryChannel *(*connect)(const char *uri, guint timeout_ms, GCancellable *cancellable,
 				 GError **error);
 
+	/* the scheme asks for the fabric below (rdma:); else it is for others to fall back to */
+	gboolean prefers_fabric;
+
 	/* The way for pages beside the channel that connect() gave for @uri; the caller closes it,
 	 * after its carriers. Does not block. NULL where the transport has none. */
 	FerryFabric *(*fabric)(const char *uri);
