@@ -192,7 +192,8 @@ def softroce_stage(stage):
         run_tests(stage, folder, names)
         return
     machine = os.path.join(ROOT, "tests", "softroce", "run")
-    ready = subprocess.run([machine, "--prepare"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    ready = subprocess.run([machine, "--prepare"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                           check=False)
     if ready.returncode:
         stage.count.skipped.append(("over RDMA", ready.stderr.strip().splitlines()[-1]))
         return

@@ -66,9 +66,9 @@ run_command() {
 	# Through pipes: a port can be opened once, and /dev/stdout as often as a test likes.
 	mkfifo /run/stdout /run/stderr
 	cat /run/stdout >/dev/vport0p1 &
-	copies=$!
+	copies=($!)
 	cat /run/stderr >/dev/vport0p2 &
-	copies="$copies $!"
+	copies+=($!)
 	(
 		set -e -o pipefail
 		make_devices
@@ -79,7 +79,7 @@ run_command() {
 		bash $job/command
 	) </dev/null >/run/stdout 2>/run/stderr
 	status=$?
-	end_others $copies
+	end_others "${copies[@]}"
 	wait
 	[ ! -e $job/status ] || echo $status >$job/status
 }
