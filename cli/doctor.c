@@ -6,6 +6,7 @@
 #include <json-glib/json-glib.h>
 #include <stdio.h>
 #include <unistd.h>
+#include <ferry/rdma.h>
 
 static const FerryCliHelp help = {
 	.command = "doctor",
@@ -119,13 +120,16 @@ int ferry_cli_doctor(int argc, char **argv)
 		{ NULL },
 	};
 	g_autoptr(GPtrArray) checks = g_ptr_array_new_with_free_func(check_free);
+	g_autoptr(GPtrArray) ports = NULL;
 	FerryDoctor doctor = { checks };
+	char *why = NULL;
 
 	if (!ferry_cli_parse(&help, entries, &argc, &argv, 0, 0))
 		return FERRY_EXIT_USAGE;
 	ferry_doctor_host(&doctor);
 	ferry_doctor_memory(&doctor);
-	ferry_doctor_rdma(&doctor, "/sys");
+	ports = ferry_rdma_list_ports(&why);
+	ferry_doctor_rdma(&doctor, ports, why);
 	if (peer)
 		ferry_doctor_peer(&doctor, peer);
 	if (json)

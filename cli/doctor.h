@@ -32,8 +32,9 @@ FerryCheck *ferry_doctor_add(FerryDoctor *doctor, const char *name, FerryCheckVe
 void ferry_doctor_host(FerryDoctor *doctor);
 /* Dirty-page tracking, userfaultfd, locked memory, huge pages. */
 void ferry_doctor_memory(FerryDoctor *doctor);
-/* RDMA devices as @sysfs ("/sys") shows them. */
-void ferry_doctor_rdma(FerryDoctor *doctor, const char *sysfs);
+/* RDMA devices: @ports (of FerryRdmaPort) as ferry_rdma_list_ports() lists them, with @why (taken
+ * over) where there are none. */
+void ferry_doctor_rdma(FerryDoctor *doctor, const GPtrArray *ports, char *why);
 /* A TCP connection to @peer, "HOST:PORT". */
 void ferry_doctor_peer(FerryDoctor *doctor, const char *peer);
 

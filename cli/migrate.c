@@ -20,11 +20,13 @@ static const FerryCliHelp help = {
 	.operands = "URI",
 	.summary = "Moves the guest of a monitor to URI and shows how it goes.",
 	.description =
-		"URI is where another monitor waits for a guest: tcp:HOST:PORT, unix:PATH, fd:N (a\n"
-		"descriptor of this process), exec:COMMAND or file:PATH. --set takes every capability "
-		"(on, off)\nand parameter by its QMP name. Ctrl-C cancels: the guest stays.\n\n"
+		"URI is where another monitor waits for a guest: rdma:HOST:PORT (pages by RDMA where "
+		"both\nsides can, else by TCP, with a warning), tcp:HOST:PORT, unix:PATH, fd:N (a "
+		"descriptor of this\nprocess), exec:COMMAND or file:PATH. --set takes every capability "
+		"(on, off) and parameter\nby its QMP name. Ctrl-C cancels: the guest stays.\n\n"
 		"Examples:\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp tcp:192.0.2.7:4444\n"
+		"  ferry migrate --qmp unix:/tmp/a.qmp --set rdma-pin-all=on rdma:192.0.2.7:4444\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp --set max-bandwidth=500M --set "
 		"downtime-limit=50 tcp:b:4444\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp --json file:/tmp/guest.stream\n\n"
@@ -159,11 +161,29 @@ static void say_where(FerryQmpClient *client)
 			json_object_get_string_member_with_default(object, "status", "stopped"));
 }
 
+/* What was agreed, if the pages went by RDMA, becomes a member of @answer. */
+static void add_rdma(FerryQmpClient *client, JsonNode *answer)
+{
+	FerryCliMigration migration;
+	JsonNode *rdma = NULL;
+
+	ferry_cli_migration_read(answer, &migration);
+	if (migration.transport && g_str_equal(migration.transport, "rdma"))
+		rdma = ferry_qmp_client_call(client, "query-rdma", NULL, NULL);
+	if (rdma)
+		json_object_set_member(json_node_get_object(answer), "rdma", rdma);
+}
+
 static int conclude(FerryQmpClient *client, JsonNode *answer, const Options *options)
 {
 	FerryCliMigration migration;
 
+	add_rdma(client, answer);
 	ferry_cli_migration_read(answer, &migration);
+	if (migration.fallback && !options->quiet)
+		fprintf(stderr, "ferry migrate: warning: the pages went by %s, not by RDMA: %s\n",
+			migration.transport ? migration.transport : "the stream",
+			migration.fallback);
 	if (options->json)
 		ferry_cli_report_json(answer, NULL, NULL);
 	if (g_str_equal(migration.status, "completed")) {

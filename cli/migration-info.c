@@ -52,12 +52,14 @@ gboolean ferry_cli_migration_read(JsonNode *answer, FerryCliMigration *migration
 		.status = string(object, "status", "none"),
 		.error_desc = string(object, "error-desc", NULL),
 		.transport = string(object, "transport", NULL),
+		.fallback = string(object, "fallback-reason", NULL),
 		.total_ms = number(object, "total-time", 0),
 		.downtime_ms = number(object, "downtime", -1),
 		.expected_ms = number(object, "expected-downtime", -1),
 		.throttle = number(object, "cpu-throttle-percentage", 0),
 		.rounds = rounds ? json_node_get_array(rounds) : NULL,
 		.cpu = object_member(object, "cpu"),
+		.rdma = object_member(object, "rdma"),
 		.verified = member(object, "verified", JSON_NODE_VALUE),
 	};
 	read_ram(object_member(object, "ram"), migration);

@@ -9,6 +9,7 @@ typedef struct {
 	const char *status;     /* "none" where the answer has none */
 	const char *error_desc; /* NULL without one */
 	const char *transport;  /* NULL where not told */
+	const char *fallback;   /* why not by RDMA; NULL where it was not asked for, or works */
 	gint64 total_ms;
 	gint64 downtime_ms; /* -1 where not told, as the next */
 	gint64 expected_ms;
@@ -22,6 +23,7 @@ typedef struct {
 	gint64 round;
 	JsonArray *rounds;  /* NULL where not told */
 	JsonObject *cpu;    /* NULL where not told */
+	JsonObject *rdma;   /* query-rdma's answer; NULL where there was none */
 	JsonNode *verified; /* NULL where not told */
 } FerryCliMigration;
 

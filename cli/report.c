@@ -4,6 +4,32 @@
 
 #include <stdio.h>
 
+static const char *text_of(JsonObject *object, const char *name)
+{
+	return json_object_get_string_member_with_default(object, name, "?");
+}
+
+static gint64 number_of(JsonObject *object, const char *name)
+{
+	return json_object_get_int_member_with_default(object, name, 0);
+}
+
+/* What the two sides agreed on, in a line. */
+static void print_rdma(JsonObject *rdma)
+{
+	g_autofree char *write = ferry_cli_format_bytes(number_of(rdma, "write-size"));
+	g_autofree char *chunk = ferry_cli_format_bytes(number_of(rdma, "chunk-size"));
+	g_autofree char *peak = ferry_cli_format_bytes(number_of(rdma, "registered-peak-bytes"));
+
+	printf("  rdma         %s port %" G_GINT64_FORMAT ", %s, %" G_GINT64_FORMAT
+	       " queue pairs, writes of up to %s; memory in chunks of %s, at most %s registered%s\n",
+	       text_of(rdma, "device"), number_of(rdma, "port"), text_of(rdma, "gid-type"),
+	       number_of(rdma, "queue-pairs"), write, chunk, peak,
+	       json_object_get_boolean_member_with_default(rdma, "on-demand", FALSE)
+		       ? ", on demand there"
+		       : "");
+}
+
 static void print_moved(const FerryCliMigration *migration)
 {
 	g_autofree char *total = ferry_cli_format_bytes(migration->total);
@@ -71,6 +97,8 @@ void ferry_cli_report(const FerryCliMigration *migration, const char *uri)
 	printf("The guest moved to %s in %s and stood still for %s.\n\n", uri, total, downtime);
 	if (migration->transport)
 		printf("  transport    %s\n", migration->transport);
+	if (migration->rdma)
+		print_rdma(migration->rdma);
 	print_moved(migration);
 	print_rounds(migration);
 	print_verified(migration);

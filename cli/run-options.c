@@ -10,8 +10,8 @@ static const FerryCliHelp help = {
 	.description =
 		"The guest is a small program on KVM where that works, else threads of this process.\n"
 		"--workload is idle, sweep:RATE, random:RATE or hotset:SIZE:RATE, RATE in MiB/s of "
-		"memory\nwritten. With --incoming a guest is taken in; contents and workload come with "
-		"it.\nThe capability verify-ram is on. Ctrl-C or QMP's quit end the guest.\n\n"
+		"memory\nwritten. With --incoming a guest is taken in (rdma:, tcp:, unix:, ...); contents "
+		"and\nworkload come with it.\nThe capability verify-ram is on. Ctrl-C or QMP's quit end the guest.\n\n"
 		"Examples:\n"
 		"  ferry run --ram 4G --workload random:200 --qmp unix:/tmp/a.qmp\n"
 		"  ferry run --ram 4G --qmp unix:/tmp/b.qmp --incoming tcp:0.0.0.0:4444\n"

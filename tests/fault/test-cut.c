@@ -5,6 +5,7 @@
  * says so.
  */
 #include "cutter.h"
+#include "fake-fabric.h"
 #include "harness.h"
 #include "mini-guest.h"
 
@@ -29,9 +30,10 @@ static void pair_open_guest(Pair *pair, Cutter cutter, gboolean running)
 	mini_guest_most_running();
 	pair->source = mini_guest_new(&(MiniGuestConfig){
 		.ram_size = 256 << 10, .transports = cutter_transports(&pair->cutter) });
-	pair->destination = mini_guest_new(&(MiniGuestConfig){ .ram_size = 256 << 10 });
+	pair->destination = mini_guest_new(
+		&(MiniGuestConfig){ .ram_size = 256 << 10, .transports = cutter.under });
 	pair->dir = g_dir_make_tmp("ferry-cut-XXXXXX", NULL);
-	listening = g_strdup_printf("unix:%s/socket", pair->dir);
+	listening = g_strdup_printf("%sunix:%s/socket", cutter.under ? "fake:" : "", pair->dir);
 	pair->uri = mini_guest_listen(pair->destination, listening);
 	cut = g_strconcat("cut:", pair->uri, NULL);
 	if (!ferry_vm_start(pair->source->vm, &error) ||
@@ -40,10 +42,29 @@ static void pair_open_guest(Pair *pair, Cutter cutter, gboolean running)
 		g_error("%s", error->message);
 }
 
-/* @at: byte of the cut; later connections are whole if @once, else dead from the start. */
-static void pair_open(Pair *pair, CutWhere where, guint64 at, gboolean once)
+/* Where the pages go. */
+typedef enum {
+	IN_STREAM,
+	BESIDE_STREAM,
+} Way;
+
+static const FerryTransport *const *fake_fabric(void)
 {
-	pair_open_guest(pair, (Cutter){ .where = where, .at = at, .whole_from = once, .later = 1 },
+	static FakeFabric fabric;
+
+	fabric = (FakeFabric){ 0 };
+	return fake_fabric_transports(&fabric);
+}
+
+/* @at: byte of the cut; later connections are whole if @once, else dead from the start. */
+static void pair_open(Pair *pair, Way way, CutWhere where, guint64 at, gboolean once)
+{
+	pair_open_guest(pair,
+			(Cutter){ .where = where,
+				  .at = at,
+				  .whole_from = once,
+				  .later = 1,
+				  .under = way == BESIDE_STREAM ? fake_fabric() : NULL },
 			TRUE);
 }
 
@@ -103,12 +124,12 @@ static void show(Pair *pair, const char *what)
 }
 
 /* One migration with a cut; whether the rule held. */
-static gboolean survives(CutWhere where, guint64 at, gboolean once, gboolean *completed)
+static gboolean survives(Way way, CutWhere where, guint64 at, gboolean once, gboolean *completed)
 {
 	gboolean ok;
 	Pair pair;
 
-	pair_open(&pair, where, at, once);
+	pair_open(&pair, way, where, at, once);
 	ok = mini_guest_await(settled, &pair, SETTLE_MS);
 	if (!ok)
 		show(&pair, "does not settle");
@@ -122,12 +143,12 @@ static gboolean survives(CutWhere where, guint64 at, gboolean once, gboolean *co
 }
 
 /* How many bytes go each way when nothing is cut. */
-static gboolean whole_conversation(guint64 *forth, guint64 *back)
+static gboolean whole_conversation(Way way, guint64 *forth, guint64 *back)
 {
 	gboolean ok;
 	Pair pair;
 
-	pair_open(&pair, CUT_NOTHING, 0, FALSE);
+	pair_open(&pair, way, CUT_NOTHING, 0, FALSE);
 	ok = mini_guest_await(settled, &pair, SETTLE_MS) && one_owner(&pair) &&
 	     source_state(&pair) == FERRY_STATE_COMPLETED;
 	if (!ok)
@@ -139,14 +160,15 @@ static gboolean whole_conversation(guint64 *forth, guint64 *back)
 }
 
 /* Cuts at every byte of the last @tail and at every @step-th before it. */
-static void cut_everywhere(CutWhere where, guint64 bytes, guint64 tail, guint64 step, gboolean once)
+static void cut_everywhere(Way way, CutWhere where, guint64 bytes, guint64 tail, guint64 step,
+			   gboolean once)
 {
 	guint cuts = 0, bad = 0, completed_count = 0;
 	guint64 edge = bytes - MIN(tail, bytes);
 	gboolean completed;
 
 	for (guint64 at = 1; at < bytes; at += at < edge ? MIN(step, edge - at) : 1, cuts++) {
-		bad += !survives(where, at, once, &completed);
+		bad += !survives(way, where, at, once, &completed);
 		completed_count += completed;
 	}
 	printf("# %u cuts in %" G_GUINT64_FORMAT " bytes, %u migrations completed all the same\n",
@@ -158,7 +180,7 @@ static void conversation__whole__guest_moves(void)
 {
 	guint64 forth, back;
 
-	CU_ASSERT(whole_conversation(&forth, &back));
+	CU_ASSERT(whole_conversation(IN_STREAM, &forth, &back));
 	printf("# %" G_GUINT64_FORMAT " bytes forth, %" G_GUINT64_FORMAT " back\n", forth, back);
 }
 
@@ -166,16 +188,32 @@ static void link__cut_forth_at_every_byte_of_the_hand_over__one_owner(void)
 {
 	guint64 forth, back;
 
-	CU_ASSERT(whole_conversation(&forth, &back));
-	cut_everywhere(CUT_FORTH, forth, 160, 37, TRUE);
+	CU_ASSERT(whole_conversation(IN_STREAM, &forth, &back));
+	cut_everywhere(IN_STREAM, CUT_FORTH, forth, 160, 37, TRUE);
 }
 
 static void link__cut_back_at_every_byte__one_owner(void)
 {
 	guint64 forth, back;
 
-	CU_ASSERT(whole_conversation(&forth, &back));
-	cut_everywhere(CUT_BACK, back, 120, 7, TRUE);
+	CU_ASSERT(whole_conversation(IN_STREAM, &forth, &back));
+	cut_everywhere(IN_STREAM, CUT_BACK, back, 120, 7, TRUE);
+}
+
+static void link__cut_forth_with_pages_beside_it__one_owner(void)
+{
+	guint64 forth, back;
+
+	CU_ASSERT(whole_conversation(BESIDE_STREAM, &forth, &back));
+	cut_everywhere(BESIDE_STREAM, CUT_FORTH, forth, 160, 37, TRUE);
+}
+
+static void link__cut_back_with_pages_beside_it__one_owner(void)
+{
+	guint64 forth, back;
+
+	CU_ASSERT(whole_conversation(BESIDE_STREAM, &forth, &back));
+	cut_everywhere(BESIDE_STREAM, CUT_BACK, back, 120, 7, TRUE);
 }
 
 static gboolean source_completed(gpointer user)
@@ -189,7 +227,7 @@ static void link__cut_again_in_the_answer__source_learns_it_later(void)
 	guint64 forth, back;
 	Pair pair;
 
-	CU_ASSERT(whole_conversation(&forth, &back));
+	CU_ASSERT(whole_conversation(IN_STREAM, &forth, &back));
 	/* PONG and HELLO are 52 bytes, the answer 16. */
 	pair_open_guest(
 		&pair, (Cutter){ .where = CUT_BACK, .at = back - 28, .later = 60, .whole_from = 2 },
@@ -207,9 +245,9 @@ static void link__stays_cut_in_the_hand_over__operator_decides(void)
 	gboolean ok;
 	Pair pair;
 
-	CU_ASSERT(whole_conversation(&forth, &back));
+	CU_ASSERT(whole_conversation(IN_STREAM, &forth, &back));
 	/* READY has arrived; RUNNING breaks off, and no later connection brings anything. */
-	pair_open(&pair, CUT_BACK, back - 28, FALSE);
+	pair_open(&pair, IN_STREAM, CUT_BACK, back - 28, FALSE);
 	ok = mini_guest_await(settled, &pair, SETTLE_MS);
 	CU_ASSERT(ok);
 	show(&pair, "for ever");
@@ -235,7 +273,7 @@ static void doubt__another_guest_comes__refused_and_nothing_changes(void)
 	guint64 forth, back;
 	Pair pair;
 
-	CU_ASSERT(whole_conversation(&forth, &back));
+	CU_ASSERT(whole_conversation(IN_STREAM, &forth, &back));
 	/* Behind COMMIT come the 13 bytes of DONE. */
 	pair_open_guest(&pair, (Cutter){ .where = CUT_FORTH, .at = forth - 14, .later = 1 }, FALSE);
 	CU_ASSERT(mini_guest_await(both_in_doubt, &pair, SETTLE_MS));
@@ -280,6 +318,8 @@ static CU_TestInfo cases[] = {
 	CASE(conversation__whole__guest_moves),
 	CASE(link__cut_forth_at_every_byte_of_the_hand_over__one_owner),
 	CASE(link__cut_back_at_every_byte__one_owner),
+	CASE(link__cut_forth_with_pages_beside_it__one_owner),
+	CASE(link__cut_back_with_pages_beside_it__one_owner),
 	CASE(link__stays_cut_in_the_hand_over__operator_decides),
 	CASE(link__cut_again_in_the_answer__source_learns_it_later),
 	CASE(doubt__another_guest_comes__refused_and_nothing_changes),

@@ -132,11 +132,23 @@ static const FerryChannelOps ops = {
 	.close = cut_close,
 };
 
+static const FerryTransport *under(const char *uri, GError **error)
+{
+	return ferry_transport_find(current->under ? current->under : ferry_transports(),
+				    uri + strlen("cut:"), error);
+}
+
+static FerryFabric *cut_fabric(const char *uri)
+{
+	const FerryTransport *transport = under(uri, NULL);
+
+	return transport && transport->fabric ? transport->fabric(uri + strlen("cut:")) : NULL;
+}
+
 static FerryChannel *cut_connect(const char *uri, guint timeout_ms, GCancellable *cancellable,
 				 GError **error)
 {
-	const FerryTransport *transport = ferry_transport_find(ferry_transports(),
-							       uri + strlen("cut:"), error);
+	const FerryTransport *transport = under(uri, error);
 	FerryChannel *inner;
 	CutChannel *self;
 
@@ -161,9 +173,9 @@ static FerryChannel *cut_connect(const char *uri, guint timeout_ms, GCancellable
 
 const FerryTransport *const *cutter_transports(Cutter *cutter)
 {
-	static const FerryTransport transport = { .scheme = "cut",
-						  .names_place = TRUE,
-						  .connect = cut_connect };
+	static const FerryTransport transport = {
+		.scheme = "cut", .names_place = TRUE, .connect = cut_connect, .fabric = cut_fabric
+	};
 	static const FerryTransport *const table[] = { &transport, NULL };
 
 	current = cutter;

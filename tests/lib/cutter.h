@@ -19,6 +19,7 @@ typedef struct {
 	guint64 at;
 	gint whole_from; /* connections from this number on, counted from 0, are whole; 0: none */
 	guint64 later;   /* where connections after the first are cut */
+	const FerryTransport *const *under; /* what is wrapped; NULL for ferry_transports() */
 	void (*finished)(
 		gpointer
 			/* called when a one-way channel took the last byte; NULL for nothing */

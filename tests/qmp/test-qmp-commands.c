@@ -116,6 +116,8 @@ static void arguments__wrong__refused_by_name_and_type(void)
 		  "Invalid parameter type for 'detach', expected: boolean" },
 		{ "migrate", "{\"uri\":\"tcp:x\",\"x\":1}", "Parameter 'x' is unexpected" },
 		{ "query-status", "{\"x\":1}", "Parameter 'x' is unexpected" },
+		{ "query-rdma", "{}",
+		  "There is no RDMA here: no migration by rdma: has connected yet" },
 		{ "query-commands", "{\"x\":1}", "Parameter 'x' is unexpected" },
 		{ "migrate_set_speed", "{\"value\":\"1\"}",
 		  "Invalid parameter type for 'value', expected: integer" },
@@ -259,7 +261,8 @@ static void parameters__old_and_new_commands__set_the_same(void)
 		peer, "{\"execute\":\"migrate_set_downtime\",\"arguments\":{\"value\":0.0305}}",
 		"{\"return\":{}}"));
 	CU_ASSERT(qmp_answers(peer, "{\"execute\":\"query-migrate-parameters\"}",
-			      "{\"return\":{\"max-bandwidth\":1048576,\"downtime-limit\":31}}"));
+			      "{\"return\":{\"max-bandwidth\":1048576,\"downtime-limit\":31,"
+			      "\"rdma-queue-pairs\":0,\"rdma-pin-limit\":0}}"));
 	CU_ASSERT(qmp_answers(peer,
 			      "{\"execute\":\"migrate_set_speed\",\"arguments\":{\"value\":-5}}",
 			      "{\"return\":{}}"));
@@ -268,7 +271,8 @@ static void parameters__old_and_new_commands__set_the_same(void)
 		"{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"downtime-limit\":2000000}}",
 		"{\"return\":{}}"));
 	CU_ASSERT(qmp_answers(peer, "{\"execute\":\"query-migrate-parameters\"}",
-			      "{\"return\":{\"max-bandwidth\":0,\"downtime-limit\":2000000}}"));
+			      "{\"return\":{\"max-bandwidth\":0,\"downtime-limit\":2000000,"
+			      "\"rdma-queue-pairs\":0,\"rdma-pin-limit\":0}}"));
 	DONE();
 }
 
