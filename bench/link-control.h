@@ -5,9 +5,9 @@
 #include <json-glib/json-glib.h>
 
 /*
- * The conversation of the two processes: one TCP connection to the URI's host and port, a JSON object
- * a line. The measuring side asks, the listening one answers; what is measured goes over ports that
- * the listener finds free. What closes this connection ends a measurement.
+ * The conversation of the two processes: one TCP connection to the URI's host and port, a JSON
+ * object a line. The measuring side asks, the listening one answers; what is measured goes over
+ * ports that the listener finds free. What closes this connection ends a measurement.
  *
  *   {"do": "hello", "version": 1}                          {"host": NAME, "ram-max": BYTES}
  *   {"do": "raw", "queue-pairs", "size", "depth"}          {"port": N}      listens by rdma_cm

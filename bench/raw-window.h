@@ -11,9 +11,9 @@ typedef struct {
 	guint32 key;
 } FerryBenchRawTarget;
 
-/* Keeps a window of writes in flight on each of @shape->queue_pairs @targets for @seconds; *@rate is
- * bytes a second, until the last completion. @cq holds all writes and has a completion channel whose
- * descriptor does not block. */
+/* Keeps a window of writes in flight on each of @shape->queue_pairs @targets for @seconds; *@rate
+ * is bytes a second, until the last completion. @cq holds all writes and has a completion channel
+ * whose descriptor does not block. */
 gboolean ferry_bench_raw_write(const FerryBenchRawShape *shape, const FerryBenchRawTarget *targets,
 			       const struct ibv_mr *region, struct ibv_cq *cq, double seconds,
 			       double *rate, GError **error);
