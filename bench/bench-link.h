@@ -7,7 +7,8 @@
 /*
  * What an RDMA fabric can do, and what a migration makes of it, measured in one run and in turns:
  * raw RDMA writes, perftest's ib_write_bw where it is wanted, and whole migrations. One process
- * listens, the other one measures. In a build without RDMA everything fails with FERRY_ERROR_NOSUPP.
+ * listens, the other one measures. In a build without RDMA everything fails with
+ * FERRY_ERROR_NOSUPP.
  */
 #define FERRY_BENCH_LIST_MAX 8u
 
