@@ -3,12 +3,13 @@
 
 #include <ferry/rdma.h>
 
-/* The address that a source could connect to: not a link-local one, which names no host alone. */
+/* The address that a source could connect to: not a link-local one, which names no host alone, and
+ * not a GID of InfiniBand, which is no address of IP. */
 static GInetAddress *usable_address(const FerryRdmaPort *port)
 {
 	g_autoptr(GInetAddress) address = NULL;
 
-	if (!port->active || !port->interface)
+	if (!port->active || !port->gid || !g_strcmp0(port->gid_type, "IB"))
 		return NULL;
 	if (g_ascii_strncasecmp(port->gid, "::ffff:", 7) == 0 && strchr(port->gid, '.'))
 		return g_inet_address_new_from_string(port->gid + 7);
@@ -33,8 +34,8 @@ char *ferry_bench_link_own_uri(GError **error)
 	}
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP, "%s",
 		    why ? why
-			: "no RDMA port of this host is active and has an IP address; give its "
-			  "interface one (ip addr add ADDRESS/24 dev INTERFACE), or say --listen "
-			  "rdma:HOST:PORT");
+			: "no GID of an active RDMA port of this host is an IP address; give its "
+			  "Ethernet interface one (ip addr add ADDRESS/24 dev INTERFACE), or say "
+			  "--listen rdma:HOST:PORT with the address of an IPoIB interface");
 	return NULL;
 }

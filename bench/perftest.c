@@ -23,7 +23,7 @@ static const FerryRdmaPort *find_port(GPtrArray *ports, GInetAddress *address)
 		const FerryRdmaPort *port = ports->pdata[i];
 
 		/* RoCE v1 and v2 have an entry each for the same address. */
-		if (!g_ascii_strcasecmp(port->gid, mapped) &&
+		if (port->gid && !g_ascii_strcasecmp(port->gid, mapped) &&
 		    (!found || !g_strcmp0(port->gid_type, "RoCE v2")))
 			found = port;
 	}

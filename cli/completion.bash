@@ -10,7 +10,7 @@ _ferry_uris()
 		mapfile -t COMPREPLY < <(compgen -f -P "${cur%%:*}:" -- "${cur#*:}")
 		;;
 	*)
-		mapfile -t COMPREPLY < <(compgen -W "tcp: rdma: unix: fd: exec: file:" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "rdma: tcp: unix: fd: exec: file:" -- "$cur")
 		compopt -o nospace 2>/dev/null
 		;;
 	esac

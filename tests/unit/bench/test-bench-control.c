@@ -79,6 +79,7 @@ static void line__hostile__refused(void)
 		CU_ASSERT_PTR_NULL(object);
 		CU_ASSERT_FALSE(end);
 		CU_ASSERT(g_error_matches(error, FERRY_ERROR, FERRY_ERROR_PEER));
+		CU_ASSERT_EQUAL(bad[i] == endless, strstr(error->message, "too long") != NULL);
 	}
 }
 
