@@ -134,6 +134,7 @@ gboolean ferry_outgoing_choose_carrier(FerryOutgoing *outgoing, GError **error)
 	FerryCarrier *bulk;
 	gboolean beside;
 
+	ferry_progress_set_transport(outgoing->progress, outgoing->carrier->ops->name);
 	beside = find_link(outgoing, why, &over);
 	if (over) {
 		g_propagate_error(error, g_steal_pointer(&over));

@@ -362,8 +362,8 @@ static FerryFabric *fabric_new(const char *uri)
 {
 	static const FerryFabricOps ops = { .name = "fake",
 					    .feature = FERRY_FEATURE_RDMA,
-					    .first_record = 0x110,
-					    .last_record = 0x11f,
+					    .first_record = 0x1f0,
+					    .last_record = 0x1ff,
 					    .open = open_carrier,
 					    .close = close_fabric };
 	FerryFabric *fabric = g_new0(FerryFabric, 1);
@@ -518,6 +518,7 @@ const FerryTransport *const *fake_fabric_transports(FakeFabric *fabric)
 	static const FerryTransport transport = { .scheme = "fake",
 						  .names_place = TRUE,
 						  .connect = fake_connect,
+						  .prefers_fabric = TRUE,
 						  .fabric = fabric_new,
 						  .listen = fake_listen };
 	static const FerryTransport *const table[] = { &transport, NULL };

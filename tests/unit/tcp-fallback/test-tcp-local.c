@@ -54,7 +54,7 @@ static void fd__listening_socket__accepts_more_than_once(void)
 {
 	const FerryTransport *tcp = transport_of("tcp:");
 	g_autoptr(FerryListener) from = tcp->listen("tcp:127.0.0.1:0", NULL, NULL), listener = NULL;
-	g_autofree char *uri = NULL;
+	g_autofree char *uri = NULL, *taken = NULL;
 	g_autoptr(GError) error = NULL;
 	int fd = -1;
 
@@ -68,9 +68,10 @@ static void fd__listening_socket__accepts_more_than_once(void)
 		if (fd >= 0)
 			break;
 	}
-	uri = fd_uri(fd);
-	CU_ASSERT_PTR_NULL(connect_to(uri, &error));
+	taken = fd_uri(dup(fd));
+	CU_ASSERT_PTR_NULL(connect_to(taken, &error));
 	CU_ASSERT(is_error(error, FERRY_ERROR_INVALID, "listens"));
+	uri = fd_uri(fd);
 	listener = listen_on(uri, NULL);
 	CU_ASSERT(listener && listener->again);
 	for (guint i = 0; listener && i < 2; i++) {
@@ -83,17 +84,21 @@ static void fd__listening_socket__accepts_more_than_once(void)
 
 static void fd__pipe__goes_one_way(void)
 {
-	g_autofree char *read_uri = NULL, *write_uri = NULL;
+	g_autofree char *read_uri = NULL, *write_uri = NULL, *taken = NULL;
 	g_autoptr(FerryChannel) a = NULL, b = NULL;
-	g_autoptr(GError) error = NULL, wrong = NULL;
+	g_autoptr(GError) error = NULL, wrong = NULL, gone = NULL;
 	char buf[4] = "";
 	int fds[2];
 
 	CU_ASSERT_EQUAL(pipe(fds), 0);
 	read_uri = fd_uri(fds[0]);
 	write_uri = fd_uri(fds[1]);
-	CU_ASSERT_PTR_NULL(connect_to(read_uri, &error));
+	/* Taken over, and closed, although nothing can be made of it. */
+	taken = fd_uri(dup(fds[0]));
+	CU_ASSERT_PTR_NULL(connect_to(taken, &error));
 	CU_ASSERT(is_error(error, FERRY_ERROR_INVALID, "not open for writing"));
+	CU_ASSERT_PTR_NULL(connect_to(taken, &gone));
+	CU_ASSERT(is_error(gone, FERRY_ERROR_INVALID, "no such descriptor"));
 	a = connect_to(write_uri, NULL);
 	b = accept_from(read_uri, NULL);
 	CU_ASSERT(a && b && !a->duplex && !b->duplex);
