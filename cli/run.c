@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <unistd.h>
 #include <ferry/qmp.h>
+#include <ferry/rdma.h>
 
 /* A reference guest and all that hangs on it. Freed from the last field to the first. */
 typedef struct {
@@ -240,6 +241,12 @@ static gboolean set_up(Monitor *monitor, const FerryCliRunOptions *options, GErr
 	       begin(monitor, options, error);
 }
 
+static gpointer warm_up(gpointer unused)
+{
+	ferry_rdma_warm_up();
+	return NULL;
+}
+
 int ferry_cli_run(int argc, char **argv)
 {
 	g_auto(FerryCliRunOptions) options = { 0 };
@@ -254,6 +261,7 @@ int ferry_cli_run(int argc, char **argv)
 	monitor.loop = g_main_loop_new(NULL, FALSE);
 	interrupt = g_unix_signal_add(SIGINT, on_signal, &monitor);
 	terminate = g_unix_signal_add(SIGTERM, on_signal, &monitor);
+	g_thread_unref(g_thread_new("ferry-warm-up", warm_up, NULL));
 	if (set_up(&monitor, &options, &error))
 		g_main_loop_run(monitor.loop);
 	g_source_remove(interrupt);

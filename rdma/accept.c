@@ -11,7 +11,8 @@
 struct FerryRdmaAcceptor {
 	const FerryVerbs *verbs;
 	struct rdma_event_channel *events;
-	GPtrArray *ids; /* of struct rdma_cm_id, listening */
+	GPtrArray *ids;         /* of struct rdma_cm_id, listening */
+	FerryRdmaLimits limits; /* of the devices when the listening began */
 };
 
 void ferry_rdma_acceptor_free(FerryRdmaAcceptor *acceptor)
@@ -55,6 +56,11 @@ static gboolean listen_on(FerryRdmaAcceptor *acceptor, struct sockaddr *address,
 	return FALSE;
 }
 
+const FerryRdmaLimits *ferry_rdma_acceptor_limits(const FerryRdmaAcceptor *acceptor)
+{
+	return &acceptor->limits;
+}
+
 FerryRdmaAcceptor *ferry_rdma_acceptor_new(const FerryVerbs *verbs, const char *host, guint16 port,
 					   GError **error)
 {
@@ -64,6 +70,13 @@ FerryRdmaAcceptor *ferry_rdma_acceptor_new(const FerryVerbs *verbs, const char *
 
 	acceptor->verbs = verbs;
 	acceptor->ids = g_ptr_array_new();
+	ferry_rdma_get_limits(verbs, &acceptor->limits);
+	if (!acceptor->limits.n) {
+		g_autofree char *why = ferry_rdma_missing("");
+
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP, "%s", why);
+		return NULL;
+	}
 	acceptor->events = ferry_rdma_events_new(verbs, &cause);
 	if (acceptor->events)
 		addresses = ferry_rdma_addresses(host, port, NULL, &cause);

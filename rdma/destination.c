@@ -91,22 +91,16 @@ static gboolean agree(FerryRdmaDestination *d, FerryRdmaTerms *terms, GError **e
 {
 	guint64 cap = ferry_settings_get_parameter(d->session->settings,
 						   FERRY_PARAMETER_RDMA_QUEUE_PAIRS);
-	FerryRdmaLimits limits;
+	const FerryRdmaLimits *limits = ferry_rdma_acceptor_limits(d->acceptor);
 
-	ferry_rdma_get_limits(d->verbs, &limits);
-	if (!limits.n) {
-		g_autofree char *why = ferry_rdma_missing("");
-
-		return refused(error, "%s", why);
-	}
-	terms->queue_pairs = MIN(terms->queue_pairs, limits.max_queue_pairs);
+	terms->queue_pairs = MIN(terms->queue_pairs, limits->max_queue_pairs);
 	if (cap)
 		terms->queue_pairs = (guint32)MIN(terms->queue_pairs, cap);
-	if (!limits.on_demand)
+	if (!limits->on_demand)
 		terms->flags &= ~FERRY_RDMA_ON_DEMAND;
 	/* Relaxed ordering stays as offered: a device without it ignores it. */
-	terms->mtu = limits.mtu;
-	return agree_chunks(d, &limits, terms, error) && agree_pinning(d, terms, error) &&
+	terms->mtu = limits->mtu;
+	return agree_chunks(d, limits, terms, error) && agree_pinning(d, terms, error) &&
 	       agree_writes(d, terms, error);
 }
 

@@ -153,3 +153,16 @@ GPtrArray *ferry_rdma_list_ports(char **why)
 {
 	return ferry_rdma_list_ports_of(&ferry_verbs, why);
 }
+
+void ferry_rdma_warm_up(void)
+{
+	g_autoptr(GDir) devices = g_dir_open("/sys/class/infiniband", 0, NULL);
+	struct ibv_context **list;
+	int n;
+
+	if (!devices || !g_dir_read_name(devices))
+		return;
+	list = ferry_verbs.get_devices(&n);
+	if (list)
+		ferry_verbs.free_devices(list);
+}

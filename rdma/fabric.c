@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "carriers.h"
-#include "devices.h"
 #include "transport.h"
 
 typedef struct {
@@ -39,7 +38,7 @@ static void fabric_close(FerryFabric *fabric)
 
 #define FABRIC_OPS(side)                                                                           \
 	.name = "rdma", .feature = FERRY_FEATURE_RDMA, .first_record = FERRY_RECORD_RDMA_OFFER,    \
-	.last_record = 0x11f, .open = side, .close = fabric_close
+	.last_record = FERRY_RECORD_RDMA_LAST, .open = side, .close = fabric_close
 
 FerryFabric *ferry_rdma_source_fabric_new(const FerryVerbs *verbs, const char *host, guint16 port)
 {
@@ -59,16 +58,11 @@ FerryFabric *ferry_rdma_destination_fabric_new(const FerryVerbs *verbs, const ch
 	static const FerryFabricOps ops = { FABRIC_OPS(destination_open) };
 	Fabric *f = g_new0(Fabric, 1);
 	g_autoptr(GError) error = NULL;
-	FerryRdmaLimits limits;
 
 	f->base.ops = &ops;
 	f->verbs = verbs;
-	ferry_rdma_get_limits(verbs, &limits);
-	if (limits.n)
-		f->acceptor = ferry_rdma_acceptor_new(verbs, host, port, &error);
-	if (!limits.n)
-		f->why = ferry_rdma_missing("");
-	else if (!f->acceptor)
+	f->acceptor = ferry_rdma_acceptor_new(verbs, host, port, &error);
+	if (!f->acceptor)
 		f->why = g_strdup(error->message);
 	return &f->base;
 }

@@ -3,6 +3,7 @@
 
 #include <gio/gio.h>
 #include <sys/socket.h>
+#include "devices.h"
 #include "messages.h"
 #include "verbs.h"
 
@@ -117,6 +118,10 @@ typedef struct FerryRdmaAcceptor FerryRdmaAcceptor;
 FerryRdmaAcceptor *ferry_rdma_acceptor_new(const FerryVerbs *verbs, const char *host, guint16 port,
 					   GError **error);
 void ferry_rdma_acceptor_free(FerryRdmaAcceptor *acceptor);
+
+/* What the devices could do when the listening began: looking anew takes long on some hosts. The
+ * acceptor's own. */
+const FerryRdmaLimits *ferry_rdma_acceptor_limits(const FerryRdmaAcceptor *acceptor);
 
 /* Takes connection requests until @queues of them carry @nonce and each queue number once, makes
  * their queue pairs, lets @prepare post what must be there before the peer can write (NULL

@@ -22,6 +22,7 @@ typedef enum {
 	FERRY_RECORD_RDMA_REGISTER = 0x113,
 	FERRY_RECORD_RDMA_REGION = 0x114,
 	FERRY_RECORD_RDMA_RELEASE = 0x115,
+	FERRY_RECORD_RDMA_LAST = 0x11f, /* the rest are free for more of them */
 } FerryRdmaRecordType;
 
 /* Both ways: OFFER says what the source can and wants, ANSWER what is agreed: never more. */

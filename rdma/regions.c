@@ -2,6 +2,7 @@
 #include "regions.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 #include <ferry/error.h>
 
 /* ibv_advise_mr(3) has a 32-bit length, and a shorter piece lets others have the device between. */
@@ -275,6 +276,16 @@ static void number_chunks(FerryRdmaRegions *r)
 	}
 }
 
+/* Where the host gives huge pages to those who ask, clearing the memory of a chunk takes a tenth of
+ * the time (docs/rdma.md has the figures). Only for memory that will be written whole: at the source
+ * it would do no more than make dirty tracking split them. A host that gives none loses nothing. */
+static void ask_for_huge_pages(const FerryRam *ram)
+{
+	for (guint i = 0; i < ram->n_blocks; i++)
+		if (ram->blocks[i].page_size == FERRY_PAGE_SIZE)
+			(void)madvise(ram->blocks[i].host, ram->blocks[i].size, MADV_HUGEPAGE);
+}
+
 FerryRdmaRegions *ferry_rdma_regions_new(const FerryVerbs *verbs, struct ibv_pd *pd,
 					 const FerryRam *ram, guint64 chunk_size, int access,
 					 FerryRdmaRegistered registered, gpointer user)
@@ -293,6 +304,8 @@ FerryRdmaRegions *ferry_rdma_regions_new(const FerryVerbs *verbs, struct ibv_pd 
 	r->chunks = g_new0(Chunk, r->first[ram->n_blocks]);
 	g_mutex_init(&r->lock);
 	g_cond_init(&r->more);
+	if (access & IBV_ACCESS_REMOTE_WRITE)
+		ask_for_huge_pages(ram);
 	r->helper = g_thread_new("ferry-regions", help, r);
 	return r;
 }

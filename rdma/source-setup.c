@@ -12,7 +12,7 @@
 #define WINDOW (2u << 20)
 #define SENDS 128u
 
-#define CHUNK_SIZE (16ull << 20)
+#define CHUNK_SIZE (8ull << 20)
 /* Chunks are made larger rather than more than this. */
 #define CHUNKS 8192u
 

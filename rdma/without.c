@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <ferry/rdma.h>
+#include "messages.h"
 #include "refuse.h"
 #include "transport.h"
 
@@ -20,7 +21,14 @@ static void refusing_close(FerryFabric *fabric)
 
 static FerryFabric *refusing_new(void)
 {
-	static const FerryFabricOps ops = { "rdma", refusing_open, refusing_close };
+	static const FerryFabricOps ops = {
+		.name = "rdma",
+		.feature = FERRY_FEATURE_RDMA,
+		.first_record = FERRY_RECORD_RDMA_OFFER,
+		.last_record = FERRY_RECORD_RDMA_LAST,
+		.open = refusing_open,
+		.close = refusing_close,
+	};
 	FerryFabric *fabric = g_new0(FerryFabric, 1);
 
 	fabric->ops = &ops;
@@ -35,6 +43,10 @@ FerryFabric *ferry_rdma_fabric_to(const char *host, guint16 port)
 FerryFabric *ferry_rdma_fabric_at(const char *host, guint16 port)
 {
 	return refusing_new();
+}
+
+void ferry_rdma_warm_up(void)
+{
 }
 
 GPtrArray *ferry_rdma_list_ports(char **why)

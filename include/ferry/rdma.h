@@ -28,4 +28,9 @@ typedef struct {
  * NULL). Any thread. */
 GPtrArray *ferry_rdma_list_ports(char **why);
 
+/* Loads the RDMA libraries and their drivers, which each process does once, and which takes longer
+ * than connecting: a monitor that may migrate calls it when it starts, in a thread of its own.
+ * Returns at once where the host has no RDMA device. Any thread. */
+void ferry_rdma_warm_up(void);
+
 G_END_DECLS

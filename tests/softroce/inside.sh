@@ -74,6 +74,8 @@ run_command() {
 		make_devices
 		ulimit -l unlimited
 		echo 1 >/proc/sys/vm/unprivileged_userfaultfd
+		# As docs/rdma.md tells for hosts that take guests in.
+		echo advise >/sys/kernel/mm/transparent_hugepage/shmem_enabled
 		echo 1 >/sys/devices/system/cpu/cpu1/online
 		echo begun >$job/status
 		bash $job/command

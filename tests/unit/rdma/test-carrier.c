@@ -280,7 +280,7 @@ static void device__none_at_the_destination__is_refused(void)
 
 	ends_open(&ends, fake_nic_new(11), odd_blocks);
 	fake_no_device(ends.nic, FAKE_DESTINATION);
-	expect_refusal(&ends, FERRY_ERROR_NOSUPP, "rdma_bind_addr");
+	expect_refusal(&ends, FERRY_ERROR_NOSUPP, "RDMA device");
 }
 
 static void pin_limit__too_small_at_the_source__is_refused(void)
