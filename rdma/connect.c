@@ -72,7 +72,8 @@ static gboolean advance(Connecting *c, const FerryRdmaEvent *event, GError **err
 	case RDMA_CM_EVENT_ADDR_RESOLVED:
 		return route(c, event->id, error);
 	case RDMA_CM_EVENT_ROUTE_RESOLVED:
-		c->steps[i] = STEP_RESOLVED;
+		/* Never back: an event may come twice. */
+		c->steps[i] = MAX(c->steps[i], STEP_RESOLVED);
 		return TRUE;
 	case RDMA_CM_EVENT_ESTABLISHED:
 		c->steps[i] = STEP_CONNECTED;

@@ -16,7 +16,8 @@ enum {
 };
 
 typedef struct {
-	int state; /* atomic: hear() takes it from ASKED to THERE, the putting thread does the rest */
+	/* atomic: hear() takes it from ASKED to THERE, the putting thread does the rest */
+	int state;
 	guint32 key; /* this and @address are stored before THERE */
 	guint64 address;
 	guint64 used; /* when last, by the clock that counts steps from chunk to chunk */

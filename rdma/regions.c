@@ -277,8 +277,9 @@ static void number_chunks(FerryRdmaRegions *r)
 }
 
 /* Where the host gives huge pages to those who ask, clearing the memory of a chunk takes a tenth of
- * the time (docs/rdma.md has the figures). Only for memory that will be written whole: at the source
- * it would do no more than make dirty tracking split them. A host that gives none loses nothing. */
+ * the time (docs/rdma.md has the figures). Only for memory that will be written whole: at the
+ * source it would do no more than make dirty tracking split them. A host that gives none loses
+ * nothing. */
 static void ask_for_huge_pages(const FerryRam *ram)
 {
 	for (guint i = 0; i < ram->n_blocks; i++)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Moves guest RAM within this process through parallel streams and prints the rate: bench-streams
- * [STREAMS [MIB [RUN_PAGES]]]. The destination's memory is populated. A manual measurement, no test.
+ * [STREAMS [MIB [RUN_PAGES]]]. The destination's memory is populated. A manual measurement, no
+ * test.
  */
 #include <stdio.h>
 #include <stdlib.h>

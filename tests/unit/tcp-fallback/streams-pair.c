@@ -75,8 +75,8 @@ static void close_side(Side *side)
 		munmap(side->blocks[i].host, side->blocks[i].size);
 }
 
-/* With the first thread a sanitizer starts one of its own, and with the first error glib makes a lock
- * in a way that the sanitizer does not follow. */
+/* With the first thread a sanitizer starts one of its own, and with the first error glib makes a
+ * lock in a way that the sanitizer does not follow. */
 static gpointer first_thread(gpointer user)
 {
 	g_error_free(g_error_new_literal(FERRY_ERROR, FERRY_ERROR_STATE, "first"));
