@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include "channels.h"
 #include "streams-pair.h"
@@ -96,6 +98,11 @@ static void streams__rounds_over_odd_blocks__same_ram_at_each_fence(void)
 	check_rounds(FERRY_STREAMS_MAX);
 }
 
+static void cork(int fd, int on)
+{
+	CU_ASSERT_EQUAL(setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on)), 0);
+}
+
 /* A page of round 1 that comes late in one stream, and the same page of round 2 early in another:
  * the later round wins. */
 static void streams__one_ahead_of_the_others__waits_at_the_fence(void)
@@ -114,10 +121,13 @@ static void streams__one_ahead_of_the_others__waits_at_the_fence(void)
 						      FERRY_RECORD_STREAMS_OFFER, old, 4, NULL));
 	fds[0] = pair_raw_stream(&pair, 0);
 	fds[1] = pair_raw_stream(&pair, 1);
+	/* In one segment: else the reader stands at the first fence, and reads no more. */
+	cork(fds[0], 1);
 	raw_fence(fds[0], 1);
 	raw_pages(fds[0], FERRY_RECORD_PAGES, 1, 5, 1);
 	raw_send(fds[0], new, sizeof(new));
 	raw_fence(fds[0], 2);
+	cork(fds[0], 0);
 	/* All of it is in the reader's hands before the other begins. */
 	do
 		pair.destination.carrier->ops->get_stats(pair.destination.carrier, &stats);
