@@ -154,7 +154,8 @@ static JsonNode *query_rdma(const FerryQmpCall *call, JsonObject *arguments, GEr
 	g_auto(FerryMigrationStatus) status = { 0 };
 
 	get_status(call, &status);
-	if (status.carrier)
+	/* Streams of TCP have something to tell too. */
+	if (status.carrier && g_strcmp0(status.transport, "rdma") == 0)
 		return json_gvariant_serialize(status.carrier);
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE, "There is no RDMA here%s%s",
 		    status.fallback ? ": " : ": no migration by rdma: has connected yet",

@@ -13,6 +13,12 @@ struct rdma_event_channel *ferry_rdma_events_new(const FerryVerbs *verbs, GError
 {
 	struct rdma_event_channel *channel = verbs->create_event_channel();
 
+	if (!channel && errno == ENODEV) {
+		g_autofree char *why = ferry_rdma_missing("");
+
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP, "%s", why);
+		return NULL;
+	}
 	if (!channel)
 		return ferry_verbs_failed(error, "rdma_create_event_channel", errno), NULL;
 	if (fcntl(channel->fd, F_SETFL, fcntl(channel->fd, F_GETFL) | O_NONBLOCK) == 0)

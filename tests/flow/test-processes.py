@@ -14,13 +14,12 @@ sys.path.insert(0, LIB)
 import cases
 import processes
 from cases import Skip, check, wait_for
-from processes import Place, QmpError, migrate
+from processes import Place, QmpError, check_arrived, migrate
 
 SPLICE = f"{sys.executable} {os.path.join(LIB, 'splice.py')}"
 WORKLOAD = ("--workload", "random:20")
 MIB = 1 << 20
 
-HEARTBEAT_S = 0.005  # of running time between two
 # The default downtime-limit is 300 ms. What comes on top of it is for machines that do other things too.
 DOWNTIME_MS = 300 + 1700
 # A cancel takes less than this. One of three tries has to: a busy machine may hold up one of us.
@@ -40,17 +39,6 @@ def need(kind):
 
 
 # ---- what holds after every move ----
-
-def check_arrived(source, destination, since):
-    """The guest is whole, and its heartbeat went on where it was: neither back nor further than time did."""
-    wait_for(destination.running, "the guest to run at the destination")
-    check(not source.running(), "the guest runs at the source too")
-    before = source.guest_check()["heartbeat"]
-    after = destination.guest_check()["heartbeat"]
-    most = before + (time.monotonic() - since) / HEARTBEAT_S + 2
-    check(before <= after <= most, f"heartbeat {before} at the source, {after} at the destination")
-    wait_for(lambda: destination.guest_check()["heartbeat"] > after, "the next heartbeat")
-
 
 def check_result(code, result, err, transport, verified):
     check(code == 0, f"ferry migrate exited with {code}: {err}")

@@ -16,6 +16,7 @@ from cases import Skip, check, wait_for
 
 FERRY = os.environ.get("FERRY", "ferry")
 ENDS = ("completed", "failed", "cancelled")
+HEARTBEAT_S = 0.005  # of the guest's running time between two
 
 
 def use(path):
@@ -112,16 +113,16 @@ class Qmp:
 
 
 class Monitor:
-    """A `ferry run`. Its output is the file @name.log in @place."""
+    """A `ferry run`. Its output is the file @name.log in @place. @wrapper: a command that becomes it in the end."""
 
-    def __init__(self, place, name, *options, ram="64M", pass_fds=(), environment=None):
+    def __init__(self, place, name, *options, ram="64M", pass_fds=(), environment=None, wrapper=()):
         self.name = name
         self.ram = ram
         self.log_path = place.file(name + ".log")
         self.qmp_path = place.file(name + ".qmp")
         self.log = open(self.log_path, "w")
         self.process = subprocess.Popen(
-            [FERRY, "run", "--ram", ram, "--qmp", f"unix:{self.qmp_path}", *options],
+            [*wrapper, FERRY, "run", "--ram", ram, "--qmp", f"unix:{self.qmp_path}", *options],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, pass_fds=pass_fds,
             env={**os.environ, **(environment or {})})
         self.pid = self.process.pid
@@ -274,6 +275,17 @@ class Migrate:
 
 def migrate(source, uri, *options, **more):
     return Migrate(source, uri, *options, **more).finish()
+
+
+def check_arrived(source, destination, since):
+    """The guest is whole, and its heartbeat went on where it was: neither back nor further than time did."""
+    wait_for(destination.running, "the guest to run at the destination")
+    check(not source.running(), "the guest runs at the source too")
+    before = source.guest_check()["heartbeat"]
+    after = destination.guest_check()["heartbeat"]
+    most = before + (time.monotonic() - since) / HEARTBEAT_S + 2
+    check(before <= after <= most, f"heartbeat {before} at the source, {after} at the destination")
+    wait_for(lambda: destination.guest_check()["heartbeat"] > after, "the next heartbeat")
 
 
 def ferry(*arguments):

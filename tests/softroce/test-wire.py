@@ -14,29 +14,17 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 import cases
-from cases import Skip, check, wait_for
+from cases import check, wait_for
+from softroce import ADDRESSES, ENDS, only_there, output_of, sent
 
 PINGS, PING_BYTES = 10, 60000
 STREAM_BYTES, STREAM_PART = 1 << 20, 64 << 10  # a part fits the sockets' buffers
 STILL_S = 1  # without a ping: the wire is cut
-ADDRESSES = {"ipv4": ("10.77.0.1", "10.77.0.2"), "ipv6": ("fd00:77::1", "fd00:77::2")}
-
-
-def output_of(*argv):
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
-    check(done.returncode == 0, f"{' '.join(argv)}: status {done.returncode}: {done.stderr}")
-    return done.stdout
-
-
-def sent(end):
-    """What v0 or v1 has put on the wire, in bytes."""
-    with open(f"/sys/class/net/{end}/statistics/tx_bytes", encoding="utf-8") as counter:
-        return int(counter.read())
 
 
 @contextlib.contextmanager
 def both_ends_send(least):
-    before = {end: sent(end) for end in ("v0", "v1")}
+    before = {end: sent(end) for end in ENDS}
     yield
     for end, count in before.items():
         check(sent(end) - count >= least, f"{end} sent {sent(end) - count} bytes, not {least}")
@@ -129,13 +117,5 @@ def table():
             yield f"stream__{way}_over_{family}__crosses_the_wire_both_ways", stream(near, far)
 
 
-def only_there(function):
-    def case():
-        if "FERRY_SOFTROCE" not in os.environ:
-            raise Skip("no wire of soft-RoCE here: tests/softroce/run makes one")
-        function()
-    return case
-
-
 if __name__ == "__main__":
-    sys.exit(cases.run([(name, only_there(function)) for name, function in table()], *sys.argv[1:2]))
+    sys.exit(cases.run(only_there(table()), *sys.argv[1:2]))
