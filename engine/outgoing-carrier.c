@@ -118,9 +118,6 @@ static gboolean find_link(FerryOutgoing *outgoing, GString *why, GError **error)
 				      cause ? cause->message : obstacle, error);
 		if (fabric == outgoing->fabric)
 			g_string_assign(why, cause ? cause->message : obstacle);
-		/* The destination hears of it before the carrier's end can look like a death. */
-		if (cause && !fabric->next && !say_choice(outgoing, FALSE, error))
-			return FALSE;
 		if (cause)
 			drop_link(outgoing);
 	}
@@ -146,8 +143,11 @@ gboolean ferry_outgoing_choose_carrier(FerryOutgoing *outgoing, GError **error)
 		ferry_progress_describe(outgoing->progress, bulk);
 	if (why->len)
 		fall_back(outgoing, why->str);
+	if (outgoing->features & ferry_fabric_features(outgoing->fabric) &&
+	    !say_choice(outgoing, beside, error))
+		return FALSE;
 	if (beside)
-		return say_choice(outgoing, TRUE, error);
+		return TRUE;
 	/* Pages on the channel are written from guest RAM, not through a queue. */
 	if (outgoing->heartbeat)
 		ferry_heartbeat_stop(outgoing->heartbeat, G_TIME_SPAN_SECOND);
