@@ -2,7 +2,6 @@
 """The wire of tests/softroce/run, for tests that run in that machine: its ends, its counters, and how it is cut."""
 
 import collections
-import contextlib
 import os
 import re
 import subprocess
@@ -15,9 +14,8 @@ ENDS = ("v0", "v1")
 PACKET_BYTES = 4096  # of memory, at most
 
 
-def output_of(*argv, text=None):
-    """@text: its input."""
-    done = subprocess.run(argv, input=text or "", capture_output=True, text=True, timeout=60, check=False)
+def output_of(*argv):
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
     check(done.returncode == 0, f"{' '.join(argv)}: status {done.returncode}: {done.stderr}")
     return done.stdout
 
@@ -48,20 +46,32 @@ def packets(device):
     return read_counter(f"/sys/class/infiniband/{device}/ports/1/hw_counters/sent_pkts")
 
 
-def change_wire(verb, rest=""):
-    """Both ends in one process: the emulated machine starts few in a second."""
-    output_of("tc", "-batch", "-", text="".join(f"qdisc {verb} dev {end} root {rest}\n" for end in ENDS))
+class Cutter:
+    """Cuts the wire, both ways: nothing arrives at either end, until heal(). The links stay up: rxe connects no more once
+    it had to say something on a link that is down. Made before it is needed, since a process takes long to start while
+    the emulated machine is busy."""
 
+    def __enter__(self):
+        self.whole = True
+        self.tc = subprocess.Popen(("tc", "-force", "-batch", "-"), stdin=subprocess.PIPE, text=True)
+        return self
 
-@contextlib.contextmanager
-def cut_wire():
-    """Nothing arrives at either end. The links stay up: rxe connects no more once it had to say something on a link
-    that is down."""
-    change_wire("add", "netem loss 100%")
-    try:
-        yield
-    finally:
-        change_wire("del")
+    def __exit__(self, *exception):
+        self.heal()
+        self.tc.communicate(timeout=60)
+
+    def _change(self, verb, rest=""):
+        self.tc.stdin.write("".join(f"qdisc {verb} dev {end} root {rest}\n" for end in ENDS))
+        self.tc.stdin.flush()
+
+    def cut(self):
+        self.whole = False
+        self._change("add", "netem loss 100%")
+
+    def heal(self):
+        if not self.whole:
+            self._change("del")
+        self.whole = True
 
 
 def holdings(monitor):
