@@ -67,7 +67,8 @@ static const char *explain(enum ibv_wc_status status)
 	case IBV_WC_RNR_RETRY_EXC_ERR:
 		return ": the peer takes no more messages; is it hung?";
 	case IBV_WC_WR_FLUSH_ERR:
-		return ": the queue pair had ended before";
+		return ": the device gave the queue pair up and told no reason; look at the network and "
+		       "at the peer";
 	case IBV_WC_REM_ACCESS_ERR:
 		return ": the peer's memory region is gone, or its key is not the one it told";
 	case IBV_WC_REM_INV_REQ_ERR:
