@@ -116,7 +116,7 @@ static void rdma_fabric__of_a_uri__there(void)
 	FerryFabric *fabric = rdma()->fabric("rdma:[::1]:4444");
 
 	CU_ASSERT_STRING_EQUAL(fabric->ops->name, "rdma");
-	fabric->ops->close(fabric);
+	ferry_fabric_close(fabric);
 }
 
 /* ---- a carrier that refuses ---- */

@@ -117,8 +117,9 @@ gboolean pair_connect(Pair *pair)
 
 void pair_close(Pair *pair)
 {
-	close_side(&pair->source);
+	/* The destination's thread may still be answering the source, which is cancelled. */
 	close_side(&pair->destination);
+	close_side(&pair->source);
 	ferry_listener_close(pair->listener);
 	g_object_unref(pair->cancellable);
 	CU_ASSERT_EQUAL(open_fds(), pair->fds);
