@@ -157,8 +157,11 @@ static gboolean source_share(FerryCarrier *carrier, const FerryRam *ram, GError 
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP, "fake: no device here");
 		return FALSE;
 	}
-	while (!self->session->say(self->session->user, OFFER, (const guint8 *)"hello", 5))
+	while (!self->session->say(self->session->user, OFFER, (const guint8 *)"hello", 5)) {
+		if (g_cancellable_set_error_if_cancelled(self->session->cancellable, error))
+			return FALSE;
 		g_usleep(100);
+	}
 	return await_answer(self, error);
 }
 
