@@ -7,8 +7,8 @@
 #define RESOLVE_MS 2000
 #define CONNECT_US (3 * G_USEC_PER_SEC)
 
-/* 4.096 us * 2^15 = 134 ms, six times: a peer that is gone shows in 0.8 s, and in 1.6 s at the
- * other side, whose timers follow ours. 7 retries would be for ever with some devices. */
+/* 4.096 us * 2^16 = 268 ms, six times: a peer that is gone shows in 1.6 s. With half of that a busy
+ * host looked like one. 7 retries would be for ever with some devices. */
 #define ACK_TIMEOUT 16
 #define RETRIES 5
 #define RNR_RETRIES 6
@@ -107,9 +107,7 @@ static int await_news(Connecting *c, gint64 deadline, GError **error)
 	if (!ferry_rdma_link_is_dead(c->link))
 		return ready;
 	g_clear_error(error);
-	g_mutex_lock(&c->link->lock);
-	g_propagate_error(error, g_error_copy(c->link->error));
-	g_mutex_unlock(&c->link->lock);
+	g_propagate_error(error, ferry_rdma_link_error(c->link));
 	return -1;
 }
 
