@@ -21,6 +21,12 @@ static const FerrySettingInfo capabilities[] = {
 	[FERRY_CAPABILITY_RDMA_REQUIRE] = { "rdma-require",
 					    "fail where RDMA cannot be used, instead of TCP", 0, 0,
 					    1 },
+	[FERRY_CAPABILITY_POSTCOPY_RAM] = { "postcopy-ram",
+					    "let migrate-start-postcopy switch the guest over first",
+					    0, 0, 1 },
+	[FERRY_CAPABILITY_RDMA_POSTCOPY_PULL] = { "rdma-postcopy-pull",
+						  "let the destination read pages after the switch",
+						  1, 0, 1 },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(capabilities) == FERRY_CAPABILITY__N);
 
@@ -36,6 +42,10 @@ static const FerrySettingInfo parameters[] = {
 	[FERRY_PARAMETER_RDMA_PIN_LIMIT] = { "rdma-pin-limit",
 					     "bytes registered at a time, 0 for no limit", 0, 0,
 					     G_MAXINT64 },
+	[FERRY_PARAMETER_MAX_POSTCOPY_BANDWIDTH] = { "max-postcopy-bandwidth",
+						     "bytes a second after the switch, 0 for no "
+						     "limit",
+						     0, 0, G_MAXINT64 },
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(parameters) == FERRY_PARAMETER__N);
 

@@ -14,6 +14,8 @@
  *   REGISTER chunks                  ------->
  *                                    <-------  REGION: address and key of each, as it is registered
  *   RELEASE chunks                   ------->  deregistered
+ *   with FERRY_RDMA_PULL, as they are registered:
+ *   SOURCE_REGION                    ------->  may be read from the switch on
  */
 typedef enum {
 	FERRY_RECORD_RDMA_OFFER = 0x110,
@@ -22,7 +24,8 @@ typedef enum {
 	FERRY_RECORD_RDMA_REGISTER = 0x113,
 	FERRY_RECORD_RDMA_REGION = 0x114,
 	FERRY_RECORD_RDMA_RELEASE = 0x115,
-	FERRY_RECORD_RDMA_LAST = 0x11f, /* the rest are free for more of them */
+	FERRY_RECORD_RDMA_SOURCE_REGION = 0x116, /* as REGION, of the source: it may be read */
+	FERRY_RECORD_RDMA_LAST = 0x11f,          /* the rest are free for more of them */
 } FerryRdmaRecordType;
 
 /* Both ways: OFFER says what the source can and wants, ANSWER what is agreed: never more. */
@@ -37,7 +40,12 @@ typedef struct {
 #define FERRY_RDMA_PIN_ALL 1u          /* all chunks before the first page */
 #define FERRY_RDMA_ON_DEMAND 2u        /* the destination registers on demand: nothing is pinned */
 #define FERRY_RDMA_RELAXED_ORDERING 4u /* writes may pass each other between fences */
-#define FERRY_RDMA_QUEUES_MAX 16u
+/* One more queue pair, the last, for pages that the guest waits for; after the switch every write
+ * has an immediate: the number of its first page, counted through all blocks in order. */
+#define FERRY_RDMA_POSTCOPY 8u
+/* After the switch the destination reads the pages; SOURCE_REGION says where. With POSTCOPY only. */
+#define FERRY_RDMA_PULL 16u
+#define FERRY_RDMA_QUEUES_MAX 17u /* the urgent one included */
 
 /* REGISTER, RELEASE: @chunks chunks of block @block from chunk @first on. */
 typedef struct {

@@ -26,6 +26,22 @@ typedef struct {
 /* Reads exactly @len bytes of the control stream into @buf. */
 typedef gboolean (*FerryReadExactly)(gpointer user, void *buf, size_t len, GError **error);
 
+/*
+ * Who wants to know of pages that arrive while the guest already runs. Both are called from any
+ * thread of the carrier's, must be quick, and may be called for several runs at once.
+ */
+typedef struct {
+	/* Whether every page of the run is still missing. A carrier that can look before it writes
+	 * refuses a run that is not (FERRY_ERROR_PEER): the guest may have written there. */
+	gboolean (*wanted)(gpointer user, const FerryRun *run);
+	/* The run is in RAM, once: the guest may see it. */
+	void (*landed)(gpointer user, const FerryRun *run);
+	gpointer user;
+} FerryArrivals;
+
+/* The largest run of one fetch(), pages. */
+#define FERRY_FETCH_MAX 64u
+
 typedef struct {
 	const char *name;
 
@@ -43,7 +59,8 @@ typedef struct {
 	 * sends them with the channel's own carrier. */
 	FerryIo (*put_zero)(FerryCarrier *carrier, const FerryRun *runs, size_t n, size_t *taken);
 
-	/* Source: moves what can be moved without blocking. AGAIN while anything is left. */
+	/* Source, and a destination that fetches: moves what can be moved without blocking. AGAIN
+	 * while anything is left. */
 	FerryIo (*progress)(FerryCarrier *carrier);
 
 	/* Source: sleeps until progress() can do something or @timeout_us passed. The only one that
@@ -75,6 +92,39 @@ typedef struct {
 	/* Destination: blocks until every page put before the source's settle(@fence) is visible
 	 * here. NULL where pages come in the stream, whose order says it. */
 	gboolean (*await_fence)(FerryCarrier *carrier, guint32 fence, GError **error);
+
+	/*
+	 * Postcopy. A carrier beside the channel has these where the session asked for it
+	 * (FerryFabricSession.postcopy) and share_ram() succeeded; in the channel's own carrier they
+	 * are NULL: there pages that the guest waits for go by put(), before others, and the engine
+	 * places what comes in the stream.
+	 */
+
+	/* Whether the destination takes the pages itself, by fetch(), after the switch: the source
+	 * then puts none. Both sides give the same answer once share_ram() returned (destination:
+	 * once CARRIER came). NULL: no. */
+	gboolean (*pulls)(FerryCarrier *carrier);
+
+	/* Source, after the switch: one run that the guest waits for, of at most FERRY_FETCH_MAX
+	 * pages, on a way of its own that put() does not fill. OK: it is on its way, and settle()
+	 * covers it; AGAIN: nothing was taken, try later. Never blocks. From one thread at a time,
+	 * beside the one of put(). NULL: put() it. */
+	FerryIo (*urgent)(FerryCarrier *carrier, const FerryRun *run);
+
+	/* Destination, after the last fence of precopy and before the guest runs: pages go into
+	 * @ram from now on (borrowed until close(); block for block as in share_ram(), and the same
+	 * memory where the block has a file), and each run that landed is told to @arrivals
+	 * (copied). What a carrier that pulls tells, it tells in progress(). */
+	gboolean (*begin_postcopy)(FerryCarrier *carrier, const FerryRam *ram,
+				   const FerryArrivals *arrivals, GError **error);
+
+	/* Destination of a carrier that pulls, all on one thread: asks for a run, of at most
+	 * FERRY_FETCH_MAX pages in one host page or one fetch; @urgent: the guest waits for it.
+	 * AGAIN: no room, or its memory at the source is not known yet. */
+	FerryIo (*fetch)(FerryCarrier *carrier, const FerryRun *run, gboolean urgent);
+	/* Sleeps until progress() can do something, fetch() may have room again, @fd is readable or
+	 * @timeout_us passed (-1: for ever). */
+	void (*wait_fetched)(FerryCarrier *carrier, int fd, gint64 timeout_us);
 
 	/* Destination: when it returns no write of the peer can land any more. Quick: what takes
 	 * time, such as deregistering memory, is left to close(). */

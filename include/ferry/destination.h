@@ -40,10 +40,21 @@ void ferry_destination_set_autostart(FerryDestination *destination, gboolean aut
  * asks. */
 gboolean ferry_destination_resolve(FerryDestination *destination, FerryResolve how, GError **error);
 
+/* Cuts the link of a migration in postcopy-active: both sides go to postcopy-paused, and the guest
+ * here runs on until it needs a page that is missing. FERRY_ERROR_STATE in any other state. */
+gboolean ferry_destination_pause(FerryDestination *destination, GError **error);
+
+/* Listens on @uri, instead of where it listened before, for the source of a migration in
+ * postcopy-paused (or in handover-lost, of one that was to switch over). Without it the place that
+ * it listened on at first still serves, where that can take a second connection. FERRY_ERROR_STATE
+ * in any other state. */
+gboolean ferry_destination_recover(FerryDestination *destination, const char *uri, GError **error);
+
 void ferry_destination_get_status(FerryDestination *destination, FerryMigrationStatus *status);
 FerryState ferry_destination_state(FerryDestination *destination);
 
-/* Blocks until the incoming migration completed, failed, or is in doubt. Not from a callback. */
+/* Blocks until the incoming migration completed, failed, is in doubt, or paused in postcopy. Not
+ * from a callback. */
 FerryState ferry_destination_wait(FerryDestination *destination);
 
 G_END_DECLS

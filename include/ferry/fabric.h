@@ -28,6 +28,9 @@ typedef struct {
 	const guint8 *nonce; /* FERRY_NONCE_SIZE bytes: names the session on both sides */
 	FerrySettings *settings;
 	GCancellable *cancellable; /* ends every wait of share_ram() */
+	/* the guest may be switched over before its pages: the carrier makes ready what that takes
+	 * (a way for urgent pages, readable memory). The destination's follows ADVISE */
+	gboolean postcopy;
 
 	/* Says a record of the carrier's own to the peer. Any thread; never blocks. FALSE: no room
 	 * now, try again later (or the control channel is dead, which its own reader finds out). */

@@ -101,6 +101,7 @@ typedef enum {
 	FERRY_RECORD_HANDOVER_READY = 0x90,
 	FERRY_RECORD_HANDOVER_RUNNING = 0x91,
 	FERRY_RECORD_HANDOVER_STATE = 0x92,
+	FERRY_RECORD_POSTCOPY_HAVE_ALL = 0x93, /* every page has come, where they are fetched */
 	/* the carriers', 0x100 to 0x1ff */
 	FERRY_RECORD_PAGES = 0x100,      /* be32 block, be64 first, be64 pages; then the pages */
 	FERRY_RECORD_ZERO_PAGES = 0x101, /* be32 block, be64 first, be64 pages */
@@ -113,6 +114,8 @@ typedef enum {
 #define FERRY_FEATURE_DIGEST 1u  /* a digest of RAM will be asked for: digest along */
 #define FERRY_FEATURE_RDMA 2u    /* pages can go by RDMA; with any of these two, CARRIER comes */
 #define FERRY_FEATURE_STREAMS 4u /* pages can go over parallel connections */
+/* the guest may run there before its pages: ADVISE follows, and the commit is POSTCOPY_RUN */
+#define FERRY_FEATURE_POSTCOPY 8u
 
 /* Bytes that name a session: made by the source for each migration, echoed by the destination. */
 #define FERRY_NONCE_SIZE 16u

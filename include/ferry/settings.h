@@ -26,6 +26,12 @@ typedef enum {
 	/* "rdma-require": off. A migration to rdma: that cannot go over RDMA fails, instead of
 	 * going over TCP */
 	FERRY_CAPABILITY_RDMA_REQUIRE,
+	/* "postcopy-ram", also "x-postcopy-ram": off. Source: migrate-start-postcopy may switch the
+	 * guest over before its pages have gone; a destination needs no setting */
+	FERRY_CAPABILITY_POSTCOPY_RAM,
+	/* "rdma-postcopy-pull": on. After the switch the destination reads the pages itself by
+	 * RDMA; off, at either side: the source writes them */
+	FERRY_CAPABILITY_RDMA_POSTCOPY_PULL,
 	FERRY_CAPABILITY__N,
 } FerryCapability;
 
@@ -38,6 +44,10 @@ typedef enum {
 	/* "rdma-pin-limit": bytes each side may have registered at a time; 0: no limit but the
 	 * system's. Ignored with rdma-pin-all */
 	FERRY_PARAMETER_RDMA_PIN_LIMIT,
+	/* "max-postcopy-bandwidth": bytes a second of pages that nobody waits for, 0 is no limit;
+	 * 0; acts at once. Of the side that decides the order: the source, or, where pages are
+	 * fetched, the destination */
+	FERRY_PARAMETER_MAX_POSTCOPY_BANDWIDTH,
 	FERRY_PARAMETER__N,
 } FerryParameter;
 

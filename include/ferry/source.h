@@ -36,6 +36,24 @@ void ferry_source_cancel(FerrySource *source);
 /* Leaves pre-switchover; FERRY_ERROR_STATE in any other state. */
 gboolean ferry_source_continue(FerrySource *source, GError **error);
 
+/*
+ * Switches the guest over before its pages have gone, as soon as the precopy round under way can be
+ * left. From the commit on the guest is the destination's: any trouble then is state
+ * postcopy-paused, never failed. FERRY_ERROR_STATE without the capability postcopy-ram, or before
+ * any migration; no error, and no effect, once it has been switched or is over (QEMU's rule: it
+ * would race).
+ */
+gboolean ferry_source_start_postcopy(FerrySource *source, GError **error);
+
+/* Cuts the link of a migration in postcopy-active: it goes to postcopy-paused at both sides.
+ * FERRY_ERROR_STATE in any other state. */
+gboolean ferry_source_pause(FerrySource *source, GError **error);
+
+/* Connects a migration in postcopy-paused anew, to @uri, by any transport; returns at once. Pages
+ * that the destination has are not sent again. FERRY_ERROR_STATE in any other state. On failure it
+ * is paused again, with the reason in the status. */
+gboolean ferry_source_recover(FerrySource *source, const char *uri, GError **error);
+
 /* What the operator decides about a hand-over in doubt (state handover-lost). */
 typedef enum {
 	FERRY_RESOLVE_RETRY, /* ask the destination again, now */
@@ -50,8 +68,8 @@ gboolean ferry_source_resolve(FerrySource *source, FerryResolve how, GError **er
 void ferry_source_get_status(FerrySource *source, FerryMigrationStatus *status);
 FerryState ferry_source_state(FerrySource *source);
 
-/* Blocks until no migration runs (completed, failed, cancelled, handover-lost, none). Not from a
- * callback. */
+/* Blocks until no migration runs (completed, failed, cancelled, handover-lost, postcopy-paused,
+ * none). Not from a callback. */
 FerryState ferry_source_wait(FerrySource *source);
 
 G_END_DECLS

@@ -29,6 +29,9 @@ typedef struct {
 	void (*throttle)(gpointer user, guint percent);
 	/* The guest now runs here: tell the network. May be NULL. */
 	void (*announce)(gpointer user);
+	/* The thread ids (gettid(2)) of the vCPUs, at most @max, and how many there are: whose time
+	 * in faults postcopy counts. After resume(). May be NULL: none is told apart. */
+	guint (*vcpu_threads)(gpointer user, gint32 *ids, guint max);
 } FerryVmCallbacks;
 
 /**
