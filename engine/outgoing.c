@@ -60,7 +60,10 @@ static gboolean set_up(FerryOutgoing *outgoing, GError **error)
 	if (outgoing->transport->prefers_fabric)
 		outgoing->fabric = outgoing->transport->fabric(outgoing->uri);
 	if (!ferry_outgoing_greet(outgoing, CONNECT_MS, error) ||
-	    !ferry_outgoing_check_fabric(outgoing, error) || !share_ram(outgoing, error))
+	    !ferry_outgoing_check_fabric(outgoing, error))
+		return FALSE;
+	ferry_outgoing_track(outgoing);
+	if (!share_ram(outgoing, error))
 		return FALSE;
 	ferry_progress_setup_done(outgoing->progress);
 	return ferry_source_enter(outgoing->source, FERRY_STATE_SETUP, FERRY_STATE_ACTIVE) ||

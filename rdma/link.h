@@ -98,6 +98,10 @@ typedef struct {
 	FerryRdmaDepths depths;
 	GCancellable *cancellable;
 	int wake; /* eventfd: @link may have failed elsewhere, which ends connecting; -1: none */
+	/* As soon as the first queue pair is connected: the peer then hears what is asked of it.
+	 * NULL: none. */
+	void (*on_first)(gpointer user);
+	gpointer user;
 } FerryRdmaPeer;
 
 /* Before anything is offered: finds the first of the peer's addresses to which a local RDMA device

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <golden.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -231,33 +232,28 @@ static void streams__strangers_at_the_port__shown_out(void)
 	pair_close(&pair);
 }
 
-static void streams__examples_of_protocol_md__same_bytes(void)
+static gboolean write_example(const char *name, GByteArray *out)
 {
 	guint8 greeting[FERRY_STREAMS_GREETING_SIZE], fence[FERRY_STREAMS_FENCE_SIZE];
-	g_autofree char *text = NULL, *line = NULL, *digits = NULL;
 	FerryStreamsGreeting example = { .index = 3 };
-	GString *hex = g_string_new(NULL);
 
-	memcpy(example.nonce, pair_nonce, FERRY_NONCE_SIZE);
-	ferry_streams_put_greeting(greeting, &example);
-	ferry_streams_put_fence(fence, 3);
-	for (guint i = 0; i < sizeof(greeting); i++)
-		g_string_append_printf(hex, i == 4 || i == 8 || i == 24 ? " %02x" : "%02x",
-				       greeting[i]);
-	line = g_strdup_printf("\ngreeting 3        %s\n", hex->str);
-	g_string_truncate(hex, 0);
-	for (guint i = 0; i < sizeof(fence); i++)
-		g_string_append_printf(hex,
-				       i == 1 || i == 3 || i == 5 || i == 7 || i == 8 || i == 9
-					       ? " %02x"
-				       : i == 13 ? "  %02x"
-						 : "%02x",
-				       fence[i]);
-	digits = g_strdup_printf("\nSTREAMS_FENCE 3   %s\n", hex->str);
-	g_string_free(hex, TRUE);
-	CU_ASSERT(g_file_get_contents(PROTOCOL_MD, &text, NULL, NULL));
-	CU_ASSERT(text && strstr(text, line));
-	CU_ASSERT(text && strstr(text, digits));
+	if (g_str_equal(name, "greeting 3")) {
+		memcpy(example.nonce, pair_nonce, FERRY_NONCE_SIZE);
+		ferry_streams_put_greeting(greeting, &example);
+		g_byte_array_append(out, greeting, sizeof(greeting));
+	} else if (g_str_equal(name, "STREAMS_FENCE 3")) {
+		ferry_streams_put_fence(fence, 3);
+		g_byte_array_append(out, fence, sizeof(fence));
+	} else {
+		/* Records of a number or a text: a carrier hands them to whoever writes records. */
+		return FALSE;
+	}
+	return TRUE;
+}
+
+static void streams__examples_of_protocol_md__same_bytes(void)
+{
+	CU_ASSERT_EQUAL(golden_compare("STREAMS_OFFER 4", write_example), 2);
 }
 
 static CU_TestInfo cases[] = {
