@@ -363,7 +363,16 @@ static void landed__again_anonymous__counted_and_nothing_changes(void)
 typedef struct {
 	PostcopyFixture *f;
 	guint n; /* which of the N_LANDERS */
+	guint8 version;
 } Lander;
+
+static void land_run(const Lander *l, const FerryRun *run)
+{
+	if (l->version)
+		postcopy_fixture_deliver(l->f, run, l->version);
+	else
+		ferry_postcopy_ram_land_zero(l->f->postcopy, run);
+}
 
 /* Lands every page of its own once, in runs of 1 to 7 pages from places all over the RAM, and every
  * fourth of those twice. */
@@ -380,15 +389,15 @@ static gpointer land_pages(gpointer data)
 
 		if (slot % N_LANDERS != l->n)
 			continue;
-		postcopy_fixture_deliver(l->f, &rest, 1);
-		postcopy_fixture_deliver(l->f, &run, 1);
+		land_run(l, &rest);
+		land_run(l, &run);
 		if (slot % 8 == 0)
 			arrivals.landed(arrivals.user, &run);
 	}
 	return NULL;
 }
 
-static void check_races(PostcopyBacking backing)
+static void check_races(PostcopyBacking backing, guint8 version)
 {
 	PostcopyTouch touches[2 * N_TOUCHERS];
 	GThread *threads[N_LANDERS];
@@ -401,10 +410,11 @@ static void check_races(PostcopyBacking backing)
 	for (guint i = 0; i < 2 * N_TOUCHERS; i++) {
 		guint64 pages = postcopy_fixture_pages(&f, i % 2), from = i / 2 * pages / 4;
 
-		postcopy_touch_start(&touches[i], &f, &(FerryRun){ i % 2, from, pages - from }, 1);
+		postcopy_touch_start(&touches[i], &f, &(FerryRun){ i % 2, from, pages - from },
+				     version);
 	}
 	for (guint i = 0; i < N_LANDERS; i++) {
-		landers[i] = (Lander){ &f, i };
+		landers[i] = (Lander){ &f, i, version };
 		threads[i] = g_thread_new("land", land_pages, &landers[i]);
 	}
 	for (guint i = 0; i < N_LANDERS; i++)
@@ -422,23 +432,29 @@ static void check_races(PostcopyBacking backing)
 static void landed__from_four_threads_memfd__every_access_right(void)
 {
 	for (guint i = 0; i < 10; i++)
-		check_races(POSTCOPY_MEMFD);
+		check_races(POSTCOPY_MEMFD, 1);
 }
 
 static void landed__from_four_threads_anonymous__every_access_right(void)
 {
 	for (guint i = 0; i < 10; i++)
-		check_races(POSTCOPY_ANONYMOUS);
+		check_races(POSTCOPY_ANONYMOUS, 1);
 }
 
 static void landed__from_four_threads_hugetlb__every_access_right(void)
 {
-	check_races(POSTCOPY_HUGETLB);
+	check_races(POSTCOPY_HUGETLB, 1);
 }
 
 static void landed__from_four_threads_hugetlb_private__every_access_right(void)
 {
-	check_races(POSTCOPY_HUGETLB_PRIVATE);
+	check_races(POSTCOPY_HUGETLB_PRIVATE, 1);
+}
+
+static void land_zero__from_four_threads__every_access_right(void)
+{
+	for (guint i = 0; i < 20; i++)
+		check_races(i % 2 ? POSTCOPY_MEMFD : POSTCOPY_ANONYMOUS, 0);
 }
 
 /* ---- looking for what is missing ---- */
@@ -528,6 +544,28 @@ static void tell_again__two_waiters__each_page_once_again(void)
 	postcopy_fixture_deliver(&f, &run, 1);
 	CU_ASSERT_TRUE(postcopy_touch_end(&touches[0]) && postcopy_touch_end(&touches[1]));
 	CU_ASSERT_EQUAL(get_status(&f).requests, 2);
+	postcopy_fixture_tear_down(&f);
+}
+
+static void take_fault__a_second_waiter__not_told(void)
+{
+	PostcopyTouch touches[2];
+	PostcopyFixture f;
+	FerryRun run = { 0, 7, 1 };
+
+	NEED(&f, POSTCOPY_MEMFD);
+	CU_ASSERT_TRUE(postcopy_fixture_discard_all(&f));
+	CU_ASSERT_TRUE(ferry_postcopy_ram_listen(f.postcopy, NULL));
+	for (guint i = 0; i < 2; i++) {
+		postcopy_touch_start(&touches[i], &f, &run, 1);
+		CU_ASSERT_TRUE(await_fault(&f, 10000));
+		CU_ASSERT_EQUAL(ferry_postcopy_ram_take_fault(f.postcopy, &run), i == 0);
+	}
+	postcopy_fixture_deliver(&f, &run, 1);
+	CU_ASSERT_TRUE(postcopy_touch_end(&touches[0]) && postcopy_touch_end(&touches[1]));
+	CU_ASSERT_EQUAL(get_status(&f).requests, 2);
+	CU_ASSERT_EQUAL(get_status(&f).urgent_pages, 1);
+	CU_ASSERT_EQUAL(get_status(&f).latency.count, 2);
 	postcopy_fixture_tear_down(&f);
 }
 
@@ -745,9 +783,11 @@ int main(int argc, char **argv)
 		CASE(landed__from_four_threads_anonymous__every_access_right),
 		CASE(landed__from_four_threads_hugetlb__every_access_right),
 		CASE(landed__from_four_threads_hugetlb_private__every_access_right),
+		CASE(land_zero__from_four_threads__every_access_right),
 		CASE(next_missing__several_stretches__wraps_once),
 		CASE(received__some_landed__their_bits),
 		CASE(tell_again__two_waiters__each_page_once_again),
+		CASE(take_fault__a_second_waiter__not_told),
 		CASE(take_fault__landed_meanwhile__nothing_to_tell),
 		CASE(vcpus__both_wait__time_of_each_and_of_all),
 		CASE(finish__pages_missing__refused),
