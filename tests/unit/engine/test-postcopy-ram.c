@@ -28,6 +28,13 @@ static gboolean run_equals(const FerryRun *run, guint block, guint64 first, guin
 	return run->block == block && run->first == first && run->pages == pages;
 }
 
+static gboolean await_fault(PostcopyFixture *f, gint timeout_ms)
+{
+	struct pollfd fd = { ferry_postcopy_ram_fault_fd(f->postcopy), POLLIN, 0 };
+
+	return poll(&fd, 1, timeout_ms) == 1;
+}
+
 static gboolean touch_now(PostcopyFixture *f, const FerryRun *run, guint8 version)
 {
 	PostcopyTouch touch;
@@ -457,6 +464,46 @@ static void land_zero__from_four_threads__every_access_right(void)
 		check_races(i % 2 ? POSTCOPY_MEMFD : POSTCOPY_ANONYMOUS, 0);
 }
 
+/* Each page lands while the thread of the faults takes its fault. */
+static void land_zero__page_whose_fault_is_being_taken__nobody_waits_for_ever(void)
+{
+	FerryRun all = { 0, 0, 0 };
+	PostcopyTouch touch;
+	PostcopyFixture f;
+
+	NEED(&f, POSTCOPY_MEMFD);
+	all.pages = postcopy_fixture_pages(&f, 0);
+	CU_ASSERT_TRUE(postcopy_fixture_discard_all(&f) && postcopy_fixture_listen(&f));
+	postcopy_touch_start(&touch, &f, &all, 0);
+	for (guint64 page = 0; page < all.pages; page++) {
+		await_fault(&f, 1);
+		ferry_postcopy_ram_land_zero(f.postcopy, &(FerryRun){ 0, page, 1 });
+	}
+	CU_ASSERT_TRUE(postcopy_touch_end(&touch));
+	postcopy_fixture_tear_down(&f);
+}
+
+static void landed__anonymous__its_staging_memory_is_freed(void)
+{
+	unsigned char resident[256];
+	const FerryRam *target;
+	PostcopyFixture f;
+	FerryRun all;
+	guint n = 0;
+
+	NEED(&f, POSTCOPY_ANONYMOUS);
+	all = (FerryRun){ 0, 0, postcopy_fixture_pages(&f, 0) };
+	target = ferry_postcopy_ram_target(f.postcopy);
+	CU_ASSERT_TRUE(postcopy_fixture_discard_all(&f) && postcopy_fixture_listen(&f));
+	postcopy_fixture_deliver(&f, &all, 1);
+	CU_ASSERT_EQUAL(all.pages, sizeof(resident));
+	CU_ASSERT_EQUAL(mincore(target->blocks[0].host, target->blocks[0].size, resident), 0);
+	for (guint i = 0; i < sizeof(resident); i++)
+		n += resident[i] & 1;
+	CU_ASSERT_EQUAL(n, 0);
+	postcopy_fixture_tear_down(&f);
+}
+
 /* ---- looking for what is missing ---- */
 
 static void next_missing__several_stretches__wraps_once(void)
@@ -502,13 +549,6 @@ static void received__some_landed__their_bits(void)
 }
 
 /* ---- telling ---- */
-
-static gboolean await_fault(PostcopyFixture *f, gint timeout_ms)
-{
-	struct pollfd fd = { ferry_postcopy_ram_fault_fd(f->postcopy), POLLIN, 0 };
-
-	return poll(&fd, 1, timeout_ms) == 1;
-}
 
 /* Without the fixture's thread of the faults. */
 static void tell_again__two_waiters__each_page_once_again(void)
@@ -784,6 +824,8 @@ int main(int argc, char **argv)
 		CASE(landed__from_four_threads_hugetlb__every_access_right),
 		CASE(landed__from_four_threads_hugetlb_private__every_access_right),
 		CASE(land_zero__from_four_threads__every_access_right),
+		CASE(land_zero__page_whose_fault_is_being_taken__nobody_waits_for_ever),
+		CASE(landed__anonymous__its_staging_memory_is_freed),
 		CASE(next_missing__several_stretches__wraps_once),
 		CASE(received__some_landed__their_bits),
 		CASE(tell_again__two_waiters__each_page_once_again),
@@ -800,5 +842,7 @@ int main(int argc, char **argv)
 		CU_TEST_INFO_NULL,
 	};
 
+	/* That the kernel could not give a page. */
+	g_log_set_always_fatal(G_LOG_LEVEL_WARNING | G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK);
 	return harness_run(argc, argv, "postcopy-ram", cases);
 }
