@@ -288,6 +288,19 @@ gboolean ferry_return_path_wait(FerryReturnPath *path, FerryReplyKind kind, gint
 	return ok;
 }
 
+gboolean ferry_return_path_take(FerryReturnPath *path, FerryReplyKind kind, FerryReply *reply)
+{
+	gboolean have;
+
+	g_mutex_lock(&path->lock);
+	have = path->have[kind];
+	if (have)
+		*reply = path->replies[kind];
+	path->have[kind] = FALSE;
+	g_mutex_unlock(&path->lock);
+	return have;
+}
+
 void ferry_return_path_cancel(FerryReturnPath *path)
 {
 	g_mutex_lock(&path->lock);

@@ -50,6 +50,9 @@ typedef union {
 gboolean ferry_return_path_wait(FerryReturnPath *path, FerryReplyKind kind, gint64 timeout_us,
 				FerryReply *reply, GError **error);
 
+/* Takes a message of @kind if one came; does not wait. */
+gboolean ferry_return_path_take(FerryReturnPath *path, FerryReplyKind kind, FerryReply *reply);
+
 /* Makes the present and every later wait fail with FERRY_ERROR_CANCELLED, and leaves the channel
  * alone. Any thread. */
 void ferry_return_path_cancel(FerryReturnPath *path);
