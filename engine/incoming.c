@@ -148,7 +148,7 @@ static gboolean handle_command(FerryIncoming *incoming, const FerryStreamElement
 	case FERRY_COMMAND_OPEN_RETURN_PATH:
 		if (element->length)
 			return refuse_command(element, error);
-		incoming->replies.open = incoming->channel->duplex;
+		ferry_replies_open(&incoming->replies);
 		return TRUE;
 	case FERRY_COMMAND_PING:
 		return element->length == 4 ? handle_ping(incoming, element, error)
@@ -267,10 +267,10 @@ static void incoming_init(FerryIncoming *incoming, FerryDestination *destination
 		.channel = channel,
 		.heartbeat = heartbeat,
 		.fabric = listener->fabric,
-		.replies = { .channel = channel },
 		.begin_user_us = usage.ru_utime.tv_sec * G_USEC_PER_SEC + usage.ru_utime.tv_usec,
 		.begin_system_us = usage.ru_stime.tv_sec * G_USEC_PER_SEC + usage.ru_stime.tv_usec,
 	};
+	ferry_replies_init(&incoming->replies, channel);
 	incoming->reader = ferry_stream_reader_new(read_channel, incoming);
 }
 
@@ -284,6 +284,7 @@ static void incoming_clear(FerryIncoming *incoming)
 	ferry_postcopy_ram_free(incoming->advised);
 	ferry_ram_reader_clear(&incoming->ram);
 	ferry_stream_reader_free(incoming->reader);
+	ferry_replies_clear(&incoming->replies);
 	g_free(incoming->other_machine);
 }
 
