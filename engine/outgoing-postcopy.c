@@ -62,7 +62,7 @@ static gboolean pay(Push *push)
 	FerryTokenBucket *bucket = push->sender.bucket;
 
 	ferry_token_bucket_set_rate(
-		bucket, ferry_settings_get_parameter(push->sender.settings,
+		bucket, ferry_settings_get_parameter(ferry_vm_settings(push->outgoing->vm),
 						     FERRY_PARAMETER_MAX_POSTCOPY_BANDWIDTH));
 	if (push->owed)
 		push->owed -= ferry_token_bucket_take(bucket, g_get_monotonic_time(), push->owed);
