@@ -53,16 +53,12 @@ static gboolean verify(FerryOutgoing *outgoing, const FerryHandoverDigest *ours,
 	return FALSE;
 }
 
-/* Phase one: the destination has everything, and says so. Any error means that the guest stays
- * here. */
-static gboolean prepare(FerryOutgoing *outgoing, GError **error)
+gboolean ferry_outgoing_prepare(FerryOutgoing *outgoing, gboolean verify_ram, GError **error)
 {
 	g_autoptr(GByteArray) record = g_byte_array_new();
-	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
-	FerryHandoverDigest ours = { 0 };
+	FerryHandoverDigest ours = { .has_digest = verify_ram };
 	FerryReply reply;
 
-	ours.has_digest = ferry_settings_get_capability(settings, FERRY_CAPABILITY_VERIFY_RAM);
 	ferry_record_put_digest(record, FERRY_RECORD_HANDOVER_PREPARE, &ours);
 	/* From set_prepared() on a cancel says ABORT instead of cutting the channel: it must hold
 	 * before the first byte leaves, and what is sent after it must not block. */
@@ -79,8 +75,7 @@ static gboolean prepare(FerryOutgoing *outgoing, GError **error)
 	       verify(outgoing, &ours, &reply.ready, error);
 }
 
-/* The source knows: the destination need not answer questions any more. */
-static void farewell(FerryOutgoing *outgoing)
+void ferry_outgoing_farewell(FerryOutgoing *outgoing)
 {
 	g_autoptr(GByteArray) done = g_byte_array_new();
 
@@ -100,7 +95,7 @@ static gboolean commit(FerryOutgoing *outgoing, GError **error)
 	ferry_progress_resumed(outgoing->progress);
 	ferry_progress_destination_cpu(outgoing->progress, reply.running.user_us / 1e6,
 				       reply.running.system_us / 1e6);
-	farewell(outgoing);
+	ferry_outgoing_farewell(outgoing);
 	ferry_return_path_wait(outgoing->path, FERRY_REPLY_SHUT, SHUT_US, &reply, NULL);
 	return TRUE;
 }
@@ -154,7 +149,7 @@ static Doubt ask_once(FerryOutgoing *outgoing)
 				outgoing->uri);
 	}
 	if (answer == FERRY_HANDOVER_RUNS)
-		farewell(outgoing);
+		ferry_outgoing_farewell(outgoing);
 	ferry_outgoing_hang_up(outgoing);
 	if (error)
 		ferry_source_set_error(outgoing->source, error->message);
@@ -217,9 +212,12 @@ static Doubt in_doubt(FerryOutgoing *outgoing, const GError *cause)
 
 static FerryHandoverResult two_phase(FerryOutgoing *outgoing, GError **error)
 {
+	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
 	g_autoptr(GError) cause = NULL;
 
-	if (!prepare(outgoing, error))
+	if (!ferry_outgoing_prepare(
+		    outgoing, ferry_settings_get_capability(settings, FERRY_CAPABILITY_VERIFY_RAM),
+		    error))
 		return FERRY_KEPT;
 	if (!ferry_source_enter(outgoing->source, FERRY_STATE_DEVICE, FERRY_STATE_HANDOVER)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_CANCELLED, "cancelled");

@@ -30,6 +30,7 @@ static gboolean open_link(FerryIncoming *incoming, FerryFabric *fabric, GError *
 	FerryFabricSession session = {
 		.nonce = incoming->nonce,
 		.settings = ferry_vm_settings(incoming->vm),
+		.postcopy = incoming->advised || incoming->postcopy,
 		.cancellable = incoming->destination->cancellable,
 	};
 	FerryCarrier *carrier;
@@ -39,7 +40,7 @@ static gboolean open_link(FerryIncoming *incoming, FerryFabric *fabric, GError *
 						incoming);
 	incoming->linked = fabric;
 	carrier = ferry_fabric_link_carrier(incoming->link);
-	if (!carrier->ops->share_ram(carrier, ferry_vm_ram(incoming->vm), error))
+	if (!carrier->ops->share_ram(carrier, incoming->memory, error))
 		return FALSE;
 	describe(incoming, carrier);
 	return TRUE;
@@ -98,9 +99,10 @@ static gboolean go_beside(FerryIncoming *incoming, GError **error)
 {
 	FerryDestination *destination = incoming->destination;
 
-	if (!ferry_first_touch_settle(incoming->touch, error))
+	if (incoming->touch && !ferry_first_touch_settle(incoming->touch, error))
 		return FALSE;
-	ferry_first_touch_on_landed(incoming->touch, NULL, NULL);
+	if (incoming->touch)
+		ferry_first_touch_on_landed(incoming->touch, NULL, NULL);
 	g_clear_pointer(&incoming->digest, ferry_digest_free);
 	g_mutex_lock(&destination->lock);
 	g_free(destination->transport);

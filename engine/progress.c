@@ -164,7 +164,9 @@ void ferry_progress_sent(FerryProgress *progress, guint64 normal, guint64 zero, 
 	progress->status.ram.normal += normal;
 	progress->status.ram.duplicate += zero;
 	progress->status.ram.transferred += bytes;
-	if (progress->stop_us)
+	if (progress->status.postcopy.switched)
+		progress->status.ram.postcopy_bytes += bytes;
+	else if (progress->stop_us)
 		progress->status.ram.downtime_bytes += bytes;
 	else
 		progress->status.ram.precopy_bytes += bytes;
@@ -213,6 +215,58 @@ void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 
 								progress->bandwidth +
 							more_ms;
 	g_mutex_unlock(&progress->lock);
+}
+
+void ferry_progress_switched(FerryProgress *progress, const char *mode, guint64 missing)
+{
+	FerryPostcopyStatus *postcopy = &progress->status.postcopy;
+
+	g_mutex_lock(&progress->lock);
+	postcopy->switched = TRUE;
+	postcopy->mode = mode;
+	postcopy->discarded = postcopy->missing = missing;
+	progress->status.ram.remaining = missing << FERRY_PAGE_SHIFT;
+	g_mutex_unlock(&progress->lock);
+}
+
+void ferry_progress_pushed(FerryProgress *progress, const FerryPushCounts *counts)
+{
+	FerryPostcopyStatus *postcopy = &progress->status.postcopy;
+
+	g_mutex_lock(&progress->lock);
+	postcopy->missing = counts->missing;
+	postcopy->requests = counts->requests;
+	postcopy->urgent_pages = counts->urgent;
+	postcopy->background_pages = counts->background;
+	progress->status.ram.remaining = counts->missing << FERRY_PAGE_SHIFT;
+	g_mutex_unlock(&progress->lock);
+}
+
+void ferry_progress_paused(FerryProgress *progress)
+{
+	g_mutex_lock(&progress->lock);
+	progress->status.postcopy.pauses++;
+	g_mutex_unlock(&progress->lock);
+}
+
+void ferry_progress_recovered(FerryProgress *progress, const char *mode, guint64 missing)
+{
+	g_mutex_lock(&progress->lock);
+	progress->status.postcopy.mode = mode;
+	progress->status.postcopy.missing = missing;
+	progress->status.ram.remaining = missing << FERRY_PAGE_SHIFT;
+	g_mutex_unlock(&progress->lock);
+}
+
+void ferry_progress_fetched(FerryProgress *progress)
+{
+	guint64 pages;
+
+	g_mutex_lock(&progress->lock);
+	pages = progress->status.postcopy.missing;
+	progress->status.postcopy.missing = 0;
+	g_mutex_unlock(&progress->lock);
+	ferry_progress_sent(progress, pages, 0, pages << FERRY_PAGE_SHIFT);
 }
 
 double ferry_progress_bandwidth(FerryProgress *progress)

@@ -5,6 +5,8 @@
 #include "bitmap.h"
 #include "fabric-link.h"
 #include "holes.h"
+#include "page-push.h"
+#include "page-requests.h"
 #include "progress.h"
 #include "return-path.h"
 #include "round.h"
@@ -15,7 +17,8 @@ struct FerrySource {
 	FerryVm *vm;
 	const FerryTransport *const *transports;
 	FerryProgress *progress;
-	gint cancel; /* atomic: somebody wants this migration to stop */
+	gint cancel;      /* atomic: somebody wants this migration to stop */
+	gint switch_over; /* atomic: migrate-start-postcopy came */
 
 	GMutex lock;   /* guards the rest */
 	GCond changed; /* of any of it */
@@ -32,6 +35,10 @@ struct FerrySource {
 	gboolean quit;    /* the object is being freed */
 	gboolean resolving;
 	FerryResolve resolve;
+	gboolean pausing; /* somebody wants this postcopy to pause */
+	/* where to recover it, taken by the migration thread; owned; NULL: not yet */
+	char *recover_uri;
+	const FerryTransport *recover_transport;
 };
 
 /* One migration, the migration thread's own. */
@@ -62,7 +69,10 @@ typedef struct {
 	gboolean tracking;
 	gboolean stopped; /* precopy is over: the last pages go */
 	guint32 round;
-	GByteArray *out; /* control bytes not yet written */
+	gboolean postcopy;           /* ADVISE went: it may be switched over early */
+	FerryPageRequests *requests; /* then what the destination asks for; else NULL */
+	FerryPagePush *push;         /* from the switch on: what goes next; else NULL */
+	GByteArray *out;             /* control bytes not yet written */
 } FerryOutgoing;
 
 /* Changes the state if it is @from and the table allows it, and sends the event. FALSE if somebody
@@ -80,6 +90,12 @@ gpointer ferry_outgoing_thread(gpointer data);
 
 /* Writes what is in @out to the channel. outgoing.c */
 gboolean ferry_outgoing_flush(FerryOutgoing *outgoing, GError **error);
+
+/* The way beside the channel that @uri has, where this migration wants one. outgoing.c */
+void ferry_outgoing_open_fabric(FerryOutgoing *outgoing);
+/* Makes a link's error the reason for which it broke: the carrier's, or the destination's words.
+ * Before hanging up. */
+void ferry_outgoing_prefer_reason(FerryOutgoing *outgoing, GError **error);
 
 /* Connects, sends the stream's head and finds out who is there. greeting.c */
 gboolean ferry_outgoing_greet(FerryOutgoing *outgoing, guint timeout_ms, GError **error);
@@ -103,6 +119,44 @@ gboolean ferry_outgoing_last_pages(FerryOutgoing *outgoing, GError **error);
 void ferry_outgoing_track(FerryOutgoing *outgoing);
 /* Ends dirty tracking. */
 void ferry_outgoing_untrack(FerryOutgoing *outgoing);
+/* Adds what was written since the last collect to @pending. Collect first, read the pages later: a
+ * page written while it is sent is dirty again. */
+gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError **error);
+/* Whether migrate-start-postcopy came. */
+gboolean ferry_outgoing_is_switching(FerryOutgoing *outgoing);
+/* What sends this round's pages. */
+FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing);
+/* ROUND_BEGIN or ROUND_END of the present round. */
+gboolean ferry_outgoing_send_mark(FerryOutgoing *outgoing, guint16 type, guint64 pages,
+				  GError **error);
+/* ROUND_END, behind the fence, and the destination's word that it has all of the round. */
+gboolean ferry_outgoing_end_round(FerryOutgoing *outgoing, guint64 pages, GError **error);
+
+/* Stops the guest for the switchover; it is in state device then. outgoing.c */
+gboolean ferry_outgoing_stop_guest(FerryOutgoing *outgoing, GError **error);
+
+/* Postcopy, until the commit: any error means that the guest stays here. outgoing-switch.c */
+/* Offers it to a destination that was greeted; refuses one that cannot, where it is asked for. */
+gboolean ferry_outgoing_advise(FerryOutgoing *outgoing, GError **error);
+/* Stops the guest, and sends everything but the missing pages; returns at READY. */
+gboolean ferry_outgoing_switch(FerryOutgoing *outgoing, GError **error);
+
+/* From the commit of a switch to the last page, through any number of pauses; the guest never comes
+ * back. FALSE: the object is freed before that. outgoing-postcopy.c */
+gboolean ferry_outgoing_postcopy(FerryOutgoing *outgoing);
+
+/* While the migration is in postcopy-recover: connects anew, makes @pending what is missing there,
+ * and returns at the destination's word that it goes on. outgoing-recover.c */
+gboolean ferry_outgoing_recover(FerryOutgoing *outgoing, GError **error);
+/* Sleeps in postcopy-paused until somebody recovers it. FALSE: the object is freed. */
+gboolean ferry_outgoing_await_recovery(FerryOutgoing *outgoing);
+
+/* Tells the destination that it need not answer questions any more. handover.c */
+void ferry_outgoing_farewell(FerryOutgoing *outgoing);
+
+/* Phase one of both hand-overs: the destination has everything, and says so. Any error means that
+ * the guest stays here. handover.c */
+gboolean ferry_outgoing_prepare(FerryOutgoing *outgoing, gboolean verify_ram, GError **error);
 
 /* From the complete stream to the end of the hand-over; decides who owns the guest. handover.c */
 typedef enum {

@@ -63,8 +63,8 @@ typedef struct {
 	 * while anything is left. */
 	FerryIo (*progress)(FerryCarrier *carrier);
 
-	/* Source: sleeps until progress() can do something or @timeout_us passed. The only one that
-	 * blocks; returns early when the channel is shut down. */
+	/* Source: sleeps until progress() can do something, urgent() has room again or @timeout_us
+	 * passed. The only one that blocks; returns early when the channel is shut down. */
 	void (*wait)(FerryCarrier *carrier, gint64 timeout_us);
 
 	/* Source: a fence. OK once every page put so far is on its way in an order that makes the
@@ -104,6 +104,11 @@ typedef struct {
 	 * then puts none. Both sides give the same answer once share_ram() returned (destination:
 	 * once CARRIER came). NULL: no. */
 	gboolean (*pulls)(FerryCarrier *carrier);
+
+	/* Source, once, on the thread of put(): precopy is over. After the settle() of its last
+	 * fence returned OK and the destination's begin_postcopy() is known to have returned, and
+	 * before the first put() or urgent() behind it. Never blocks. NULL: nothing changes. */
+	void (*switch_over)(FerryCarrier *carrier);
 
 	/* Source, after the switch: one run that the guest waits for, of at most FERRY_FETCH_MAX
 	 * pages, on a way of its own that put() does not fill. OK: it is on its way, and settle()

@@ -50,15 +50,6 @@ static guint64 total_pages(const FerryRun *runs, size_t n)
 	return pages;
 }
 
-static gboolean await_fence(Pair *pair, guint32 fence)
-{
-	g_autoptr(GError) error = NULL;
-	FerryCarrier *carrier = pair->destination.carrier;
-
-	return carrier->ops->await_fence(carrier, fence, &error) ||
-	       is_error(error, -1, "await_fence");
-}
-
 static void check_rounds(guint streams)
 {
 	g_autoptr(GRand) rand = g_rand_new_with_seed(20261123 + streams);
@@ -76,7 +67,7 @@ static void check_rounds(guint streams)
 		pages += total_pages(runs, n);
 		CU_ASSERT_EQUAL(pair_put(&pair, runs, n), FERRY_IO_OK);
 		CU_ASSERT_EQUAL(pair_settle(&pair, round), FERRY_IO_OK);
-		CU_ASSERT(await_fence(&pair, round));
+		CU_ASSERT(pair_await_fence(&pair, round));
 		same = pair_same_ram(&pair);
 		CU_ASSERT(same);
 	}
@@ -138,8 +129,8 @@ static void streams__one_ahead_of_the_others__waits_at_the_fence(void)
 	raw_send(fds[1], old, sizeof(old));
 	raw_fence(fds[1], 1);
 	raw_fence(fds[1], 2);
-	CU_ASSERT(await_fence(&pair, 1));
-	CU_ASSERT(await_fence(&pair, 2));
+	CU_ASSERT(pair_await_fence(&pair, 1));
+	CU_ASSERT(pair_await_fence(&pair, 2));
 	CU_ASSERT(!memcmp(pair.destination.blocks[1].host + 5 * FERRY_PAGE_SIZE, new, sizeof(new)));
 	close(fds[0]);
 	close(fds[1]);
@@ -172,7 +163,7 @@ static void streams__describe__names_each_stream(void)
 
 		pair_put(&pair, &run, 1);
 		pair_settle(&pair, 1);
-		await_fence(&pair, 1);
+		pair_await_fence(&pair, 1);
 		for (guint i = 0; i < 2; i++) {
 			FerryCarrier *carrier = sides[i]->carrier;
 			g_autoptr(GVariant)
@@ -221,7 +212,7 @@ static void streams__strangers_at_the_port__shown_out(void)
 		memset(pair.source.blocks[1].host, 7, pair.source.blocks[1].size);
 		pair_put(&pair, &run, 1);
 		CU_ASSERT_EQUAL(pair_settle(&pair, 1), FERRY_IO_OK);
-		CU_ASSERT(await_fence(&pair, 1));
+		CU_ASSERT(pair_await_fence(&pair, 1));
 		CU_ASSERT(pair_same_ram(&pair));
 	}
 	close(silent);
@@ -230,6 +221,15 @@ static void streams__strangers_at_the_port__shown_out(void)
 	close(other_session);
 	close(other_index);
 	pair_close(&pair);
+}
+
+static void put_terms(GByteArray *out, guint16 type, FerryStreamsTerms terms)
+{
+	guint8 payload[FERRY_STREAMS_TERMS_MAX];
+	size_t len = ferry_streams_put_terms(payload, &terms);
+
+	ferry_put_record_header(out, type, 0, (guint32)len);
+	g_byte_array_append(out, payload, (guint)len);
 }
 
 static gboolean write_example(const char *name, GByteArray *out)
@@ -244,8 +244,15 @@ static gboolean write_example(const char *name, GByteArray *out)
 	} else if (g_str_equal(name, "STREAMS_FENCE 3")) {
 		ferry_streams_put_fence(fence, 3);
 		g_byte_array_append(out, fence, sizeof(fence));
+	} else if (g_str_equal(name, "STREAMS_OFFER 4")) {
+		put_terms(out, FERRY_RECORD_STREAMS_OFFER, (FerryStreamsTerms){ 4, 0 });
+	} else if (g_str_equal(name, "STREAMS_ANSWER 2")) {
+		put_terms(out, FERRY_RECORD_STREAMS_ANSWER, (FerryStreamsTerms){ 2, 0 });
+	} else if (g_str_equal(name, "OFFER 4, urgent")) {
+		put_terms(out, FERRY_RECORD_STREAMS_OFFER,
+			  (FerryStreamsTerms){ 4, FERRY_STREAMS_URGENT });
 	} else {
-		/* Records of a number or a text: a carrier hands them to whoever writes records. */
+		/* A text: a carrier hands it to whoever writes records. */
 		return FALSE;
 	}
 	return TRUE;
@@ -253,7 +260,7 @@ static gboolean write_example(const char *name, GByteArray *out)
 
 static void streams__examples_of_protocol_md__same_bytes(void)
 {
-	CU_ASSERT_EQUAL(golden_compare("STREAMS_OFFER 4", write_example), 2);
+	CU_ASSERT_EQUAL(golden_compare("STREAMS_OFFER 4", write_example), 5);
 }
 
 static CU_TestInfo cases[] = {
