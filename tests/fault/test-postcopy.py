@@ -6,6 +6,7 @@ why it waits. Usage: test-postcopy.py FERRY [SUBSTRING-OF-CASES]"""
 import os
 import random
 import signal
+import socket
 import sys
 import time
 
@@ -68,7 +69,7 @@ class Scene:
         self.source.wait_state("active")
         self.source.call("migrate-start-postcopy")
         self.source.wait_state("postcopy-active")
-        wait_for(self.destination.running, "the guest to run at the destination")
+        wait_for(self.is_under_way, "the guest to run at the destination")
 
     def wait_paused(self, timeout=NOTICE_S):
         """Both sides are paused, and say why; the source does not run the guest whatever it is told."""
@@ -247,8 +248,8 @@ def commands__in_other_states__refused():
         refuses(scene.source, "paused", "migrate-recover", uri="tcp:127.0.0.1:0")
         scene.relay.cut()
         scene.wait_paused()
-        refuses(scene.source, "scheme", "migrate", uri="carrier-pigeon:1", resume=True)
-        refuses(scene.destination, "scheme", "migrate-recover", uri="carrier-pigeon:1")
+        refuses(scene.source, "no known transport", "migrate", uri="carrier-pigeon:1", resume=True)
+        refuses(scene.destination, "no known transport", "migrate-recover", uri="carrier-pigeon:1")
         check(scene.source.state() == "postcopy-paused", f"{scene.source.migration()}")
         scene.relay.heal()
         scene.resume()
@@ -291,8 +292,10 @@ def recovery__by_tcp_after_unix__guest_arrives():
         check(scene.source.migration()["postcopy"]["mode"] == "stream", f"{scene.source.migration()}")
         scene.source.call("migrate-pause")
         scene.wait_paused()
-        scene.destination.call("migrate-recover", uri="tcp:127.0.0.1:0")
-        scene.resume(scene.destination.uri(2))
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            there = f"tcp:127.0.0.1:{server.getsockname()[1]}"
+        scene.destination.call("migrate-recover", uri=there)
+        scene.resume(there)
         wait_for(scene.is_under_way, lambda: f"to go on: {scene.source.migration()}")
         check(scene.source.migration()["postcopy"]["mode"] == "push", f"{scene.source.migration()}")
         scene.since = scene.source.mark()
