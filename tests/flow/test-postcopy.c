@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A guest is switched over before its pages, in one process: over every channel, at every moment,
  * and what must not be switched. */
+#include "fake-fabric.h"
 #include "harness.h"
 #include "mini-guest.h"
 
@@ -80,6 +81,7 @@ static gboolean has_written(gpointer user)
 static gboolean numbers_are_good(Pair *pair)
 {
 	g_auto(FerryMigrationStatus) here = { 0 }, there = { 0 };
+	gboolean is_pulled;
 
 	ferry_source_get_status(pair->source->source, &here);
 	ferry_destination_get_status(pair->destination->destination, &there);
@@ -92,10 +94,14 @@ static gboolean numbers_are_good(Pair *pair)
 	       here.postcopy.urgent_pages, here.postcopy.background_pages, there.postcopy.requests,
 	       there.postcopy.repeated_pages, there.postcopy.latency.p50, there.postcopy.latency.p99,
 	       there.postcopy.latency.max);
+	is_pulled = g_strcmp0(here.postcopy.mode, "pull") == 0;
 	return here.postcopy.switched && there.postcopy.switched && here.postcopy.missing == 0 &&
 	       there.postcopy.missing == 0 && there.postcopy.repeated_pages == 0 &&
-	       here.postcopy.urgent_pages + here.postcopy.background_pages ==
+	       there.postcopy.urgent_pages + there.postcopy.background_pages ==
 		       here.postcopy.discarded &&
+	       (is_pulled ||
+		here.postcopy.urgent_pages + here.postcopy.background_pages ==
+			here.postcopy.discarded) &&
 	       there.postcopy.discarded == here.postcopy.discarded;
 }
 
@@ -240,6 +246,49 @@ static void guest__in_private_memory__arrives_whole(void)
 			   .rounds = 2 });
 }
 
+/* ---- beside the stream ---- */
+
+static void check_beside(FakeFabric *fabric, Move move)
+{
+	g_autofree char *dir = g_dir_make_tmp("ferry-flow-XXXXXX", NULL);
+	g_autofree char *uri = g_strdup_printf("fake:unix:%s/socket", dir);
+
+	move.guest.transports = fake_fabric_transports(fabric);
+	move.guest.write = TRUE;
+	move.listen = uri;
+	check_move(&move);
+	CU_ASSERT_EQUAL(g_atomic_int_get(&fabric->unwanted), 0);
+	CU_ASSERT(g_atomic_int_get(&fabric->urgent) > 0);
+	CU_ASSERT_EQUAL(g_atomic_int_get(&fabric->closed), 2);
+	fake_fabric_transports(NULL);
+	g_rmdir(dir);
+}
+
+static void pages__pushed_beside_the_stream__arrive_once(void)
+{
+	FakeFabric fabric = { .put_us = 100 };
+
+	check_beside(&fabric, (Move){ 0 });
+}
+
+static void pages__pulled__arrive_once(void)
+{
+	FakeFabric fabric = { .pulls = TRUE };
+
+	check_beside(&fabric, (Move){ .max_bandwidth = 40u << 20, .rounds = 1 });
+	CU_ASSERT_EQUAL(g_atomic_int_get(&fabric.late), 0);
+}
+
+/* Nothing that found no room is lost. */
+static void lane__full_now_and_then__every_page_arrives_once(void)
+{
+	FakeFabric push = { .put_us = 100, .full_every = 2 }, pull = { .pulls = TRUE,
+								       .full_every = 3 };
+
+	check_beside(&push, (Move){ 0 });
+	check_beside(&pull, (Move){ 0 });
+}
+
 static CU_TestInfo cases[] = {
 	CASE(guest__switched_at_once_by_unix__arrives_whole),
 	CASE(guest__switched_at_once_by_tcp__arrives_whole),
@@ -250,6 +299,9 @@ static CU_TestInfo cases[] = {
 	CASE(guest__switched_in_mid_round_by_tcp__arrives_whole),
 	CASE(guest__writes_faster_than_the_link__completes_after_rounds),
 	CASE(guest__in_private_memory__arrives_whole),
+	CASE(pages__pushed_beside_the_stream__arrive_once),
+	CASE(pages__pulled__arrive_once),
+	CASE(lane__full_now_and_then__every_page_arrives_once),
 	CU_TEST_INFO_NULL,
 };
 
