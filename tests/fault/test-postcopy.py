@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import struct
 import sys
 import time
 
@@ -227,6 +228,18 @@ def source__killed__destination_is_paused_and_refuses_others():
         check(scene.destination.state() == "postcopy-paused", f"{scene.destination.migration()}")
 
 
+def destination__asks_for_what_is_not_there__source_pauses_and_says_what():
+    """The guest is given away, and whoever has it may come to its senses."""
+    with Scene() as scene:
+        name = b"nowhere"
+        scene.relay.inject(struct.pack(">HHQIB", 3, 13 + len(name), 0x5000, 4096, len(name)) + name)
+        scene.wait_paused()
+        why = scene.source.migration()["error-desc"]
+        check("block 'nowhere'" in why and "0x5000" in why, f"the reason is {why}")
+        scene.resume()
+        scene.arrives()
+
+
 # ---- by hand ----
 
 def paused_by_hand(side):
@@ -333,6 +346,7 @@ def command__resume_fails__says_that_it_is_paused():
 CASES = (
     link__cut_again_and_again__guest_arrives, link__gone_for_a_while__guest_waits_and_goes_on,
     destination__killed__source_is_paused_and_says_why, source__killed__destination_is_paused_and_refuses_others,
+    destination__asks_for_what_is_not_there__source_pauses_and_says_what,
     commands__in_other_states__refused,
     recovery__fails__paused_again_with_the_reason, recovery__by_unix_after_tcp__guest_arrives,
     recovery__by_tcp_after_unix__guest_arrives, recovery__where_it_listened_before__can_be_told_again,
