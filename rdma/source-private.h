@@ -40,7 +40,7 @@ typedef struct {
 		FERRY_RDMA_SILENT,
 		FERRY_RDMA_OFFERED,
 		FERRY_RDMA_ANSWERED,
-		FERRY_RDMA_REFUSED, /* the link is dead with the reason */
+		FERRY_RDMA_TURNED_DOWN, /* the link is dead with the reason */
 	} talk;
 	FerryRdmaTerms answer; /* as heard */
 

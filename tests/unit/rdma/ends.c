@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include "engine/settings-private.h"
+#include "switched.h"
 
 #define DEADLINE_US (5 * G_USEC_PER_SEC)
 #define WAIT_US (20 * G_TIME_SPAN_MILLISECOND)
@@ -273,6 +274,7 @@ void ends_close(Ends *ends)
 	End *s = &ends->source, *d = &ends->destination;
 	gint64 begin = g_get_monotonic_time();
 
+	switched_stop(ends->switched);
 	g_cancellable_cancel(s->session.cancellable);
 	g_cancellable_cancel(d->session.cancellable);
 	stop_thread(s);
@@ -283,6 +285,7 @@ void ends_close(Ends *ends)
 	ferry_carrier_close(d->carrier);
 	ends->close_us = g_get_monotonic_time() - begin;
 	ferry_rdma_acceptor_free(ends->acceptor);
+	switched_free(ends->switched);
 	free_end(s);
 	free_end(d);
 	g_rand_free(ends->random);

@@ -46,6 +46,10 @@ struct Ends {
 	gboolean differs; /* RAM at that fence; guarded by lock */
 	guint64 pages;    /* put so far */
 	gint64 close_us;  /* what closing took */
+	/* What a course does after its rounds; NULL: nothing. */
+	gboolean (*then)(Ends *ends, GError **error);
+	gpointer user;             /* of the test */
+	struct Switched *switched; /* NULL: the guest was not; ends_close() stops and frees it */
 };
 
 /* Blocks of @pages[] (ended by 0) pages on both sides, random at the source, 0xee elsewhere. Not
