@@ -71,6 +71,11 @@ typedef struct {
 	} stats;
 } FerryRdmaSource;
 
+/* source-terms.c: sets what is offered, once the link knows device and port; then what is agreed,
+ * where the answer takes of the offer and adds nothing to it. */
+gboolean ferry_rdma_source_choose_terms(FerryRdmaSource *s, GError **error);
+gboolean ferry_rdma_source_agree(FerryRdmaSource *s, GError **error);
+
 /* source-setup.c */
 gboolean ferry_rdma_source_share_ram(FerryCarrier *carrier, const FerryRam *ram, GError **error);
 
