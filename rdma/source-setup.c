@@ -3,19 +3,12 @@
 
 #include <poll.h>
 #include <ferry/error.h>
-#include "quota.h"
 
-/* What is offered where nothing asks for less. Measured with soft-RoCE: eight queue pairs carry a
- * tenth more than four or sixteen, writes beyond 256 KiB change little, and more than 4 MiB in
- * flight on each is slower. */
-#define QUEUE_PAIRS 8u
-#define WRITE_SIZE (512u << 10)
+/* Of each queue pair. Measured with soft-RoCE: more than 4 MiB in flight is slower. */
 #define WINDOW (2u << 20)
 #define SENDS 128u
-
-#define CHUNK_SIZE (8ull << 20)
-/* Chunks are made larger rather than more than this. */
-#define CHUNKS 8192u
+/* RDMA reads of a destination that fetches, at a time on each queue pair. */
+#define READS 16u
 
 #define ANSWER_US (5 * G_TIME_SPAN_SECOND)
 /* What the destination says of a connection that it rejected comes another way. */
@@ -26,11 +19,6 @@
 #define REGION_BYTES_PER_SECOND (128ull << 20)
 /* How soon a record that the control channel had no room for is tried again. */
 #define SAY_AGAIN_US (2 * G_TIME_SPAN_MILLISECOND)
-
-static gboolean pins_all(FerryRdmaSource *s)
-{
-	return ferry_settings_get_capability(s->session->settings, FERRY_CAPABILITY_RDMA_PIN_ALL);
-}
 
 /* ---- waiting ---- */
 
@@ -77,91 +65,6 @@ static void sleep_for_news(FerryRdmaSource *s, gint64 deadline, gboolean say_aga
 	ferry_rdma_source_drain(s);
 }
 
-/* ---- what is offered ---- */
-
-static guint64 largest_page(const FerryRam *ram)
-{
-	guint64 largest = FERRY_PAGE_SIZE;
-
-	for (guint i = 0; i < ram->n_blocks; i++)
-		largest = MAX(largest, ram->blocks[i].page_size);
-	return largest;
-}
-
-/* Larger chunks for larger RAM, but within what the device registers at a time. */
-static gboolean choose_chunk_size(FerryRdmaSource *s, guint64 *chunk_size, GError **error)
-{
-	guint64 least = largest_page(s->ram), size = MAX(CHUNK_SIZE, least);
-	guint64 most = s->link->device.orig_attr.max_mr_size ?: G_MAXUINT64;
-
-	while (ferry_rdma_count_chunks(s->ram, size) > CHUNKS)
-		size *= 2;
-	while (size > most && size > least)
-		size /= 2;
-	if (size > most) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
-			    "the RDMA device registers %" G_GUINT64_FORMAT
-			    " bytes at most, less than "
-			    "one page of %" G_GUINT64_FORMAT " bytes of guest RAM",
-			    most, least);
-		return FALSE;
-	}
-	*chunk_size = size;
-	return TRUE;
-}
-
-static gboolean registers_on_demand(const FerryRdmaSource *s)
-{
-	const struct ibv_odp_caps *caps = &s->link->device.odp_caps;
-
-	return caps->general_caps & IBV_ODP_SUPPORT &&
-	       caps->per_transport_caps.rc_odp_caps & IBV_ODP_SUPPORT_WRITE;
-}
-
-/* How much may be pinned here. Where that is nothing, the device may do without, which is slower.
- * */
-static gboolean choose_pinning(FerryRdmaSource *s, GError **error)
-{
-	guint64 wanted = ferry_settings_get_parameter(s->session->settings,
-						      FERRY_PARAMETER_RDMA_PIN_LIMIT);
-	g_autoptr(GError) cause = NULL;
-
-	if (ferry_rdma_fit_pinning(s->ram, &s->terms.chunk_size, wanted, pins_all(s), &s->pin_limit,
-				   &cause))
-		return TRUE;
-	if (registers_on_demand(s)) {
-		s->access |= IBV_ACCESS_ON_DEMAND;
-		return TRUE;
-	}
-	g_propagate_error(error, g_steal_pointer(&cause));
-	return FALSE;
-}
-
-static gboolean choose_terms(FerryRdmaSource *s, GError **error)
-{
-	guint64 queues = ferry_settings_get_parameter(s->session->settings,
-						      FERRY_PARAMETER_RDMA_QUEUE_PAIRS);
-	guint32 longest = s->link->port.max_msg_sz & ~(FERRY_PAGE_SIZE - 1);
-
-	if (!longest) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
-			    "the RDMA port sends %u bytes at a time, less than a page",
-			    s->link->port.max_msg_sz);
-		return FALSE;
-	}
-	s->terms = (FerryRdmaTerms){
-		.queue_pairs = CLAMP((guint32)queues, 1, FERRY_RDMA_QUEUES_MAX),
-		.write_size = MIN(WRITE_SIZE, longest),
-		.flags = FERRY_RDMA_ON_DEMAND | FERRY_RDMA_RELAXED_ORDERING,
-		.mtu = 128u << s->link->port.active_mtu,
-	};
-	if (!queues)
-		s->terms.queue_pairs = QUEUE_PAIRS;
-	if (pins_all(s))
-		s->terms.flags |= FERRY_RDMA_PIN_ALL;
-	return choose_chunk_size(s, &s->terms.chunk_size, error) && choose_pinning(s, error);
-}
-
 /* ---- the conversation ---- */
 
 static gboolean offer(FerryRdmaSource *s, gint64 deadline, GError **error)
@@ -191,29 +94,6 @@ static gboolean is_answered(FerryRdmaSource *s)
 	return answered;
 }
 
-/* The answer may take of the offer, not add to it. */
-static gboolean agree(FerryRdmaSource *s, GError **error)
-{
-	const FerryRdmaTerms *got = &s->answer, *ours = &s->terms;
-
-	if (got->queue_pairs > ours->queue_pairs || got->write_size > ours->write_size ||
-	    got->chunk_size > ours->chunk_size || got->chunk_size < largest_page(s->ram) ||
-	    ferry_rdma_count_chunks(s->ram, got->chunk_size) > FERRY_RDMA_CHUNKS_MAX ||
-	    got->flags & ~ours->flags || (got->pin_limit && got->pin_limit < 2 * got->chunk_size)) {
-		g_set_error(
-			error, FERRY_ERROR, FERRY_ERROR_PEER,
-			"the destination answers the RDMA offer with more than was offered, or "
-			"what cannot be: %u of %u queue pairs, writes of %u of %u bytes, chunks of "
-			"%" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT " bytes, flags 0x%x of 0x%x, "
-			"%" G_GUINT64_FORMAT " bytes pinned",
-			got->queue_pairs, ours->queue_pairs, got->write_size, ours->write_size,
-			got->chunk_size, ours->chunk_size, got->flags, ours->flags, got->pin_limit);
-		return FALSE;
-	}
-	s->terms = *got;
-	return TRUE;
-}
-
 static gboolean talk(FerryRdmaSource *s, GError **error)
 {
 	gint64 deadline = g_get_monotonic_time() + ANSWER_US;
@@ -225,10 +105,23 @@ static gboolean talk(FerryRdmaSource *s, GError **error)
 			return FALSE;
 		sleep_for_news(s, deadline, FALSE);
 	}
-	return agree(s, error);
+	return ferry_rdma_source_agree(s, error);
 }
 
 /* ---- regions ---- */
+
+/* Where the destination may read. A helper that waits for room here keeps nobody else waiting: the
+ * record that asks the destination for its half has to go the same way. */
+static void tell_region(FerryRdmaSource *s, const FerryRdmaRegion *region)
+{
+	guint8 payload[FERRY_RDMA_REGION_SIZE];
+
+	ferry_rdma_put_region(payload, region);
+	while (!g_atomic_int_get(&s->closing) && !ferry_rdma_link_is_dead(s->link) &&
+	       !s->session->say(s->session->user, FERRY_RECORD_RDMA_SOURCE_REGION, payload,
+				sizeof(payload)))
+		g_usleep(SAY_AGAIN_US);
+}
 
 /* On the regions' helper thread. */
 static void on_registered(gpointer user, guint32 block, guint32 chunk, const struct ibv_mr *mr,
@@ -238,6 +131,8 @@ static void on_registered(gpointer user, guint32 block, guint32 chunk, const str
 
 	if (!mr)
 		ferry_rdma_link_fail(s->link, g_error_copy(error));
+	else if (s->terms.flags & FERRY_RDMA_PULL)
+		tell_region(s, &(FerryRdmaRegion){ block, chunk, (guintptr)mr->addr, mr->rkey });
 	ferry_rdma_source_wake(s);
 }
 
@@ -249,8 +144,10 @@ static guint64 lower_limit(guint64 a, guint64 b)
 
 static void make_regions(FerryRdmaSource *s)
 {
+	/* Without local write: that would make registering a write to every page. */
+	int access = s->access | (s->terms.flags & FERRY_RDMA_PULL ? IBV_ACCESS_REMOTE_READ : 0);
 	FerryRdmaRegions *regions = ferry_rdma_regions_new(
-		s->verbs, s->link->pd, s->ram, s->terms.chunk_size, s->access, on_registered, s);
+		s->verbs, s->link->pd, s->ram, s->terms.chunk_size, access, on_registered, s);
 	FerryRdmaReach *reach = ferry_rdma_reach_new(s->session, regions, s->ram,
 						     s->terms.chunk_size,
 						     lower_limit(s->pin_limit, s->terms.pin_limit));
@@ -300,9 +197,18 @@ static void make_queues(FerryRdmaSource *s, guint depth)
 		.window = MAX(WINDOW, 2 * s->terms.write_size),
 		.chain_size = s->terms.write_size,
 	};
-	FerryRdmaQueues *queues = ferry_rdma_queues_new(s->link, s->ram, &limits);
+	const FerryRdmaQueueLimits urgent = {
+		.depth = MIN(FERRY_RDMA_URGENT_SENDS, depth),
+		.window = limits.window,
+		.chain_size = limits.chain_size,
+	};
+	guint n = s->link->n, last = !!(s->terms.flags & FERRY_RDMA_POSTCOPY);
 
-	g_atomic_pointer_set(&s->queues, queues);
+	if (last)
+		g_atomic_pointer_set(&s->urgent,
+				     ferry_rdma_queues_new(s->link, n - 1, 1, s->ram, &urgent));
+	g_atomic_pointer_set(&s->queues,
+			     ferry_rdma_queues_new(s->link, 0, n - last, s->ram, &limits));
 	g_atomic_int_set(&s->connected, TRUE);
 }
 
@@ -333,6 +239,19 @@ static gboolean connect_queues(FerryRdmaSource *s, const FerryRdmaPeer *peer, GE
 	return FALSE;
 }
 
+/* Made before anything is agreed: the completion queues are as large as they may have to be. */
+static FerryRdmaDepths source_depths(const FerryRdmaSource *s)
+{
+	guint receives = s->session->postcopy ? FERRY_RDMA_BACKS : 1;
+
+	return (FerryRdmaDepths){
+		.sends = SENDS,
+		.receives = receives,
+		.window = FERRY_RDMA_BULK_MAX * (SENDS + receives),
+		.urgent = s->session->postcopy ? SENDS + receives : 0,
+	};
+}
+
 static gboolean set_up(FerryRdmaSource *s, GError **error)
 {
 	FerryRdmaPeer peer = {
@@ -340,9 +259,8 @@ static gboolean set_up(FerryRdmaSource *s, GError **error)
 		.port = s->port,
 		.nonce = s->session->nonce,
 		.queues = FERRY_RDMA_QUEUES_MAX,
-		.depths = { .sends = SENDS,
-			    .receives = 1,
-			    .window = FERRY_RDMA_QUEUES_MAX * SENDS },
+		.depths = source_depths(s),
+		.reads = READS,
 		.cancellable = s->session->cancellable,
 		.wake = s->wake,
 	};
@@ -351,7 +269,7 @@ static gboolean set_up(FerryRdmaSource *s, GError **error)
 	if (!ferry_rdma_connect_resolve(s->link, &peer, error))
 		return FALSE;
 	ferry_rdma_source_note(&s->stats.resolve_us, lap(&since));
-	if (!choose_terms(s, error) || !talk(s, error))
+	if (!ferry_rdma_source_choose_terms(s, error) || !talk(s, error))
 		return FALSE;
 	make_regions(s);
 	lap(&since);
@@ -365,6 +283,8 @@ static gboolean set_up(FerryRdmaSource *s, GError **error)
 	make_queues(s, peer.depths.sends);
 	if (!await_regions(s, error))
 		return FALSE;
+	if (s->terms.flags & FERRY_RDMA_PULL)
+		ferry_rdma_regions_request_rest(s->regions);
 	ferry_rdma_source_note(&s->stats.first_region_us, lap(&since));
 	return TRUE;
 }

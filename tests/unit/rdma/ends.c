@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include "engine/settings-private.h"
+#include "switched.h"
 
 #define DEADLINE_US (5 * G_USEC_PER_SEC)
 #define WAIT_US (20 * G_TIME_SPAN_MILLISECOND)
@@ -219,6 +220,7 @@ void ends_open(Ends *ends, FakeNic *nic, const guint *pages)
 {
 	memset(ends, 0, sizeof(*ends));
 	ends->nic = nic;
+	ends->host = "127.0.0.1";
 	ends->random = g_rand_new_with_seed(7);
 	for (guint i = 0; i < sizeof(ends->nonce); i++)
 		ends->nonce[i] = (guint8)g_rand_int(ends->random);
@@ -231,14 +233,14 @@ void ends_open(Ends *ends, FakeNic *nic, const guint *pages)
 gboolean ends_connect(Ends *ends, GError **error)
 {
 	End *s = &ends->source, *d = &ends->destination;
+	const FerryVerbs *source = ends->nic ? fake_verbs(FAKE_SOURCE) : &ferry_verbs;
+	const FerryVerbs *destination = ends->nic ? fake_verbs(FAKE_DESTINATION) : &ferry_verbs;
 	g_autoptr(GError) why = NULL, failure = NULL;
 
-	ends->acceptor = ferry_rdma_acceptor_new(fake_verbs(FAKE_DESTINATION), "127.0.0.1",
-						 ENDS_PORT, &why);
-	d->carrier = ferry_rdma_destination_new(fake_verbs(FAKE_DESTINATION), ends->acceptor,
+	ends->acceptor = ferry_rdma_acceptor_new(destination, ends->host, ENDS_PORT, &why);
+	d->carrier = ferry_rdma_destination_new(destination, ends->acceptor,
 						why ? why->message : NULL, &d->session);
-	s->carrier = ferry_rdma_source_new(fake_verbs(FAKE_SOURCE), "127.0.0.1", ENDS_PORT,
-					   &s->session);
+	s->carrier = ferry_rdma_source_new(source, ends->host, ENDS_PORT, &s->session);
 	s->thread = g_thread_new("return-path", read_inbox, s);
 	d->thread = g_thread_new("loading", read_inbox, d);
 	if (s->carrier->ops->share_ram(s->carrier, s->ram, &failure))
@@ -273,6 +275,7 @@ void ends_close(Ends *ends)
 	End *s = &ends->source, *d = &ends->destination;
 	gint64 begin = g_get_monotonic_time();
 
+	switched_stop(ends->switched);
 	g_cancellable_cancel(s->session.cancellable);
 	g_cancellable_cancel(d->session.cancellable);
 	stop_thread(s);
@@ -283,6 +286,7 @@ void ends_close(Ends *ends)
 	ferry_carrier_close(d->carrier);
 	ends->close_us = g_get_monotonic_time() - begin;
 	ferry_rdma_acceptor_free(ends->acceptor);
+	switched_free(ends->switched);
 	free_end(s);
 	free_end(d);
 	g_rand_free(ends->random);
@@ -303,8 +307,7 @@ void ends_enable(End *end, FerryCapability capability)
 
 /* ---- moving pages ---- */
 
-/* One step of the engine's loop: FALSE: an end is dead. */
-static gboolean step(Ends *ends, FerryIo io, gint64 deadline, GError **error)
+gboolean ends_step(Ends *ends, FerryIo io, gint64 deadline, GError **error)
 {
 	FerryCarrier *carrier = ends->source.carrier;
 
@@ -331,13 +334,13 @@ gboolean ends_linger(Ends *ends, gint64 timeout_us, GError **error)
 	while (g_get_monotonic_time() < end) {
 		FerryIo io = carrier->ops->progress(carrier);
 
-		if (!step(ends, io == FERRY_IO_OK ? FERRY_IO_AGAIN : io, G_MAXINT64, error))
+		if (!ends_step(ends, io == FERRY_IO_OK ? FERRY_IO_AGAIN : io, G_MAXINT64, error))
 			return TRUE;
 	}
 	return FALSE;
 }
 
-static gboolean put_runs(Ends *ends, const FerryRun *runs, size_t n, GError **error)
+gboolean ends_put_runs(Ends *ends, const FerryRun *runs, size_t n, GError **error)
 {
 	FerryCarrier *carrier = ends->source.carrier;
 	gint64 deadline = g_get_monotonic_time() + DEADLINE_US;
@@ -350,7 +353,7 @@ static gboolean put_runs(Ends *ends, const FerryRun *runs, size_t n, GError **er
 		n -= taken;
 		if (taken)
 			deadline = g_get_monotonic_time() + DEADLINE_US;
-		if (!step(ends, io, deadline, error))
+		if (!ends_step(ends, io, deadline, error))
 			return FALSE;
 		if (io == FERRY_IO_AGAIN)
 			carrier->ops->progress(carrier);
@@ -403,7 +406,7 @@ gboolean ends_put(Ends *ends, guint sparse, guint most, gboolean shuffle, GError
 		ends->pages += g_array_index(runs, FerryRun, i).pages;
 	if (shuffle)
 		shuffle_runs(ends->random, runs);
-	return put_runs(ends, (const FerryRun *)runs->data, runs->len, error);
+	return ends_put_runs(ends, (const FerryRun *)runs->data, runs->len, error);
 }
 
 static gboolean settle(Ends *ends, GError **error)
@@ -414,7 +417,7 @@ static gboolean settle(Ends *ends, GError **error)
 
 	do {
 		io = carrier->ops->settle(carrier, ends->fence);
-		if (!step(ends, io, deadline, error))
+		if (!ends_step(ends, io, deadline, error))
 			return FALSE;
 	} while (io == FERRY_IO_AGAIN);
 	return TRUE;
