@@ -230,14 +230,14 @@ static gpointer write_urgently(gpointer user)
 	return NULL;
 }
 
-static gboolean is_all_there(Switched *s)
+static guint64 count_missing(Switched *s)
 {
-	gboolean all;
+	guint64 missing;
 
 	g_mutex_lock(&s->lock);
-	all = s->missing == 0;
+	missing = s->missing;
 	g_mutex_unlock(&s->lock);
-	return all;
+	return missing;
 }
 
 /* One turn of the destination's thread that fetches: asks for what it may. */
@@ -267,7 +267,7 @@ static gpointer fetch_all(gpointer user)
 	Switched *s = user;
 	FerryCarrier *carrier = s->ends->destination.carrier;
 
-	while (goes_on(s) && !is_all_there(s)) {
+	while (goes_on(s) && count_missing(s)) {
 		fetch_some(s);
 		if (carrier->ops->progress(carrier) == FERRY_IO_DEAD)
 			note_death(s);
@@ -282,10 +282,15 @@ static gboolean linger_until_all_is_there(Switched *s, GError **error)
 {
 	FerryCarrier *carrier = s->ends->source.carrier;
 	gint64 deadline = g_get_monotonic_time() + DEADLINE_US;
+	guint64 missing, last = G_MAXUINT64;
 
-	while (!is_all_there(s)) {
+	while ((missing = count_missing(s))) {
 		FerryIo io = carrier->ops->progress(carrier);
 
+		/* While there are ever fewer nothing hangs. */
+		if (missing < last)
+			deadline = g_get_monotonic_time() + DEADLINE_US;
+		last = missing;
 		if (!ends_step(s->ends, io == FERRY_IO_OK ? FERRY_IO_AGAIN : io, deadline, error))
 			return FALSE;
 	}
