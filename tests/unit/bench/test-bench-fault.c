@@ -139,7 +139,7 @@ static guint serve_minor(int fd, const FerryBenchRam *ram, int end, guint most, 
 	while (served < most && poll(fds, G_N_ELEMENTS(fds), 60000) > 0 && !fds[1].revents) {
 		guint64 offset;
 
-		while (ferry_bench_minor_take(fd, ram, &offset, error)) {
+		while (served < most && ferry_bench_minor_take(fd, ram, &offset, error)) {
 			CU_ASSERT(offset < RAM && offset % FERRY_PAGE_SIZE == 0);
 			if (!ferry_bench_minor_continue(fd, ram, offset, error))
 				return served;
