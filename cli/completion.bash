@@ -43,8 +43,8 @@ _ferry_value()
 		;;
 	--set)
 		mapfile -t COMPREPLY < <(compgen -W "events= return-path= pause-before-switchover= verify-ram=
-			rdma-pin-all= rdma-require= max-bandwidth= downtime-limit= rdma-queue-pairs=
-			rdma-pin-limit=" -- "$cur")
+			rdma-pin-all= rdma-require= postcopy-ram= rdma-postcopy-pull= max-bandwidth=
+			downtime-limit= rdma-queue-pairs= rdma-pin-limit= max-postcopy-bandwidth=" -- "$cur")
 		compopt -o nospace 2>/dev/null
 		;;
 	--listen)

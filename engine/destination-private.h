@@ -6,6 +6,8 @@
 #include "digest.h"
 #include "fabric-link.h"
 #include "first-touch.h"
+#include "incoming-faults.h"
+#include "postcopy-ram.h"
 #include "records.h"
 #include "reply.h"
 #include "vm-private.h"
@@ -30,6 +32,12 @@ struct FerryDestination {
 	FerryCarrier *described; /* beside the channel, while it is open; borrowed */
 	GVariant *carrier;       /* what it said of itself last; NULL: there was none */
 
+	/* from LISTEN to the last page, through every pause; the loading thread's to change, and
+	 * whoever discards a guest that does not run */
+	FerryPostcopyRam *postcopy;
+	const char *mode;               /* static; NULL: not switched */
+	FerryPostcopyStatus postcopied; /* its last word, when it is gone */
+
 	gboolean has_session;
 	guint8 nonce[FERRY_NONCE_SIZE];
 	/* of the session; WAITING changes once, and who changes it acts */
@@ -42,6 +50,9 @@ void ferry_destination_set_error(FerryDestination *destination, const char *text
 /* Takes the decision about a guest that is loaded and waits: FALSE if it was taken before. */
 gboolean ferry_destination_decide(FerryDestination *destination, FerryHandoverAnswer answer);
 
+/* Frees what RAM needed while pages were missing. No carrier uses it any more. */
+void ferry_destination_drop_postcopy(FerryDestination *destination);
+
 /* Runs the loaded guest, once decide(RUNS) returned TRUE; the state completed is the caller's to
  * enter. Where it cannot be started it waits again, in handover-lost. incoming-handover.c */
 gboolean ferry_incoming_take_over(FerryDestination *destination, GError **error);
@@ -51,6 +62,7 @@ typedef enum {
 	FERRY_INCOMING_REFUSED,  /* nothing of the guest was touched: go on listening */
 	FERRY_INCOMING_FAILED,   /* RAM or devices are half loaded */
 	FERRY_INCOMING_IN_DOUBT, /* all is loaded, and the source is gone before it decided */
+	FERRY_INCOMING_PAUSED,   /* the guest runs here, and the link died before its last page */
 	/* the guest is here, but the source may not know: go on answering */
 	FERRY_INCOMING_COMPLETED,
 	FERRY_INCOMING_CLOSED,   /* the guest is here, and the source knows */
@@ -85,6 +97,15 @@ typedef struct {
 	guint32 round;
 	guint64 round_pages; /* that came in the stream */
 	gint64 begin_user_us, begin_system_us;
+
+	gboolean may_postcopy;      /* both HELLOs have it */
+	const FerryRam *memory;     /* where pages go before LISTEN */
+	FerryPostcopyRam *advised;  /* from ADVISE to LISTEN; else NULL */
+	gboolean discarded;         /* RAM_DISCARD came */
+	gboolean packaged;          /* PACKAGED came: the commit follows */
+	FerryPostcopyRam *postcopy; /* from LISTEN on; the destination's */
+	gboolean pulls;             /* then: the carrier beside the channel fetches */
+	FerryFaults *faults;        /* while the guest may wait for pages */
 } FerryIncoming;
 
 /* Serves one connection, which @listener accepted, to its end; @heartbeat is around @channel where
@@ -119,6 +140,19 @@ gboolean ferry_incoming_choose_carrier(FerryIncoming *incoming, const FerryIncom
 gboolean ferry_incoming_is_beside(const FerryIncoming *incoming);
 /* Closes the carrier; its description stays. */
 void ferry_incoming_close_fabric(FerryIncoming *incoming);
+
+/* Postcopy before the commit: ADVISE, RAM_DISCARD, PACKAGED. incoming-postcopy.c */
+gboolean ferry_incoming_postcopy_command(FerryIncoming *incoming, const FerryStreamElement *element,
+					 GError **error);
+/* PAGES or ZERO_PAGES, from LISTEN on. */
+gboolean ferry_incoming_land(FerryIncoming *incoming, const FerryIncomingRecord *record,
+			     GError **error);
+/* From PREPARE behind a package to the last page. incoming-switch.c */
+FerryIncomingResult ferry_incoming_switch(FerryIncoming *incoming, GError **error);
+
+/* Takes PREPARE, and says READY. incoming-handover.c */
+gboolean ferry_incoming_get_ready(FerryIncoming *incoming, GError **error);
+gboolean ferry_incoming_reply_running(FerryIncoming *incoming, GError **error);
 
 /* From PREPARE to the end; and the answer to a QUERY. incoming-handover.c */
 FerryIncomingResult ferry_incoming_hand_over(FerryIncoming *incoming, GError **error);

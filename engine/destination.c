@@ -38,6 +38,7 @@ void ferry_destination_free(FerryDestination *destination)
 	if (!destination)
 		return;
 	stop_thread(destination);
+	ferry_destination_drop_postcopy(destination);
 	g_free(destination->error_desc);
 	g_free(destination->uri);
 	g_free(destination->transport);
@@ -105,7 +106,9 @@ FerryState ferry_destination_wait(FerryDestination *destination)
 	g_mutex_lock(&destination->lock);
 	while (destination->state == FERRY_STATE_SETUP ||
 	       destination->state == FERRY_STATE_ACTIVE ||
-	       destination->state == FERRY_STATE_HANDOVER)
+	       destination->state == FERRY_STATE_HANDOVER ||
+	       destination->state == FERRY_STATE_POSTCOPY_ACTIVE ||
+	       destination->state == FERRY_STATE_POSTCOPY_RECOVER)
 		g_cond_wait(&destination->changed, &destination->lock);
 	state = destination->state;
 	g_mutex_unlock(&destination->lock);
@@ -159,6 +162,11 @@ static gboolean serve(FerryDestination *destination, FerryListener *listener, Fe
 		ferry_destination_set_error(destination, error->message);
 		ferry_destination_enter(destination, FERRY_STATE_HANDOVER,
 					FERRY_STATE_HANDOVER_LOST);
+		return TRUE;
+	case FERRY_INCOMING_PAUSED:
+		ferry_destination_set_error(destination, error->message);
+		ferry_destination_enter(destination, FERRY_STATE_POSTCOPY_ACTIVE,
+					FERRY_STATE_POSTCOPY_PAUSED);
 		return TRUE;
 	case FERRY_INCOMING_CLOSED:
 		return FALSE;
@@ -214,6 +222,8 @@ static void reset_locked(FerryDestination *destination, const FerryListener *lis
 	g_free(destination->uri);
 	destination->uri = g_strdup(listener->uri);
 	destination->deferred = FALSE;
+	destination->mode = NULL;
+	memset(&destination->postcopied, 0, sizeof(destination->postcopied));
 	destination->has_session = FALSE;
 	destination->answer = FERRY_HANDOVER_UNKNOWN;
 	destination->begin_us = g_get_monotonic_time();
@@ -284,6 +294,7 @@ static gboolean discard(FerryDestination *destination)
 {
 	if (!ferry_destination_decide(destination, FERRY_HANDOVER_DISCARDED))
 		return FALSE;
+	ferry_destination_drop_postcopy(destination);
 	ferry_destination_set_error(destination, "discarded by the operator");
 	return ferry_destination_enter(destination, FERRY_STATE_HANDOVER_LOST, FERRY_STATE_FAILED);
 }
@@ -293,6 +304,17 @@ static gboolean run_here(FerryDestination *destination, GError **error)
 	return ferry_incoming_take_over(destination, error) &&
 	       ferry_destination_enter(destination, FERRY_STATE_HANDOVER_LOST,
 				       FERRY_STATE_COMPLETED);
+}
+
+/* Whether it was to be switched over before its pages. */
+static gboolean is_incomplete(FerryDestination *destination)
+{
+	gboolean incomplete;
+
+	g_mutex_lock(&destination->lock);
+	incomplete = destination->postcopy && ferry_postcopy_ram_missing(destination->postcopy);
+	g_mutex_unlock(&destination->lock);
+	return incomplete;
 }
 
 gboolean ferry_destination_resolve(FerryDestination *destination, FerryResolve how, GError **error)
@@ -311,6 +333,12 @@ gboolean ferry_destination_resolve(FerryDestination *destination, FerryResolve h
 			"a destination cannot ask: retry at the source, or run or discard the guest here");
 		return FALSE;
 	}
+	if (how == FERRY_RESOLVE_RUN_HERE && is_incomplete(destination)) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+			    "pages of this guest are still at the source: only the source can let "
+			    "it run here, when it comes again; or discard it");
+		return FALSE;
+	}
 	if (how == FERRY_RESOLVE_DISCARD
 		    ? discard(destination)
 		    : ferry_destination_decide(destination, FERRY_HANDOVER_RUNS))
@@ -318,6 +346,32 @@ gboolean ferry_destination_resolve(FerryDestination *destination, FerryResolve h
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
 		    "the source has just decided: look at the state again");
 	return FALSE;
+}
+
+/* ---- numbers ---- */
+
+/* With the lock held. */
+static void fill_postcopy(FerryDestination *destination, FerryPostcopyStatus *status)
+{
+	if (destination->postcopy)
+		ferry_postcopy_ram_get_status(destination->postcopy, status);
+	else
+		*status = destination->postcopied;
+	status->switched = destination->mode != NULL;
+	status->mode = destination->mode;
+}
+
+void ferry_destination_drop_postcopy(FerryDestination *destination)
+{
+	FerryPostcopyStatus last = { 0 };
+	FerryPostcopyRam *postcopy;
+
+	g_mutex_lock(&destination->lock);
+	fill_postcopy(destination, &last);
+	destination->postcopied = last;
+	postcopy = g_steal_pointer(&destination->postcopy);
+	g_mutex_unlock(&destination->lock);
+	ferry_postcopy_ram_free(postcopy);
 }
 
 void ferry_destination_get_status(FerryDestination *destination, FerryMigrationStatus *status)
@@ -337,6 +391,7 @@ void ferry_destination_get_status(FerryDestination *destination, FerryMigrationS
 	else if (destination->carrier)
 		status->carrier = g_variant_ref(destination->carrier);
 	status->ram.transferred = status->wire_bytes = destination->received;
+	fill_postcopy(destination, &status->postcopy);
 	end = destination->end_us ? destination->end_us : g_get_monotonic_time();
 	if (destination->begin_us)
 		status->total_time_ms = (end - destination->begin_us) / G_TIME_SPAN_MILLISECOND;

@@ -53,16 +53,12 @@ static gboolean verify(FerryOutgoing *outgoing, const FerryHandoverDigest *ours,
 	return FALSE;
 }
 
-/* Phase one: the destination has everything, and says so. Any error means that the guest stays
- * here. */
-static gboolean prepare(FerryOutgoing *outgoing, GError **error)
+gboolean ferry_outgoing_prepare(FerryOutgoing *outgoing, gboolean verify_ram, GError **error)
 {
 	g_autoptr(GByteArray) record = g_byte_array_new();
-	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
-	FerryHandoverDigest ours = { 0 };
+	FerryHandoverDigest ours = { .has_digest = verify_ram };
 	FerryReply reply;
 
-	ours.has_digest = ferry_settings_get_capability(settings, FERRY_CAPABILITY_VERIFY_RAM);
 	ferry_record_put_digest(record, FERRY_RECORD_HANDOVER_PREPARE, &ours);
 	/* From set_prepared() on a cancel says ABORT instead of cutting the channel: it must hold
 	 * before the first byte leaves, and what is sent after it must not block. */
@@ -217,9 +213,12 @@ static Doubt in_doubt(FerryOutgoing *outgoing, const GError *cause)
 
 static FerryHandoverResult two_phase(FerryOutgoing *outgoing, GError **error)
 {
+	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
 	g_autoptr(GError) cause = NULL;
 
-	if (!prepare(outgoing, error))
+	if (!ferry_outgoing_prepare(
+		    outgoing, ferry_settings_get_capability(settings, FERRY_CAPABILITY_VERIFY_RAM),
+		    error))
 		return FERRY_KEPT;
 	if (!ferry_source_enter(outgoing->source, FERRY_STATE_DEVICE, FERRY_STATE_HANDOVER)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_CANCELLED, "cancelled");

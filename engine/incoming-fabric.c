@@ -30,6 +30,7 @@ static gboolean open_link(FerryIncoming *incoming, FerryFabric *fabric, GError *
 	FerryFabricSession session = {
 		.nonce = incoming->nonce,
 		.settings = ferry_vm_settings(incoming->vm),
+		.postcopy = incoming->advised != NULL,
 		.cancellable = incoming->destination->cancellable,
 	};
 	FerryCarrier *carrier;
@@ -39,7 +40,7 @@ static gboolean open_link(FerryIncoming *incoming, FerryFabric *fabric, GError *
 						incoming);
 	incoming->linked = fabric;
 	carrier = ferry_fabric_link_carrier(incoming->link);
-	if (!carrier->ops->share_ram(carrier, ferry_vm_ram(incoming->vm), error))
+	if (!carrier->ops->share_ram(carrier, incoming->memory, error))
 		return FALSE;
 	describe(incoming, carrier);
 	return TRUE;

@@ -34,7 +34,7 @@ gboolean ferry_incoming_take_over(FerryDestination *destination, GError **error)
 	return FALSE;
 }
 
-static gboolean reply_running(FerryIncoming *incoming, GError **error)
+gboolean ferry_incoming_reply_running(FerryIncoming *incoming, GError **error)
 {
 	g_autoptr(GByteArray) record = g_byte_array_new();
 	FerryHandoverRunning running;
@@ -46,8 +46,7 @@ static gboolean reply_running(FerryIncoming *incoming, GError **error)
 	running.system_us = usage.ru_stime.tv_sec * G_USEC_PER_SEC + usage.ru_stime.tv_usec -
 			    incoming->begin_system_us;
 	ferry_record_put_running(record, &running);
-	return ferry_reply_record(&incoming->replies, record, error) &&
-	       ferry_reply_shut(&incoming->replies, 0, error);
+	return ferry_reply_record(&incoming->replies, record, error);
 }
 
 /* Reads the next record of the hand-over. */
@@ -115,7 +114,8 @@ static FerryIncomingResult committed(FerryIncoming *incoming, GError **error)
 	/* The event completed comes last: an embedder may leave as soon as it sees it. */
 	if (incoming->heartbeat)
 		ferry_heartbeat_stop(incoming->heartbeat, LAST_WORDS_US);
-	told = reply_running(incoming, NULL);
+	told = ferry_incoming_reply_running(incoming, NULL) &&
+	       ferry_reply_shut(&incoming->replies, 0, NULL);
 	ferry_destination_enter(destination, from, FERRY_STATE_COMPLETED);
 	return told ? wait_for_done(incoming) : FERRY_INCOMING_COMPLETED;
 }
@@ -136,7 +136,7 @@ static gboolean right_nonce(const FerryIncomingRecord *record, const guint8 *exp
 /* ---- the end of a migration ---- */
 
 /* Everything is here: digests if asked, remembers the session, and says READY. */
-static gboolean get_ready(FerryIncoming *incoming, GError **error)
+gboolean ferry_incoming_get_ready(FerryIncoming *incoming, GError **error)
 {
 	FerryDestination *destination = incoming->destination;
 	g_autoptr(GByteArray) answer = g_byte_array_new();
@@ -154,8 +154,13 @@ static gboolean get_ready(FerryIncoming *incoming, GError **error)
 	}
 	if (!ferry_record_get_digest(record.payload, record.length, &digest, error))
 		return FALSE;
+	if (digest.has_digest && incoming->postcopy) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+			    "a digest of RAM is wanted, and pages are missing");
+		return FALSE;
+	}
 	if (digest.has_digest && !incoming->digest)
-		incoming->digest = ferry_digest_new(ferry_vm_ram(incoming->vm));
+		incoming->digest = ferry_digest_new(incoming->memory);
 	if (digest.has_digest)
 		ferry_digest_finish(incoming->digest, NULL, &digest.digest);
 	ferry_record_put_digest(answer, FERRY_RECORD_HANDOVER_READY, &digest);
@@ -175,7 +180,7 @@ static FerryIncomingResult two_phase(FerryIncoming *incoming, GError **error)
 	FerryDestination *destination = incoming->destination;
 	FerryIncomingRecord record;
 
-	if (!get_ready(incoming, error))
+	if (!ferry_incoming_get_ready(incoming, error))
 		return FERRY_INCOMING_FAILED;
 	if (!next_record(incoming, &record, error)) {
 		g_prefix_error(
@@ -233,7 +238,8 @@ static FerryHandoverAnswer settled_answer(FerryDestination *destination, const g
 	g_mutex_lock(&destination->lock);
 	if (destination->has_session && memcmp(nonce, destination->nonce, FERRY_NONCE_SIZE) == 0) {
 		while (destination->answer == FERRY_HANDOVER_RUNS &&
-		       destination->state != FERRY_STATE_COMPLETED &&
+		       (destination->state == FERRY_STATE_HANDOVER ||
+			destination->state == FERRY_STATE_HANDOVER_LOST) &&
 		       !g_cancellable_is_cancelled(destination->cancellable))
 			g_cond_wait(&destination->changed, &destination->lock);
 		answer = destination->answer;

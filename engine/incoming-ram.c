@@ -59,7 +59,7 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 	/* The carrier that can receive; pages in QEMU's format are read here, but its zero pages go
 	 * its way. */
 	incoming->carrier = channel->ops->carrier(channel, FERRY_PAGE_FORMAT_RUNS);
-	if (!incoming->carrier->ops->share_ram(incoming->carrier, ram, error))
+	if (!incoming->carrier->ops->share_ram(incoming->carrier, incoming->memory, error))
 		return FALSE;
 	/* What a guest that is here already has loaded is not touched. */
 	if (!ferry_destination_enter(destination, FERRY_STATE_SETUP, FERRY_STATE_ACTIVE)) {
@@ -69,9 +69,9 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 		return FALSE;
 	}
 	incoming->listed = TRUE;
-	incoming->touch = ferry_first_touch_new(ram);
+	incoming->touch = ferry_first_touch_new(incoming->memory);
 	if (incoming->will_digest) {
-		incoming->digest = ferry_digest_new(ram);
+		incoming->digest = ferry_digest_new(incoming->memory);
 		ferry_first_touch_on_landed(incoming->touch, digest_landed, incoming->digest);
 	}
 	ferry_vm_clear_loaded_run_state(incoming->vm);
@@ -97,10 +97,9 @@ static gboolean read_pages(gpointer user, void *buf, size_t len, GError **error)
 
 static gboolean take_page(FerryIncoming *incoming, const FerryRamItem *item, GError **error)
 {
-	FerryRam *ram = ferry_vm_ram(incoming->vm);
 	FerryRun run = { item->block, item->offset >> FERRY_PAGE_SHIFT, 1 };
 
-	return read_pages(incoming, ferry_run_host(ram, &run), FERRY_PAGE_SIZE, error);
+	return read_pages(incoming, ferry_run_host(incoming->memory, &run), FERRY_PAGE_SIZE, error);
 }
 
 /* A zero page goes the carrier's way, which knows how to leave untouched memory alone. */
@@ -129,6 +128,13 @@ static gboolean read_body(FerryIncoming *incoming, gboolean start, GError **erro
 			return FALSE;
 		if (item.type == FERRY_RAM_ITEM_END)
 			return TRUE;
+		if (incoming->postcopy) {
+			g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+				    "offset %" G_GUINT64_FORMAT
+				    ": section 'ram' brings pages to a guest that runs",
+				    ferry_stream_reader_offset(incoming->reader));
+			return FALSE;
+		}
 		if ((item.type == FERRY_RAM_ITEM_LIST) != start || (start && incoming->listed)) {
 			g_set_error(error, FERRY_ERROR, FERRY_ERROR_STREAM,
 				    "offset %" G_GUINT64_FORMAT
@@ -191,7 +197,7 @@ gboolean ferry_incoming_ram_section(FerryIncoming *incoming, const FerryStreamEl
 	    !ferry_stream_read_footer(incoming->reader, element->section_id, error))
 		return FALSE;
 	if (element->type == FERRY_SECTION_END) {
-		if (!ferry_first_touch_settle(incoming->touch, error))
+		if (incoming->touch && !ferry_first_touch_settle(incoming->touch, error))
 			return FALSE;
 		incoming->ram_ended = TRUE;
 		/* Every page is here: what becomes of the carrier is all the same now. */
@@ -243,7 +249,7 @@ static gboolean await_fence(FerryIncoming *incoming, guint32 fence, GError **err
 {
 	FerryCarrier *carrier;
 
-	if (!ferry_incoming_is_beside(incoming))
+	if (!ferry_incoming_is_beside(incoming) || incoming->pulls)
 		return TRUE;
 	carrier = ferry_fabric_link_carrier(incoming->link);
 	return !carrier->ops->await_fence || carrier->ops->await_fence(carrier, fence, error);
@@ -265,7 +271,7 @@ static gboolean end_round(FerryIncoming *incoming, const FerryIncomingRecord *re
 		return FALSE;
 	}
 	if (!await_fence(incoming, mark.round, error) ||
-	    !ferry_first_touch_settle(incoming->touch, error))
+	    (incoming->touch && !ferry_first_touch_settle(incoming->touch, error)))
 		return FALSE;
 	if (incoming->digest)
 		ferry_digest_catch_up(incoming->digest);
@@ -283,6 +289,8 @@ static gboolean take_run(FerryIncoming *incoming, const FerryIncomingRecord *rec
 			    "beside it");
 		return FALSE;
 	}
+	if (incoming->postcopy)
+		return ferry_incoming_land(incoming, record, error);
 	if (!incoming->carrier->ops->receive ||
 	    !incoming->carrier->ops->receive(incoming->carrier, record->type, record->payload,
 					     record->length, read_pages, incoming, &run, &zero,

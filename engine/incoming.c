@@ -70,7 +70,8 @@ static gboolean say_hello(FerryIncoming *incoming, const FerryIncomingRecord *re
 	memcpy(incoming->nonce, hello.nonce, FERRY_NONCE_SIZE);
 	incoming->will_digest = hello.features & FERRY_FEATURE_DIGEST;
 	incoming->fabrics_agreed = hello.features & ferry_fabric_features(incoming->fabric);
-	hello.features &= FERRY_FEATURE_DIGEST | incoming->fabrics_agreed;
+	incoming->may_postcopy = hello.features & FERRY_FEATURE_POSTCOPY;
+	hello.features &= FERRY_FEATURE_DIGEST | FERRY_FEATURE_POSTCOPY | incoming->fabrics_agreed;
 	ferry_record_put_hello(answer, &hello);
 	return ferry_reply_record(&incoming->replies, answer, error);
 }
@@ -147,7 +148,7 @@ static gboolean handle_command(FerryIncoming *incoming, const FerryStreamElement
 	case FERRY_COMMAND_OPEN_RETURN_PATH:
 		if (element->length)
 			return refuse_command(element, error);
-		incoming->replies.open = incoming->channel->duplex;
+		ferry_replies_open(&incoming->replies);
 		return TRUE;
 	case FERRY_COMMAND_PING:
 		return element->length == 4 ? handle_ping(incoming, element, error)
@@ -160,6 +161,10 @@ static gboolean handle_command(FerryIncoming *incoming, const FerryStreamElement
 		if (record.type == FERRY_RECORD_HELLO)
 			return say_hello(incoming, &record, error);
 		return ferry_incoming_ram_record(incoming, &record, error);
+	case FERRY_COMMAND_POSTCOPY_ADVISE:
+	case FERRY_COMMAND_POSTCOPY_RAM_DISCARD:
+	case FERRY_COMMAND_PACKAGED:
+		return ferry_incoming_postcopy_command(incoming, element, error);
 	default:
 		return refuse_command(element, error);
 	}
@@ -220,7 +225,7 @@ static gboolean skip_description(FerryIncoming *incoming, GError **error)
 	return ferry_stream_reader_check(incoming->reader, error);
 }
 
-/* Loads everything up to and including the description. */
+/* Loads everything up to and including the description, or the package of a switch. */
 static gboolean load(FerryIncoming *incoming, FerryWatchdog *watchdog, GError **error)
 {
 	FerryStreamElement element;
@@ -234,6 +239,8 @@ static gboolean load(FerryIncoming *incoming, FerryWatchdog *watchdog, GError **
 			return FALSE;
 		if (incoming->listed)
 			ferry_watchdog_calm(watchdog);
+		if (incoming->packaged)
+			return TRUE;
 	}
 	if (element.length || !incoming->ram_ended) {
 		g_set_error(
@@ -256,13 +263,14 @@ static void incoming_init(FerryIncoming *incoming, FerryDestination *destination
 	*incoming = (FerryIncoming){
 		.destination = destination,
 		.vm = destination->vm,
+		.memory = ferry_vm_ram(destination->vm),
 		.channel = channel,
 		.heartbeat = heartbeat,
 		.fabric = listener->fabric,
-		.replies = { .channel = channel },
 		.begin_user_us = usage.ru_utime.tv_sec * G_USEC_PER_SEC + usage.ru_utime.tv_usec,
 		.begin_system_us = usage.ru_stime.tv_sec * G_USEC_PER_SEC + usage.ru_stime.tv_usec,
 	};
+	ferry_replies_init(&incoming->replies, channel);
 	incoming->reader = ferry_stream_reader_new(read_channel, incoming);
 }
 
@@ -273,8 +281,10 @@ static void incoming_clear(FerryIncoming *incoming)
 	ferry_digest_free(incoming->digest);
 	ferry_incoming_close_fabric(incoming);
 	ferry_carrier_close(incoming->carrier);
+	ferry_postcopy_ram_free(incoming->advised);
 	ferry_ram_reader_clear(&incoming->ram);
 	ferry_stream_reader_free(incoming->reader);
+	ferry_replies_clear(&incoming->replies);
 	g_free(incoming->other_machine);
 }
 
@@ -346,7 +356,8 @@ static FerryIncomingResult serve(FerryIncoming *incoming, gboolean only, GError 
 		return ferry_incoming_query(incoming, &record, error);
 	}
 	if (load(incoming, watchdog, error))
-		return ferry_incoming_hand_over(incoming, error);
+		return incoming->packaged ? ferry_incoming_switch(incoming, error)
+					  : ferry_incoming_hand_over(incoming, error);
 	return incoming->listed ? FERRY_INCOMING_FAILED : FERRY_INCOMING_REFUSED;
 }
 
@@ -375,12 +386,14 @@ FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryListe
 	incoming_init(&incoming, destination, listener, channel, heartbeat);
 	/* Where no other can wait behind it, it may take its time to begin. */
 	result = serve(&incoming, !listener->again, &cause);
-	if (result == FERRY_INCOMING_FAILED)
+	if (result == FERRY_INCOMING_FAILED || result == FERRY_INCOMING_PAUSED)
 		prefer_carrier(&incoming, &cause);
 	if (result == FERRY_INCOMING_REFUSED || result == FERRY_INCOMING_FAILED ||
-	    result == FERRY_INCOMING_IN_DOUBT)
+	    result == FERRY_INCOMING_IN_DOUBT || result == FERRY_INCOMING_PAUSED)
 		tell(&incoming, cause);
 	incoming_clear(&incoming);
+	if (result == FERRY_INCOMING_FAILED || result == FERRY_INCOMING_CLOSED)
+		ferry_destination_drop_postcopy(destination);
 	if (cause)
 		g_propagate_error(error, g_steal_pointer(&cause));
 	return result;

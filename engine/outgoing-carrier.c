@@ -36,7 +36,7 @@ gboolean ferry_outgoing_check_fabric(FerryOutgoing *outgoing, GError **error)
 {
 	g_autofree char *why = NULL;
 
-	if (!outgoing->fabric || !is_required(outgoing))
+	if (!outgoing->transport->prefers_fabric || !is_required(outgoing))
 		return TRUE;
 	why = find_obstacle(outgoing, outgoing->fabric);
 	return !why || refuse(outgoing, FERRY_ERROR_NOSUPP, why, error);
@@ -69,6 +69,7 @@ static gboolean connect_link(FerryOutgoing *outgoing, FerryFabric *fabric, GErro
 		.source = TRUE,
 		.nonce = outgoing->nonce,
 		.settings = ferry_vm_settings(outgoing->vm),
+		.postcopy = outgoing->postcopy,
 		.cancellable = ferry_return_path_end(outgoing->path),
 	};
 	FerryCarrier *carrier;
@@ -80,6 +81,11 @@ static gboolean connect_link(FerryOutgoing *outgoing, FerryFabric *fabric, GErro
 	ferry_heartbeat_start(outgoing->heartbeat);
 	if (!carrier->ops->share_ram(carrier, ferry_vm_ram(outgoing->vm), error))
 		return FALSE;
+	if (outgoing->postcopy && !carrier->ops->urgent && !carrier->ops->pulls) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+			    "%s brings no pages to a guest that runs", carrier->ops->name);
+		return FALSE;
+	}
 	ferry_fabric_link_rely(outgoing->link);
 	return TRUE;
 }
@@ -113,7 +119,7 @@ static gboolean find_link(FerryOutgoing *outgoing, GString *why, GError **error)
 		/* Cancelled, or there is no destination any more; closing can wait. */
 		if (cause && ferry_return_path_failed(outgoing->path, error))
 			return FALSE;
-		if (is_required(outgoing))
+		if (outgoing->transport->prefers_fabric && is_required(outgoing))
 			return refuse(outgoing, cause ? cause->code : FERRY_ERROR_NOSUPP,
 				      cause ? cause->message : obstacle, error);
 		if (fabric == outgoing->fabric)
@@ -141,7 +147,8 @@ gboolean ferry_outgoing_choose_carrier(FerryOutgoing *outgoing, GError **error)
 	ferry_progress_set_transport(outgoing->progress, bulk->ops->name);
 	if (beside)
 		ferry_progress_describe(outgoing->progress, bulk);
-	if (why->len)
+	/* A scheme that did not ask for the fabric is as it was. */
+	if (why->len && outgoing->transport->prefers_fabric)
 		fall_back(outgoing, why->str);
 	if (outgoing->features & ferry_fabric_features(outgoing->fabric) &&
 	    !say_choice(outgoing, beside, error))

@@ -57,10 +57,15 @@ static gboolean set_up(FerryOutgoing *outgoing, GError **error)
 	outgoing->collected = ferry_bitmap_new(ram);
 	outgoing->holes = ferry_holes_new(ram);
 	ferry_token_bucket_init(&outgoing->bucket, g_get_monotonic_time());
-	if (outgoing->transport->prefers_fabric)
+	/* Pages that a guest waits for want a way of their own, whatever the scheme. */
+	if (outgoing->transport->prefers_fabric ||
+	    (outgoing->transport->fabric &&
+	     ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
+					   FERRY_CAPABILITY_POSTCOPY_RAM)))
 		outgoing->fabric = outgoing->transport->fabric(outgoing->uri);
 	if (!ferry_outgoing_greet(outgoing, CONNECT_MS, error) ||
-	    !ferry_outgoing_check_fabric(outgoing, error) || !share_ram(outgoing, error))
+	    !ferry_outgoing_check_fabric(outgoing, error) ||
+	    !ferry_outgoing_advise(outgoing, error) || !share_ram(outgoing, error))
 		return FALSE;
 	ferry_progress_setup_done(outgoing->progress);
 	return ferry_source_enter(outgoing->source, FERRY_STATE_SETUP, FERRY_STATE_ACTIVE) ||
@@ -91,7 +96,7 @@ static gboolean pause_before_switchover(FerryOutgoing *outgoing, GError **error)
 	       moved_by_cancel(error);
 }
 
-static gboolean stop_guest(FerryOutgoing *outgoing, GError **error)
+gboolean ferry_outgoing_stop_guest(FerryOutgoing *outgoing, GError **error)
 {
 	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
 
@@ -111,7 +116,8 @@ static gboolean switch_over(FerryOutgoing *outgoing, GError **error)
 	g_autoptr(GByteArray) devices = g_byte_array_new();
 	g_autoptr(GString) json = g_string_new(NULL);
 
-	if (!stop_guest(outgoing, error) || !ferry_outgoing_last_pages(outgoing, error))
+	if (!ferry_outgoing_stop_guest(outgoing, error) ||
+	    !ferry_outgoing_last_pages(outgoing, error))
 		return FALSE;
 	ferry_vm_save_run_state(outgoing->vm, ferry_vm_outgoing_run_state(outgoing->vm));
 	if (!ferry_devices_save(ferry_vm_devices(outgoing->vm), FERRY_RAM_SECTION_ID + 1, devices,
@@ -208,11 +214,26 @@ static void complete(FerryOutgoing *outgoing, FerryOutgoingFate fate)
 		ferry_source_enter(outgoing->source, FERRY_STATE_CANCELLING, FERRY_STATE_COMPLETED);
 }
 
+/* An object that is freed in postcopy never runs the guest, and its migration has no end. */
+static void postcopy(FerryOutgoing *outgoing)
+{
+	GError *error = NULL;
+
+	if (!ferry_outgoing_switch(outgoing, &error))
+		stay(outgoing, error);
+	else if (ferry_outgoing_postcopy(outgoing))
+		complete(outgoing, FERRY_OUTGOING_MOVED);
+	else
+		ferry_vm_outgoing_end(outgoing->vm, FERRY_OUTGOING_MOVED, NULL);
+}
+
 /* The carrier beside the channel deregisters here, when nobody waits for it any more. */
 static void outgoing_free(FerryOutgoing *outgoing)
 {
 	ferry_fabric_link_free(outgoing->link);
 	ferry_fabric_close(outgoing->fabric);
+	ferry_page_push_free(outgoing->push);
+	ferry_page_requests_free(outgoing->requests);
 	ferry_holes_free(outgoing->holes);
 	ferry_bitmap_free(outgoing->collected);
 	ferry_bitmap_free(outgoing->pending);
@@ -228,9 +249,12 @@ gpointer ferry_outgoing_thread(gpointer data)
 	FerryOutgoingFate fate = FERRY_OUTGOING_MOVED;
 	GError *error = NULL;
 
-	if (set_up(outgoing, &error) && ferry_outgoing_precopy(outgoing, &error) &&
-	    switch_over(outgoing, &error) &&
-	    ferry_outgoing_hand_over(outgoing, &fate, &error) == FERRY_HANDED_OVER)
+	if (!set_up(outgoing, &error) || !ferry_outgoing_precopy(outgoing, &error))
+		stay(outgoing, error);
+	else if (ferry_outgoing_is_switching(outgoing))
+		postcopy(outgoing);
+	else if (switch_over(outgoing, &error) &&
+		 ferry_outgoing_hand_over(outgoing, &fate, &error) == FERRY_HANDED_OVER)
 		complete(outgoing, fate);
 	else
 		stay(outgoing, error);

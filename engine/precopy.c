@@ -7,7 +7,7 @@
 /* verify-ram reads all RAM inside the downtime, at about this rate. */
 #define DIGEST_BYTES_PER_S 6e9
 
-static FerryRoundSender sender_of(FerryOutgoing *outgoing)
+FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 {
 	return (FerryRoundSender){
 		.ram = ferry_vm_ram(outgoing->vm),
@@ -21,13 +21,16 @@ static FerryRoundSender sender_of(FerryOutgoing *outgoing)
 		.settings = outgoing->stopped ? NULL : ferry_vm_settings(outgoing->vm),
 		.progress = outgoing->progress,
 		.cancel = &outgoing->source->cancel,
+		.leave = outgoing->postcopy && !outgoing->stopped ? &outgoing->source->switch_over
+								  : NULL,
 		.path = outgoing->ferry_peer ? outgoing->path : NULL,
 		.carrier_died = &outgoing->carrier_died,
 		.accounted = &outgoing->accounted,
 	};
 }
 
-static gboolean send_mark(FerryOutgoing *outgoing, guint16 type, guint64 pages, GError **error)
+gboolean ferry_outgoing_send_mark(FerryOutgoing *outgoing, guint16 type, guint64 pages,
+				  GError **error)
 {
 	g_autoptr(GByteArray) record = g_byte_array_new();
 
@@ -36,17 +39,11 @@ static gboolean send_mark(FerryOutgoing *outgoing, guint16 type, guint64 pages, 
 	return ferry_outgoing_flush(outgoing, error);
 }
 
-/* A round between Ferry peers: marks around PAGES records, and the destination's word that it has
- * them. */
-static gboolean ferry_round(FerryOutgoing *outgoing, guint64 pages, GError **error)
+gboolean ferry_outgoing_end_round(FerryOutgoing *outgoing, guint64 pages, GError **error)
 {
-	FerryRoundSender sender = sender_of(outgoing);
 	FerryReply reply;
 
-	if (!send_mark(outgoing, FERRY_RECORD_ROUND_BEGIN, pages, error) ||
-	    !ferry_round_send(&sender, outgoing->pending, error) ||
-	    !ferry_round_settle(&sender, outgoing->round, error) ||
-	    !send_mark(outgoing, FERRY_RECORD_ROUND_END, pages, error) ||
+	if (!ferry_outgoing_send_mark(outgoing, FERRY_RECORD_ROUND_END, pages, error) ||
 	    !ferry_return_path_wait(outgoing->path, FERRY_REPLY_ROUND_DONE, ROUND_US, &reply,
 				    error))
 		return FALSE;
@@ -61,10 +58,23 @@ static gboolean ferry_round(FerryOutgoing *outgoing, guint64 pages, GError **err
 	return TRUE;
 }
 
+/* A round between Ferry peers: marks around PAGES records, and the destination's word that it has
+ * them. One that is left in the middle ends with the pages that went. */
+static gboolean ferry_round(FerryOutgoing *outgoing, guint64 pages, GError **error)
+{
+	FerryRoundSender sender = ferry_outgoing_sender(outgoing);
+
+	return ferry_outgoing_send_mark(outgoing, FERRY_RECORD_ROUND_BEGIN, pages, error) &&
+	       ferry_round_send(&sender, outgoing->pending, error) &&
+	       ferry_round_settle(&sender, outgoing->round, error) &&
+	       ferry_outgoing_end_round(outgoing, pages - ferry_bitmap_count(outgoing->pending),
+					error);
+}
+
 /* A round as one section of QEMU's format. */
 static gboolean section_round(FerryOutgoing *outgoing, GError **error)
 {
-	FerryRoundSender sender = sender_of(outgoing);
+	FerryRoundSender sender = ferry_outgoing_sender(outgoing);
 
 	ferry_stream_put_section(outgoing->out, FERRY_SECTION_PART, FERRY_RAM_SECTION_ID, NULL, 0,
 				 0);
@@ -103,9 +113,7 @@ static double digest_time(FerryOutgoing *outgoing)
 		       : 0;
 }
 
-/* Adds what was written since the last collect to @pending. Collect first, read the pages later: a
- * page written while it is sent is dirty again. */
-static gboolean collect(FerryOutgoing *outgoing, gint64 *took_us, GError **error)
+gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError **error)
 {
 	FerryDirtySource *dirty = ferry_vm_dirty_source(outgoing->vm);
 	gint64 begin = g_get_monotonic_time();
@@ -158,6 +166,11 @@ void ferry_outgoing_untrack(FerryOutgoing *outgoing)
 	outgoing->tracking = FALSE;
 }
 
+gboolean ferry_outgoing_is_switching(FerryOutgoing *outgoing)
+{
+	return outgoing->postcopy && g_atomic_int_get(&outgoing->source->switch_over);
+}
+
 gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error)
 {
 	gint64 collect_us = 0;
@@ -167,9 +180,9 @@ gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error)
 	ferry_bitmap_set_all(outgoing->pending);
 	do {
 		if (!run_round(outgoing, collect_us, error) ||
-		    !collect(outgoing, &collect_us, error))
+		    !ferry_outgoing_collect(outgoing, &collect_us, error))
 			return FALSE;
-	} while (!converged(outgoing));
+	} while (!ferry_outgoing_is_switching(outgoing) && !converged(outgoing));
 	return TRUE;
 }
 
@@ -178,7 +191,7 @@ gboolean ferry_outgoing_last_pages(FerryOutgoing *outgoing, GError **error)
 	gint64 collect_us;
 
 	outgoing->stopped = TRUE;
-	if (!collect(outgoing, &collect_us, error))
+	if (!ferry_outgoing_collect(outgoing, &collect_us, error))
 		return FALSE;
 	return !ferry_bitmap_count(outgoing->pending) || run_round(outgoing, collect_us, error);
 }

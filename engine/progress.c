@@ -164,7 +164,9 @@ void ferry_progress_sent(FerryProgress *progress, guint64 normal, guint64 zero, 
 	progress->status.ram.normal += normal;
 	progress->status.ram.duplicate += zero;
 	progress->status.ram.transferred += bytes;
-	if (progress->stop_us)
+	if (progress->status.postcopy.switched)
+		progress->status.ram.postcopy_bytes += bytes;
+	else if (progress->stop_us)
 		progress->status.ram.downtime_bytes += bytes;
 	else
 		progress->status.ram.precopy_bytes += bytes;
@@ -212,6 +214,31 @@ void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 
 		progress->status.expected_downtime_ms = (pending << FERRY_PAGE_SHIFT) * 1e3 /
 								progress->bandwidth +
 							more_ms;
+	g_mutex_unlock(&progress->lock);
+}
+
+void ferry_progress_switched(FerryProgress *progress, const char *mode, guint64 missing)
+{
+	FerryPostcopyStatus *postcopy = &progress->status.postcopy;
+
+	g_mutex_lock(&progress->lock);
+	postcopy->switched = TRUE;
+	postcopy->mode = mode;
+	postcopy->discarded = postcopy->missing = missing;
+	progress->status.ram.remaining = missing << FERRY_PAGE_SHIFT;
+	g_mutex_unlock(&progress->lock);
+}
+
+void ferry_progress_pushed(FerryProgress *progress, const FerryPushCounts *counts)
+{
+	FerryPostcopyStatus *postcopy = &progress->status.postcopy;
+
+	g_mutex_lock(&progress->lock);
+	postcopy->missing = counts->missing;
+	postcopy->requests = counts->requests;
+	postcopy->urgent_pages = counts->urgent;
+	postcopy->background_pages = counts->background;
+	progress->status.ram.remaining = counts->missing << FERRY_PAGE_SHIFT;
 	g_mutex_unlock(&progress->lock);
 }
 

@@ -3,6 +3,7 @@
 
 #include <ferry/carrier.h>
 #include <ferry/status.h>
+#include "page-push.h"
 
 /*
  * The numbers of one migration at the source, and what is derived from them: bandwidth, dirty rate,
@@ -42,6 +43,11 @@ void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 
 /* Bytes a second: over windows of 100 ms, or over the last round where none was full. 0 is
  * unknown. */
 double ferry_progress_bandwidth(FerryProgress *progress);
+
+/* The guest is switched over, with @missing pages to come by @mode (static). */
+void ferry_progress_switched(FerryProgress *progress, const char *mode, guint64 missing);
+/* What became of them so far, where the source sends them. */
+void ferry_progress_pushed(FerryProgress *progress, const FerryPushCounts *counts);
 
 void ferry_progress_stopped(FerryProgress *progress); /* the guest stands still from now on */
 void ferry_progress_resumed(

@@ -101,8 +101,7 @@ static JsonNode *migrate_continue(const FerryQmpCall *call, JsonObject *argument
 static JsonNode *migrate_start_postcopy(const FerryQmpCall *call, JsonObject *arguments,
 					GError **error)
 {
-	refuse(error, FERRY_ERROR_NOSUPP,
-	       "Postcopy is not supported: there is no capability 'postcopy-ram' to enable");
+	ferry_source_start_postcopy(call->source, error);
 	return NULL;
 }
 

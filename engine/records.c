@@ -208,6 +208,13 @@ void ferry_record_put_empty(GByteArray *out, guint16 type)
 	ferry_put_record_header(out, type, 0, 0);
 }
 
+gboolean ferry_record_get_empty(const guint8 *payload, size_t len, const char *name, GError **error)
+{
+	g_autoptr(FerryStreamReader) reader = begin(payload, len);
+
+	return finish(reader, len, name, TRUE, error);
+}
+
 void ferry_record_put_error(GByteArray *out, const char *text)
 {
 	size_t len = MIN(strlen(text), FERRY_RECORD_ERROR_MAX);

@@ -97,8 +97,11 @@ void ferry_record_put_answer(GByteArray *out, FerryHandoverAnswer answer);
 gboolean ferry_record_get_answer(const guint8 *payload, size_t len, FerryHandoverAnswer *answer,
 				 GError **error);
 
-/* @type: HANDOVER_DONE or HANDOVER_ABORT. */
+/* @type: HANDOVER_DONE, HANDOVER_ABORT or POSTCOPY_HAVE_ALL. */
 void ferry_record_put_empty(GByteArray *out, guint16 type);
+/* @name: of the type, for the message. */
+gboolean ferry_record_get_empty(const guint8 *payload, size_t len, const char *name,
+				GError **error);
 
 /* Cut at a character's edge to FERRY_RECORD_ERROR_MAX. */
 void ferry_record_put_error(GByteArray *out, const char *text);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "return-path.h"
 
+#include "postcopy-wire.h"
+
 struct FerryReturnPath {
 	FerryChannel *channel;
 	GThread *thread;
@@ -8,9 +10,10 @@ struct FerryReturnPath {
 	GCancellable *end;         /* cancelled when @lost is set */
 	gint lost;                 /* atomic: no READY will come */
 
-	GMutex hear_lock; /* guards these two; held while the carrier hears */
+	GMutex hear_lock; /* guards these; held while the carrier hears, or a request is put */
 	FerryCarrier *carrier;
 	gboolean had_carrier;
+	FerryPageRequests *requests;
 
 	GMutex lock; /* guards the rest */
 	GCond changed;
@@ -19,6 +22,9 @@ struct FerryReturnPath {
 	char *refusal; /* the last ERROR record's text */
 	GError *error; /* why no message will come any more */
 	gboolean cancelled;
+	const FerryRam *bitmap_ram; /* of the bitmap that is expected; NULL: none */
+	guint bitmap_block;
+	FerryBitmap *bitmap;
 };
 
 static const char *const kind_names[] = {
@@ -28,6 +34,9 @@ static const char *const kind_names[] = {
 	[FERRY_REPLY_READY] = "HANDOVER_READY",
 	[FERRY_REPLY_RUNNING] = "HANDOVER_RUNNING",
 	[FERRY_REPLY_STATE] = "HANDOVER_STATE",
+	[FERRY_REPLY_RECV_BITMAP] = "RECV_BITMAP",
+	[FERRY_REPLY_RESUME_ACK] = "RESUME_ACK",
+	[FERRY_REPLY_HAVE_ALL] = "POSTCOPY_HAVE_ALL",
 	[FERRY_REPLY_SHUT] = "SHUT",
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(kind_names) == FERRY_REPLY__N);
@@ -126,6 +135,10 @@ static gboolean handle_record(FerryReturnPath *path, const guint8 *data, size_t 
 		kind = FERRY_REPLY_STATE;
 		ok = ferry_record_get_answer(payload, record.length, &reply.state, error);
 		break;
+	case FERRY_RECORD_POSTCOPY_HAVE_ALL:
+		kind = FERRY_REPLY_HAVE_ALL;
+		ok = ferry_record_get_empty(payload, record.length, kind_names[kind], error);
+		break;
 	default:
 		if (record.flags & FERRY_RECORD_MAY_SKIP)
 			return TRUE;
@@ -139,28 +152,145 @@ static gboolean handle_record(FerryReturnPath *path, const guint8 *data, size_t 
 	return ok;
 }
 
-/* The length a message of @type must have: exactly, or -1 where it has its own rule. */
-static gboolean check_length(guint16 type, guint16 len, GError **error)
+/* ---- postcopy's messages ---- */
+
+static gboolean ask_for_pages(FerryReturnPath *path, guint16 type, const guint8 *data, size_t len,
+			      GError **error)
+{
+	gboolean ok = TRUE;
+
+	g_mutex_lock(&path->hear_lock);
+	/* They may have been taken away since the length was checked: nobody needs them then. */
+	if (path->requests)
+		ok = ferry_page_requests_put(path->requests, type == FERRY_RETURN_REQ_PAGES_ID,
+					     data, len, error);
+	g_mutex_unlock(&path->hear_lock);
+	return ok;
+}
+
+/* Exactly the block that was asked for, so that nobody can make us hold memory for another. */
+static gboolean find_expected(FerryReturnPath *path, const guint8 *data, size_t len,
+			      const FerryRam **ram, guint *block, GError **error)
+{
+	guint expected;
+
+	g_mutex_lock(&path->lock);
+	*ram = path->bitmap_ram;
+	expected = path->bitmap_block;
+	g_mutex_unlock(&path->lock);
+	if (*ram && !ferry_postcopy_get_received(*ram, data, len, block, error))
+		return FALSE;
+	if (*ram && *block == expected)
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+		    "return path: RECV_BITMAP of %" G_GSIZE_FORMAT " bytes was not asked for", len);
+	return FALSE;
+}
+
+static gboolean take_bitmap(FerryReturnPath *path, const guint8 *data, size_t len, GError **error)
+{
+	g_autofree guint64 *words = NULL;
+	FerryReply reply = { 0 };
+	const FerryRam *ram;
+	guint block;
+
+	if (!find_expected(path, data, len, &ram, &block, error))
+		return FALSE;
+	words = ferry_postcopy_read_received(ram, block, path->reader, error);
+	if (!words)
+		return FALSE;
+	g_mutex_lock(&path->lock);
+	memcpy(ferry_bitmap_block(path->bitmap, block), words,
+	       (ferry_ram_block_pages(&ram->blocks[block]) + 63) / 64 * sizeof(*words));
+	path->bitmap_ram = NULL;
+	g_mutex_unlock(&path->lock);
+	deliver(path, FERRY_REPLY_RECV_BITMAP, &reply);
+	return TRUE;
+}
+
+static gboolean take_resume_ack(FerryReturnPath *path, const guint8 *data, size_t len,
+				GError **error)
+{
+	FerryReply reply = { 0 };
+
+	if (!ferry_postcopy_get_resume_ack(data, len, error))
+		return FALSE;
+	deliver(path, FERRY_REPLY_RESUME_ACK, &reply);
+	return TRUE;
+}
+
+/* ---- any message ---- */
+
+static gboolean takes_requests(FerryReturnPath *path)
+{
+	gboolean takes;
+
+	g_mutex_lock(&path->hear_lock);
+	takes = path->requests != NULL;
+	g_mutex_unlock(&path->hear_lock);
+	return takes;
+}
+
+/* Whether a message of @type may come at all; its length may still be wrong. */
+static gboolean is_expected(FerryReturnPath *path, guint16 type)
 {
 	switch (type) {
 	case FERRY_RETURN_SHUT:
 	case FERRY_RETURN_PONG:
-		if (len == 4)
-			return TRUE;
-		break;
+	case FERRY_RETURN_RECV_BITMAP:
+	case FERRY_RETURN_RESUME_ACK:
 	case FERRY_RETURN_FERRY:
-		if (len >= FERRY_RECORD_HEADER && len <= FERRY_RETURN_DATA_MAX)
-			return TRUE;
-		break;
+		return TRUE;
+	case FERRY_RETURN_REQ_PAGES_ID:
+	case FERRY_RETURN_REQ_PAGES:
+		return takes_requests(path);
 	default:
+		return FALSE;
+	}
+}
+
+/* The length a message of @type must have: exactly, or at least and at most where it has its own
+ * rule. */
+static gboolean right_length(guint16 type, guint16 len)
+{
+	switch (type) {
+	case FERRY_RETURN_SHUT:
+	case FERRY_RETURN_PONG:
+	case FERRY_RETURN_RESUME_ACK:
+		return len == 4;
+	case FERRY_RETURN_FERRY:
+		return len >= FERRY_RECORD_HEADER && len <= FERRY_RETURN_DATA_MAX;
+	default:
+		return len <= FERRY_RETURN_DATA_MAX;
+	}
+}
+
+static gboolean check_head(FerryReturnPath *path, guint16 type, guint16 len, GError **error)
+{
+	if (!ferry_stream_reader_check(path->reader, error))
+		return FALSE;
+	if (!is_expected(path, type)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 			    "return path: message type 0x%04x (length %u) is not expected here",
 			    type, len);
 		return FALSE;
 	}
+	if (right_length(type, len))
+		return TRUE;
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 		    "return path: message type 0x%04x has the wrong length %u", type, len);
 	return FALSE;
+}
+
+static void deliver_value(FerryReturnPath *path, FerryReplyKind kind, guint32 value)
+{
+	FerryReply reply = { 0 };
+
+	if (kind == FERRY_REPLY_SHUT)
+		reply.shut = value;
+	else
+		reply.pong = value;
+	deliver(path, kind, &reply);
 }
 
 /* Reads and handles one message. */
@@ -169,23 +299,27 @@ static gboolean read_message(FerryReturnPath *path, GError **error)
 	guint8 data[FERRY_RETURN_DATA_MAX];
 	guint16 type = ferry_stream_reader_be16(path->reader);
 	guint16 len = ferry_stream_reader_be16(path->reader);
-	FerryReply reply = { 0 };
 
-	if (!ferry_stream_reader_check(path->reader, error) || !check_length(type, len, error))
+	if (!check_head(path, type, len, error))
 		return FALSE;
 	ferry_stream_reader_bytes(path->reader, data, len);
 	if (!ferry_stream_reader_check(path->reader, error))
 		return FALSE;
 	switch (type) {
 	case FERRY_RETURN_SHUT:
-		reply.shut = ferry_load_be32(data);
-		deliver(path, FERRY_REPLY_SHUT, &reply);
+		deliver_value(path, FERRY_REPLY_SHUT, ferry_load_be32(data));
 		lose(path);
 		return TRUE;
 	case FERRY_RETURN_PONG:
-		reply.pong = ferry_load_be32(data);
-		deliver(path, FERRY_REPLY_PONG, &reply);
+		deliver_value(path, FERRY_REPLY_PONG, ferry_load_be32(data));
 		return TRUE;
+	case FERRY_RETURN_REQ_PAGES_ID:
+	case FERRY_RETURN_REQ_PAGES:
+		return ask_for_pages(path, type, data, len, error);
+	case FERRY_RETURN_RECV_BITMAP:
+		return take_bitmap(path, data, len, error);
+	case FERRY_RETURN_RESUME_ACK:
+		return take_resume_ack(path, data, len, error);
 	default:
 		return handle_record(path, data, len, error);
 	}
@@ -288,6 +422,19 @@ gboolean ferry_return_path_wait(FerryReturnPath *path, FerryReplyKind kind, gint
 	return ok;
 }
 
+gboolean ferry_return_path_take(FerryReturnPath *path, FerryReplyKind kind, FerryReply *reply)
+{
+	gboolean have;
+
+	g_mutex_lock(&path->lock);
+	have = path->have[kind];
+	if (have)
+		*reply = path->replies[kind];
+	path->have[kind] = FALSE;
+	g_mutex_unlock(&path->lock);
+	return have;
+}
+
 void ferry_return_path_cancel(FerryReturnPath *path)
 {
 	g_mutex_lock(&path->lock);
@@ -315,6 +462,24 @@ void ferry_return_path_set_carrier(FerryReturnPath *path, FerryCarrier *carrier)
 	path->carrier = carrier;
 	path->had_carrier = path->had_carrier || carrier;
 	g_mutex_unlock(&path->hear_lock);
+}
+
+void ferry_return_path_set_requests(FerryReturnPath *path, FerryPageRequests *requests)
+{
+	g_mutex_lock(&path->hear_lock);
+	path->requests = requests;
+	g_mutex_unlock(&path->hear_lock);
+}
+
+void ferry_return_path_expect_bitmap(FerryReturnPath *path, const FerryRam *ram, guint block,
+				     FerryBitmap *received)
+{
+	g_mutex_lock(&path->lock);
+	path->bitmap_ram = ram;
+	path->bitmap_block = block;
+	path->bitmap = received;
+	path->have[FERRY_REPLY_RECV_BITMAP] = FALSE;
+	g_mutex_unlock(&path->lock);
 }
 
 GCancellable *ferry_return_path_end(FerryReturnPath *path)

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <ferry/carrier.h>
+#include "bitmap.h"
+#include "page-requests.h"
 #include "records.h"
 
 /*
@@ -26,11 +28,15 @@ typedef enum {
 	FERRY_REPLY_READY,
 	FERRY_REPLY_RUNNING,
 	FERRY_REPLY_STATE,
+	FERRY_REPLY_RECV_BITMAP,
+	FERRY_REPLY_RESUME_ACK,
+	FERRY_REPLY_HAVE_ALL,
 	FERRY_REPLY_SHUT,
 	FERRY_REPLY__N,
 } FerryReplyKind;
 
-/* The latest message of a kind; which member is valid follows from the kind. */
+/* The latest message of a kind; which member is valid follows from the kind. RECV_BITMAP, RESUME_ACK
+ * and HAVE_ALL say no more than that they came. */
 typedef union {
 	guint32 pong;
 	FerryHello hello;
@@ -50,6 +56,9 @@ typedef union {
 gboolean ferry_return_path_wait(FerryReturnPath *path, FerryReplyKind kind, gint64 timeout_us,
 				FerryReply *reply, GError **error);
 
+/* Takes a message of @kind if one came; does not wait. */
+gboolean ferry_return_path_take(FerryReturnPath *path, FerryReplyKind kind, FerryReply *reply);
+
 /* Makes the present and every later wait fail with FERRY_ERROR_CANCELLED, and leaves the channel
  * alone. Any thread. */
 void ferry_return_path_cancel(FerryReturnPath *path);
@@ -58,6 +67,17 @@ void ferry_return_path_cancel(FerryReturnPath *path);
  * path's thread. NULL: none any more; what comes for it after that is passed over. The carrier does
  * not hear when it returns. */
 void ferry_return_path_set_carrier(FerryReturnPath *path, FerryCarrier *carrier);
+
+/* Where requests for pages go from now on; borrowed. NULL, as at first: they are refused, as any
+ * type that is not known. No request is being put when it returns. */
+void ferry_return_path_set_requests(FerryReturnPath *path, FerryPageRequests *requests);
+
+/* Before RECV_BITMAP is sent for @block: its answer goes into @received, all of whose bits for the
+ * block it replaces, and FERRY_REPLY_RECV_BITMAP comes. One at a time; a bitmap that was not asked
+ * for fails the path. @ram and @received are borrowed until the answer came or the path is
+ * stopped. */
+void ferry_return_path_expect_bitmap(FerryReturnPath *path, const FerryRam *ram, guint block,
+				     FerryBitmap *received);
 
 /* Makes the present and every later wait fail with @reason (taken over), unless the destination
  * refused, or the path had ended. Any thread. */

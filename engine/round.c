@@ -75,9 +75,15 @@ static void account(const FerryRoundSender *sender, guint64 normal, guint64 zero
 	*sender->accounted = bytes;
 }
 
-/* Puts one run, waiting for room as long as it takes. */
+static gboolean is_left(const FerryRoundSender *sender)
+{
+	return sender->leave && g_atomic_int_get(sender->leave);
+}
+
+/* Puts one run, waiting for room as long as it takes; *@done counts its pages once they are taken.
+ * They are not where the round is left. */
 static gboolean put(const FerryRoundSender *sender, const FerryRun *run, gboolean zero,
-		    GError **error)
+		    guint64 *done, GError **error)
 {
 	FerryCarrier *carrier = zero ? sender->zeros : sender->carrier;
 	gint64 since = g_get_monotonic_time();
@@ -91,10 +97,34 @@ static gboolean put(const FerryRoundSender *sender, const FerryRun *run, gboolea
 			return carrier_dead(sender, carrier, error);
 		if (taken)
 			break;
+		if (is_left(sender))
+			return TRUE;
 		if (!wait_for_room(sender, carrier, since, error))
 			return FALSE;
 	}
+	*done += run->pages;
 	account(sender, zero ? 0 : run->pages, zero ? run->pages : 0);
+	return TRUE;
+}
+
+gboolean ferry_round_put(const FerryRoundSender *sender, const FerryRun *run, gboolean zero,
+			 GError **error)
+{
+	guint64 done = 0;
+
+	return put(sender, run, zero, &done, error);
+}
+
+void ferry_round_count(const FerryRoundSender *sender, guint64 pages)
+{
+	account(sender, pages, 0);
+}
+
+gboolean ferry_round_progress(const FerryRoundSender *sender, GError **error)
+{
+	if (is_over(sender, error) || !progress(sender, error))
+		return FALSE;
+	account(sender, 0, 0);
 	return TRUE;
 }
 
@@ -109,12 +139,17 @@ static void follow_limit(const FerryRoundSender *sender)
 	ferry_token_bucket_set_rate(sender->bucket, limit);
 }
 
-/* How many pages of @want the rate allows now; waits until it is at least one. 0 is an error. */
-static guint64 allowed_pages(const FerryRoundSender *sender, guint64 want, GError **error)
+/* Makes *@pages no more than the rate allows now; waits until it is at least one. 0: the round is
+ * left. */
+static gboolean allow_pages(const FerryRoundSender *sender, guint64 *pages, GError **error)
 {
-	guint64 bytes = want << FERRY_PAGE_SHIFT, got;
+	guint64 bytes = *pages << FERRY_PAGE_SHIFT, got;
 
 	for (;;) {
+		if (is_left(sender)) {
+			*pages = 0;
+			return TRUE;
+		}
 		follow_limit(sender);
 		got = ferry_token_bucket_take(sender->bucket, g_get_monotonic_time(), bytes);
 		if (got >= FERRY_PAGE_SIZE)
@@ -122,35 +157,46 @@ static guint64 allowed_pages(const FerryRoundSender *sender, guint64 want, GErro
 		ferry_token_bucket_give_back(sender->bucket, got);
 		/* What was put must not sit here meanwhile. */
 		if (is_over(sender, error) || !progress(sender, error))
-			return 0;
+			return FALSE;
 		g_usleep(CLAMP(ferry_token_bucket_delay_us(sender->bucket, g_get_monotonic_time(),
 							   MIN(bytes, FERRY_TOKEN_BUCKET_BATCH)),
 			       1, WAIT_US));
 	}
 	ferry_token_bucket_give_back(sender->bucket, got % FERRY_PAGE_SIZE);
-	return got >> FERRY_PAGE_SHIFT;
+	*pages = got >> FERRY_PAGE_SHIFT;
+	return TRUE;
 }
 
-static gboolean put_data(const FerryRoundSender *sender, FerryRun run, GError **error)
+static gboolean put_data(const FerryRoundSender *sender, FerryRun run, guint64 *done,
+			 GError **error)
 {
 	for (guint64 left = run.pages; left; left -= run.pages) {
-		run.pages = allowed_pages(sender, left, error);
-		if (!run.pages || !put(sender, &run, FALSE, error))
+		run.pages = left;
+		if (!allow_pages(sender, &run.pages, error))
+			return FALSE;
+		if (!run.pages)
+			return TRUE;
+		if (!put(sender, &run, FALSE, done, error))
 			return FALSE;
 		run.first += run.pages;
 	}
 	return TRUE;
 }
 
-/* Sends a dirty run as the alternating stretches of zero and data that it consists of. */
-static gboolean send_run(const FerryRoundSender *sender, const FerryRun *run, GError **error)
+/* Sends a dirty run as the alternating stretches of zero and data that it consists of. *@done is
+ * how many of its pages went: all, but where the round is left. */
+static gboolean send_run(const FerryRoundSender *sender, const FerryRun *run, guint64 *done,
+			 GError **error)
 {
 	FerryRun part = *run;
 	guint64 end = run->first + run->pages;
 
-	for (; part.first < end; part.first += part.pages) {
+	*done = 0;
+	for (; part.first < end; part.first = run->first + *done) {
 		gboolean zero = FALSE;
 
+		if (is_left(sender))
+			return TRUE;
 		part.pages = end - part.first;
 		if (sender->holes)
 			part.pages = ferry_holes_split(sender->holes, part.block, part.first,
@@ -158,7 +204,8 @@ static gboolean send_run(const FerryRoundSender *sender, const FerryRun *run, GE
 		if (!zero)
 			part.pages = ferry_zero_split(ferry_run_host(sender->ram, &part),
 						      part.pages, &zero);
-		if (zero ? !put(sender, &part, TRUE, error) : !put_data(sender, part, error))
+		if (zero ? !put(sender, &part, TRUE, done, error)
+			 : !put_data(sender, part, done, error))
 			return FALSE;
 	}
 	return TRUE;
@@ -167,11 +214,19 @@ static gboolean send_run(const FerryRoundSender *sender, const FerryRun *run, GE
 gboolean ferry_round_send(const FerryRoundSender *sender, FerryBitmap *pending, GError **error)
 {
 	for (FerryRun run = { 0 }; ferry_bitmap_next_run(pending, &run, RUN_PAGES);) {
+		guint64 done;
+
 		if (is_over(sender, error))
 			return FALSE;
 		ferry_bitmap_clear_run(pending, &run);
-		if (!send_run(sender, &run, error))
+		if (!send_run(sender, &run, &done, error))
 			return FALSE;
+		if (done < run.pages) {
+			FerryRun rest = { run.block, run.first + done, run.pages - done };
+
+			ferry_bitmap_set_run(pending, &rest);
+			return TRUE;
+		}
 	}
 	return TRUE;
 }

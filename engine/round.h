@@ -20,6 +20,9 @@ typedef struct {
 	FerrySettings *settings;
 	FerryProgress *progress;
 	const gint *cancel;
+	/* somebody wants the round left in the middle: then it ends without an error, and what did
+	 * not go is still pending; atomic; NULL: nobody ever */
+	const gint *leave;
 	FerryReturnPath *path;  /* whose end ends the round; NULL: nobody answers */
 	gboolean *carrier_died; /* set when the round fails for a carrier's own reason */
 	guint64 *accounted;     /* the carriers' bytes that @progress knows of */
@@ -31,6 +34,17 @@ typedef struct {
  * path's, or FERRY_ERROR_CANCELLED.
  */
 gboolean ferry_round_send(const FerryRoundSender *sender, FerryBitmap *pending, GError **error);
+
+/* Puts one run, whatever the rate, and waits for room as long as it takes. */
+gboolean ferry_round_put(const FerryRoundSender *sender, const FerryRun *run, gboolean zero,
+			 GError **error);
+
+/* Counts @pages that went as data beside the sender, and all bytes that left. */
+void ferry_round_count(const FerryRoundSender *sender, guint64 pages);
+
+/* Lets the carriers move what they can, and counts what left: where nothing is put for a while.
+ * Fails as ferry_round_send(). */
+gboolean ferry_round_progress(const FerryRoundSender *sender, GError **error);
 
 /* Waits until the fence @fence is on its way behind every page put so far. */
 gboolean ferry_round_settle(const FerryRoundSender *sender, guint32 fence, GError **error);

@@ -78,6 +78,9 @@ static int find_name(const FerrySettingInfo *table, guint n, const char *name)
 
 int ferry_capability_from_name(const char *name)
 {
+	/* Its name before it was found stable; clients still say it. */
+	if (strcmp(name, "x-postcopy-ram") == 0)
+		return FERRY_CAPABILITY_POSTCOPY_RAM;
 	return find_name(capabilities, FERRY_CAPABILITY__N, name);
 }
 

@@ -5,6 +5,8 @@
 #include "bitmap.h"
 #include "fabric-link.h"
 #include "holes.h"
+#include "page-push.h"
+#include "page-requests.h"
 #include "progress.h"
 #include "return-path.h"
 #include "round.h"
@@ -15,7 +17,8 @@ struct FerrySource {
 	FerryVm *vm;
 	const FerryTransport *const *transports;
 	FerryProgress *progress;
-	gint cancel; /* atomic: somebody wants this migration to stop */
+	gint cancel;      /* atomic: somebody wants this migration to stop */
+	gint switch_over; /* atomic: migrate-start-postcopy came */
 
 	GMutex lock;   /* guards the rest */
 	GCond changed; /* of any of it */
@@ -60,7 +63,10 @@ typedef struct {
 	gboolean tracking;
 	gboolean stopped; /* precopy is over: the last pages go */
 	guint32 round;
-	GByteArray *out; /* control bytes not yet written */
+	gboolean postcopy;           /* ADVISE went: it may be switched over early */
+	FerryPageRequests *requests; /* then what the destination asks for; else NULL */
+	FerryPagePush *push;         /* from the switch on: what goes next; else NULL */
+	GByteArray *out;             /* control bytes not yet written */
 } FerryOutgoing;
 
 /* Changes the state if it is @from and the table allows it, and sends the event. FALSE if somebody
@@ -98,6 +104,35 @@ gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error);
 gboolean ferry_outgoing_last_pages(FerryOutgoing *outgoing, GError **error);
 /* Ends dirty tracking. */
 void ferry_outgoing_untrack(FerryOutgoing *outgoing);
+/* Adds what was written since the last collect to @pending. Collect first, read the pages later: a
+ * page written while it is sent is dirty again. */
+gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError **error);
+/* Whether migrate-start-postcopy came. */
+gboolean ferry_outgoing_is_switching(FerryOutgoing *outgoing);
+/* What sends this round's pages. */
+FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing);
+/* ROUND_BEGIN or ROUND_END of the present round. */
+gboolean ferry_outgoing_send_mark(FerryOutgoing *outgoing, guint16 type, guint64 pages,
+				  GError **error);
+/* ROUND_END, behind the fence, and the destination's word that it has all of the round. */
+gboolean ferry_outgoing_end_round(FerryOutgoing *outgoing, guint64 pages, GError **error);
+
+/* Stops the guest for the switchover; it is in state device then. outgoing.c */
+gboolean ferry_outgoing_stop_guest(FerryOutgoing *outgoing, GError **error);
+
+/* Postcopy, until the commit: any error means that the guest stays here. outgoing-switch.c */
+/* Offers it to a destination that was greeted; refuses one that cannot, where it is asked for. */
+gboolean ferry_outgoing_advise(FerryOutgoing *outgoing, GError **error);
+/* Stops the guest, and sends everything but the missing pages; returns at READY. */
+gboolean ferry_outgoing_switch(FerryOutgoing *outgoing, GError **error);
+
+/* From the commit of a switch to the last page; the guest never comes back. FALSE: the object is
+ * freed before that. outgoing-postcopy.c */
+gboolean ferry_outgoing_postcopy(FerryOutgoing *outgoing);
+
+/* Phase one of both hand-overs: the destination has everything, and says so. Any error means that
+ * the guest stays here. handover.c */
+gboolean ferry_outgoing_prepare(FerryOutgoing *outgoing, gboolean verify_ram, GError **error);
 
 /* From the complete stream to the end of the hand-over; decides who owns the guest. handover.c */
 typedef enum {

@@ -102,7 +102,8 @@ FerryState ferry_source_wait(FerrySource *source)
 	FerryState state;
 
 	g_mutex_lock(&source->lock);
-	while (ferry_state_is_busy(source->state) && source->state != FERRY_STATE_HANDOVER_LOST)
+	while (ferry_state_is_busy(source->state) && source->state != FERRY_STATE_HANDOVER_LOST &&
+	       source->state != FERRY_STATE_POSTCOPY_PAUSED)
 		g_cond_wait(&source->changed, &source->lock);
 	state = source->state;
 	g_mutex_unlock(&source->lock);
@@ -135,6 +136,7 @@ static void reset_locked(FerrySource *source)
 	g_set_object(&source->cancellable, NULL);
 	source->cancellable = g_cancellable_new();
 	g_atomic_int_set(&source->cancel, 0);
+	g_atomic_int_set(&source->switch_over, 0);
 	source->prepared = source->proceed = source->resolving = FALSE;
 	source->state = FERRY_STATE_SETUP;
 }
@@ -228,6 +230,27 @@ gboolean ferry_source_continue(FerrySource *source, GError **error)
 		    "the migration is not in pre-switchover, but in state %s",
 		    ferry_state_name(state));
 	return FALSE;
+}
+
+gboolean ferry_source_start_postcopy(FerrySource *source, GError **error)
+{
+	gboolean on = ferry_settings_get_capability(ferry_vm_settings(source->vm),
+						    FERRY_CAPABILITY_POSTCOPY_RAM);
+	FerryState state = ferry_source_state(source);
+
+	if (!on) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+			    "the capability postcopy-ram is off: switch it on at the source before "
+			    "the migration starts");
+		return FALSE;
+	}
+	if (state == FERRY_STATE_NONE) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+			    "postcopy must be started after a migration has been started");
+		return FALSE;
+	}
+	g_atomic_int_set(&source->switch_over, 1);
+	return TRUE;
 }
 
 gboolean ferry_source_resolve(FerrySource *source, FerryResolve how, GError **error)

@@ -17,26 +17,32 @@ static const struct {
 	[FERRY_STATE_NONE] = { "none", AGAIN, AGAIN, TRUE },
 	[FERRY_STATE_SETUP] = { "setup", TO(ACTIVE) | EARLY, TO(ACTIVE) | TO(FAILED) | TO(NONE),
 				TRUE },
-	[FERRY_STATE_ACTIVE] = { "active",
-				 TO(PRE_SWITCHOVER) | TO(DEVICE) | TO(POSTCOPY_ACTIVE) | EARLY,
-				 TO(HANDOVER) | TO(POSTCOPY_ACTIVE) | TO(COMPLETED) | TO(FAILED),
-				 TRUE },
+	[FERRY_STATE_ACTIVE] = { "active", TO(PRE_SWITCHOVER) | TO(DEVICE) | EARLY,
+				 TO(HANDOVER) | TO(COMPLETED) | TO(FAILED), TRUE },
 	[FERRY_STATE_PRE_SWITCHOVER] = { "pre-switchover", TO(DEVICE) | EARLY, 0, FALSE },
-	[FERRY_STATE_DEVICE] = { "device", TO(HANDOVER) | TO(COMPLETED) | EARLY, 0, FALSE },
+	[FERRY_STATE_DEVICE] = { "device",
+				 TO(HANDOVER) | TO(POSTCOPY_ACTIVE) | TO(COMPLETED) | EARLY, 0,
+				 FALSE },
 	/* No way back by itself: from here the destination may already be running the guest. */
 	[FERRY_STATE_HANDOVER] = { "handover", TO(COMPLETED) | TO(HANDOVER_LOST),
-				   TO(COMPLETED) | TO(HANDOVER_LOST) | TO(FAILED), FALSE },
-	/* An answer of the peer or the operator's word ends it. */
+				   TO(COMPLETED) | TO(POSTCOPY_ACTIVE) | TO(HANDOVER_LOST) |
+					   TO(FAILED),
+				   FALSE },
+	/* An answer of the peer or the operator's word ends it; at a destination that was to be
+	 * switched over also a source that comes again. */
 	[FERRY_STATE_HANDOVER_LOST] = { "handover-lost", TO(COMPLETED) | TO(FAILED),
-					TO(COMPLETED) | TO(FAILED), FALSE },
-	[FERRY_STATE_POSTCOPY_ACTIVE] = { "postcopy-active",
-					  TO(COMPLETED) | TO(POSTCOPY_PAUSED) | TO(FAILED),
+					TO(COMPLETED) | TO(FAILED) | TO(POSTCOPY_RECOVER), FALSE },
+	/* From the first byte of the commit on the source can only go on, or pause. The destination
+	 * fails where it cannot publish pages any more. */
+	[FERRY_STATE_POSTCOPY_ACTIVE] = { "postcopy-active", TO(COMPLETED) | TO(POSTCOPY_PAUSED),
 					  TO(COMPLETED) | TO(POSTCOPY_PAUSED) | TO(FAILED), FALSE },
-	[FERRY_STATE_POSTCOPY_PAUSED] = { "postcopy-paused", TO(POSTCOPY_RECOVER) | TO(FAILED),
+	[FERRY_STATE_POSTCOPY_PAUSED] = { "postcopy-paused", TO(POSTCOPY_RECOVER),
 					  TO(POSTCOPY_RECOVER) | TO(FAILED), FALSE },
+	/* HANDOVER_LOST: where the guest was not started yet. */
 	[FERRY_STATE_POSTCOPY_RECOVER] = { "postcopy-recover",
-					   TO(POSTCOPY_ACTIVE) | TO(POSTCOPY_PAUSED) | TO(FAILED),
-					   TO(POSTCOPY_ACTIVE) | TO(POSTCOPY_PAUSED) | TO(FAILED),
+					   TO(POSTCOPY_ACTIVE) | TO(POSTCOPY_PAUSED),
+					   TO(POSTCOPY_ACTIVE) | TO(POSTCOPY_PAUSED) |
+						   TO(HANDOVER_LOST) | TO(FAILED),
 					   FALSE },
 	[FERRY_STATE_COMPLETED] = { "completed", AGAIN, AGAIN, FALSE },
 	[FERRY_STATE_FAILED] = { "failed", AGAIN, AGAIN, TRUE },

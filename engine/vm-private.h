@@ -48,6 +48,9 @@ gboolean ferry_vm_incoming_begin(FerryVm *vm, GError **error);
 gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean autostart,
 			       GError **error);
 
+/* The threads of the vCPUs, as FerryVmCallbacks.vcpu_threads tells them; 0 without it. */
+guint ferry_vm_vcpu_threads(FerryVm *vm, gint32 *ids, guint max);
+
 /* The run state as it lies in the device "globalstate". */
 void ferry_vm_save_run_state(FerryVm *vm, FerryRunState state);
 /* FERRY_ERROR_DEVICE for a name that no run state has; RUNNING where none was sent. */

@@ -386,6 +386,13 @@ gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean auto
 	return ok;
 }
 
+guint ferry_vm_vcpu_threads(FerryVm *vm, gint32 *ids, guint max)
+{
+	/* Not under the lock: a pause() that holds it may wait for a page that the caller brings. */
+	return vm->callbacks.vcpu_threads ? MIN(vm->callbacks.vcpu_threads(vm->user, ids, max), max)
+					  : 0;
+}
+
 void ferry_vm_save_run_state(FerryVm *vm, FerryRunState state)
 {
 	ferry_global_state_set(&vm->global_state, ferry_run_state_name(state));

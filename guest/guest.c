@@ -69,6 +69,13 @@ static void throttle_guest(gpointer user, guint percent)
 	ferry_clock_throttle(&guest->machine->clock, percent);
 }
 
+static guint vcpu_threads(gpointer user, gint32 *ids, guint max)
+{
+	FerryGuest *guest = user;
+
+	return ferry_vcpus_threads(guest->machine->vcpus, ids, max);
+}
+
 /* The clock device's own stores: the KVM log does not see them. */
 static void report_write(gpointer user, guint64 address, guint64 bytes)
 {
@@ -164,7 +171,8 @@ static gboolean make_vm(FerryGuest *guest, const FerryGuestConfig *config, GErro
 {
 	static const FerryVmCallbacks callbacks = { .pause = pause_guest,
 						    .resume = resume_guest,
-						    .throttle = throttle_guest };
+						    .throttle = throttle_guest,
+						    .vcpu_threads = vcpu_threads };
 	FerryMachine *machine = guest->machine;
 	const FerryBacking *memory = &machine->ram;
 	g_autoptr(FerryRam) ram = ferry_ram_new();

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include "program.h"
 
@@ -10,7 +11,8 @@ typedef struct {
 	FerryVcpus *vcpus;
 	guint index;
 	GThread *thread;
-	pthread_t self; /* valid once started; both under the lock */
+	pthread_t self; /* valid once started, as the next; all under the lock */
+	gint32 id;      /* gettid(2) */
 	gboolean started;
 	gboolean active; /* run() has been asked for and has not returned; under the lock */
 } Vcpu;
@@ -19,7 +21,7 @@ struct FerryVcpus {
 	const FerryVcpuOps *ops;
 	gpointer machine;
 	GMutex lock;
-	GCond changed; /* of stopping, active and quit */
+	GCond changed; /* of stopping, started, active and quit */
 	gint stopping; /* atomic; written under the lock */
 	gboolean quit; /* under the lock */
 	Vcpu vcpu[FERRY_VCPUS_MAX];
@@ -37,7 +39,9 @@ static void announce_thread(Vcpu *vcpu)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	g_mutex_lock(&vcpus->lock);
 	vcpu->self = pthread_self();
+	vcpu->id = gettid();
 	vcpu->started = TRUE;
+	g_cond_broadcast(&vcpus->changed);
 	g_mutex_unlock(&vcpus->lock);
 }
 
@@ -134,6 +138,23 @@ void ferry_vcpus_stop(FerryVcpus *vcpus)
 		while (vcpus->vcpu[i].active)
 			g_cond_wait(&vcpus->changed, &vcpus->lock);
 	g_mutex_unlock(&vcpus->lock);
+}
+
+guint ferry_vcpus_threads(FerryVcpus *vcpus, gint32 *ids, guint max)
+{
+	guint n = 0;
+
+	g_mutex_lock(&vcpus->lock);
+	for (guint i = 0; i < FERRY_VCPUS_MAX && n < max; i++) {
+		Vcpu *vcpu = &vcpus->vcpu[i];
+
+		while (vcpu->thread && !vcpu->started)
+			g_cond_wait(&vcpus->changed, &vcpus->lock);
+		if (vcpu->thread)
+			ids[n++] = vcpu->id;
+	}
+	g_mutex_unlock(&vcpus->lock);
+	return n;
 }
 
 gboolean ferry_vcpus_stopping(FerryVcpus *vcpus)

@@ -28,6 +28,10 @@ void ferry_vcpus_start(FerryVcpus *vcpus, guint n);
 /* Returns when no run() is active: nothing of the guest writes RAM. No-op when stopped. */
 void ferry_vcpus_stop(FerryVcpus *vcpus);
 
+/* The thread ids (gettid(2)) of those that were started, at most @max; how many there are. Any
+ * thread. */
+guint ferry_vcpus_threads(FerryVcpus *vcpus, gint32 *ids, guint max);
+
 /* Whether run() must return. Cheap: one relaxed load. */
 gboolean ferry_vcpus_stopping(FerryVcpus *vcpus);
 

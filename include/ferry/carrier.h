@@ -105,6 +105,11 @@ typedef struct {
 	 * once CARRIER came). NULL: no. */
 	gboolean (*pulls)(FerryCarrier *carrier);
 
+	/* Source, once, on the thread of put(): precopy is over. After the settle() of its last
+	 * fence returned OK and the destination's begin_postcopy() is known to have returned, and
+	 * before the first put() or urgent() behind it. Never blocks. NULL: nothing changes. */
+	void (*switch_over)(FerryCarrier *carrier);
+
 	/* Source, after the switch: one run that the guest waits for, of at most FERRY_FETCH_MAX
 	 * pages, on a way of its own that put() does not fill. OK: it is on its way, and settle()
 	 * covers it; AGAIN: nothing was taken, try later. Never blocks. From one thread at a time,

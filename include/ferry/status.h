@@ -77,6 +77,7 @@ typedef struct {
 		guint64 pages_per_second;
 		guint64 precopy_bytes;  /* bytes while the guest ran */
 		guint64 downtime_bytes; /* bytes while it was stopped */
+		guint64 postcopy_bytes; /* bytes since it was switched over before its pages */
 		double mbps;            /* megabits a second */
 	} ram;
 	guint throttle_percentage;

@@ -30,7 +30,8 @@ typedef struct {
 	/* The guest now runs here: tell the network. May be NULL. */
 	void (*announce)(gpointer user);
 	/* The thread ids (gettid(2)) of the vCPUs, at most @max, and how many there are: whose time
-	 * in faults postcopy counts. After resume(). May be NULL: none is told apart. */
+	 * in faults postcopy counts. After resume(), and, alone of all, also beside another
+	 * callback. May be NULL: none is told apart. */
 	guint (*vcpu_threads)(gpointer user, gint32 *ids, guint max);
 } FerryVmCallbacks;
 

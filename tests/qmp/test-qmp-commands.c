@@ -220,6 +220,22 @@ static void capabilities__set__shows_in_the_query(void)
 	DONE();
 }
 
+static void capabilities__older_name_of_postcopy__sets_the_same(void)
+{
+	HOST();
+	g_autofree char *answer = NULL;
+
+	CU_ASSERT(qmp_answers(
+		peer,
+		"{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":["
+		"{\"capability\":\"x-postcopy-ram\",\"state\":true}]}}",
+		"{\"return\":{}}"));
+	answer = qmp_peer_ask(peer, "{\"execute\":\"query-migrate-capabilities\"}");
+	CU_ASSERT(answer && strstr(answer, "{\"capability\":\"postcopy-ram\",\"state\":true}"));
+	CU_ASSERT(answer && !strstr(answer, "x-postcopy-ram"));
+	DONE();
+}
+
 static void parameters__out_of_range_or_unknown__change_nothing(void)
 {
 	static const char *const bad[][2] = {
@@ -262,7 +278,8 @@ static void parameters__old_and_new_commands__set_the_same(void)
 		"{\"return\":{}}"));
 	CU_ASSERT(qmp_answers(peer, "{\"execute\":\"query-migrate-parameters\"}",
 			      "{\"return\":{\"max-bandwidth\":1048576,\"downtime-limit\":31,"
-			      "\"rdma-queue-pairs\":0,\"rdma-pin-limit\":0}}"));
+			      "\"rdma-queue-pairs\":0,\"rdma-pin-limit\":0,"
+			      "\"max-postcopy-bandwidth\":0}}"));
 	CU_ASSERT(qmp_answers(peer,
 			      "{\"execute\":\"migrate_set_speed\",\"arguments\":{\"value\":-5}}",
 			      "{\"return\":{}}"));
@@ -272,7 +289,8 @@ static void parameters__old_and_new_commands__set_the_same(void)
 		"{\"return\":{}}"));
 	CU_ASSERT(qmp_answers(peer, "{\"execute\":\"query-migrate-parameters\"}",
 			      "{\"return\":{\"max-bandwidth\":0,\"downtime-limit\":2000000,"
-			      "\"rdma-queue-pairs\":0,\"rdma-pin-limit\":0}}"));
+			      "\"rdma-queue-pairs\":0,\"rdma-pin-limit\":0,"
+			      "\"max-postcopy-bandwidth\":0}}"));
 	DONE();
 }
 
@@ -313,6 +331,7 @@ static CU_TestInfo cases[] = {
 	CASE(migrate__with_disks__refused_naming_nbd),
 	CASE(capabilities__one_bad_entry__changes_nothing),
 	CASE(capabilities__set__shows_in_the_query),
+	CASE(capabilities__older_name_of_postcopy__sets_the_same),
 	CASE(parameters__out_of_range_or_unknown__change_nothing),
 	CASE(parameters__old_and_new_commands__set_the_same),
 	CASE(added_command__runs_fails_and_is_listed),

@@ -64,6 +64,7 @@ static const struct {
 	{ "STATE waiting", FERRY_RECORD_HANDOVER_STATE, .answer = FERRY_HANDOVER_WAITING },
 	{ "STATE runs", FERRY_RECORD_HANDOVER_STATE, .answer = FERRY_HANDOVER_RUNS },
 	{ "STATE discarded", FERRY_RECORD_HANDOVER_STATE, .answer = FERRY_HANDOVER_DISCARDED },
+	{ "HAVE_ALL", FERRY_RECORD_POSTCOPY_HAVE_ALL, .answer = -1 },
 };
 
 /* What the code writes for the line called @name; nothing for a name that is not in the list. */
@@ -203,6 +204,11 @@ static gboolean get_answer(const guint8 *payload, size_t len, GError **error)
 	return ferry_record_get_answer(payload, len, &answer, error);
 }
 
+static gboolean get_empty(const guint8 *payload, size_t len, GError **error)
+{
+	return ferry_record_get_empty(payload, len, "POSTCOPY_HAVE_ALL", error);
+}
+
 static const struct {
 	const char *example;
 	Get get;
@@ -214,6 +220,7 @@ static const struct {
 	{ "RUNNING", get_running },
 	{ "STATE runs", get_answer },
 	{ "CARRIER fabric", get_carrier },
+	{ "HAVE_ALL", get_empty },
 };
 
 static void record_get__whole_payload__passes(void)

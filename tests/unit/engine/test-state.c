@@ -27,6 +27,39 @@ static void source__in_handover__ends_only_by_an_answer(void)
 	CU_ASSERT_FALSE(ferry_state_guest_may_run(FERRY_STATE_COMPLETED));
 }
 
+/* From the first byte of the commit the guest is the destination's: no trouble gives it back. */
+static void source__in_postcopy__pauses_but_never_fails(void)
+{
+	static const FerryState postcopy[] = { FERRY_STATE_POSTCOPY_ACTIVE,
+					       FERRY_STATE_POSTCOPY_PAUSED,
+					       FERRY_STATE_POSTCOPY_RECOVER };
+
+	for (guint i = 0; i < G_N_ELEMENTS(postcopy); i++) {
+		CU_ASSERT_FALSE(ferry_state_guest_may_run(postcopy[i]));
+		CU_ASSERT_TRUE(ferry_state_is_busy(postcopy[i]));
+		for (guint to = 0; to < FERRY_STATE__N; to++)
+			CU_ASSERT(!allows(postcopy[i], to) || !ferry_state_guest_may_run(to));
+	}
+	for (guint from = 0; from < FERRY_STATE__N; from++)
+		CU_ASSERT_EQUAL(allows(from, FERRY_STATE_POSTCOPY_ACTIVE),
+				from == FERRY_STATE_DEVICE || from == FERRY_STATE_POSTCOPY_RECOVER);
+}
+
+/* READY was said, and then came the commit, on this connection or on one that recovers. */
+static void destination__to_postcopy__only_when_all_is_loaded(void)
+{
+	for (guint from = 0; from < FERRY_STATE__N; from++) {
+		CU_ASSERT_EQUAL(ferry_state_allows(FERRY_SIDE_DESTINATION, from,
+						   FERRY_STATE_POSTCOPY_ACTIVE),
+				from == FERRY_STATE_HANDOVER ||
+					from == FERRY_STATE_POSTCOPY_RECOVER);
+		CU_ASSERT_EQUAL(ferry_state_allows(FERRY_SIDE_DESTINATION, from,
+						   FERRY_STATE_POSTCOPY_RECOVER),
+				from == FERRY_STATE_HANDOVER_LOST ||
+					from == FERRY_STATE_POSTCOPY_PAUSED);
+	}
+}
+
 /* Cancel is for the time before the commit, and for all of it. */
 static void source__before_the_commit__can_be_cancelled(void)
 {
@@ -79,6 +112,8 @@ static void run_states__names__go_both_ways(void)
 static CU_TestInfo cases[] = {
 	CASE(states__all__have_names_of_their_own),
 	CASE(source__in_handover__ends_only_by_an_answer),
+	CASE(source__in_postcopy__pauses_but_never_fails),
+	CASE(destination__to_postcopy__only_when_all_is_loaded),
 	CASE(source__before_the_commit__can_be_cancelled),
 	CASE(source__failed_or_cancelled__guest_may_run_and_next_may_begin),
 	CASE(states__of_the_source__can_all_be_reached),
