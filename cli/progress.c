@@ -19,9 +19,15 @@ struct FerryCliProgress {
 static const char *phase(const char *status)
 {
 	static const char *const phases[][2] = {
-		{ "setup", "connecting" },       { "active", "copying" },
-		{ "pre-switchover", "waiting" }, { "device", "switching" },
-		{ "handover", "handing over" },  { "handover-lost", "in doubt" },
+		{ "setup", "connecting" },
+		{ "active", "copying" },
+		{ "pre-switchover", "waiting" },
+		{ "device", "switching" },
+		{ "handover", "handing over" },
+		{ "handover-lost", "in doubt" },
+		{ "postcopy-active", "following" },
+		{ "postcopy-paused", "paused" },
+		{ "postcopy-recover", "reconnecting" },
 	};
 
 	for (guint i = 0; i < G_N_ELEMENTS(phases); i++)

@@ -49,6 +49,9 @@ static guint parts_of(FerryState state, gboolean incoming)
 	case FERRY_STATE__N:
 		return 0;
 	case FERRY_STATE_COMPLETED:
+	case FERRY_STATE_POSTCOPY_ACTIVE:
+	case FERRY_STATE_POSTCOPY_PAUSED:
+	case FERRY_STATE_POSTCOPY_RECOVER:
 		return TIMES | DOWNTIME;
 	default:
 		return TIMES | EXPECTED;
@@ -75,8 +78,8 @@ static JsonObject *ram_info(const FerryMigrationStatus *status)
 	ferry_qmp_set_number(ram, "pages-per-second", status->ram.pages_per_second);
 	ferry_qmp_set_number(ram, "precopy-bytes", status->ram.precopy_bytes);
 	ferry_qmp_set_number(ram, "downtime-bytes", status->ram.downtime_bytes);
-	ferry_qmp_set_number(ram, "postcopy-bytes", 0);
-	ferry_qmp_set_number(ram, "postcopy-requests", 0);
+	ferry_qmp_set_number(ram, "postcopy-bytes", status->ram.postcopy_bytes);
+	ferry_qmp_set_number(ram, "postcopy-requests", status->postcopy.requests);
 	return ram;
 }
 
@@ -101,7 +104,59 @@ static void set_arriving(JsonObject *info, const FerryMigrationStatus *status)
 	json_object_set_int_member(info, "total-time", status->total_time_ms);
 	ferry_qmp_set_number(ram, "transferred", status->ram.transferred);
 	ferry_qmp_set_number(ram, "total", status->ram.total);
+	if (status->postcopy.switched)
+		ferry_qmp_set_number(ram, "postcopy-requests", status->postcopy.requests);
 	json_object_set_object_member(info, "ram", ram);
+}
+
+static gint64 in_ms(guint64 us)
+{
+	return (gint64)(us / G_TIME_SPAN_MILLISECOND);
+}
+
+static void set_latency(JsonObject *info, const FerryLatency *latency)
+{
+	JsonObject *object = json_object_new();
+
+	ferry_qmp_set_number(object, "count", latency->count);
+	ferry_qmp_set_number(object, "p50", latency->p50);
+	ferry_qmp_set_number(object, "p90", latency->p90);
+	ferry_qmp_set_number(object, "p99", latency->p99);
+	ferry_qmp_set_number(object, "max", latency->max);
+	json_object_set_object_member(info, "latency-us", object);
+}
+
+/* How long the guest waited for its pages; QEMU's names, and only the destination knows. */
+static void set_blocktime(JsonObject *info, const FerryPostcopyStatus *postcopy)
+{
+	JsonArray *vcpus = json_array_new();
+
+	for (guint i = 0; i < postcopy->n_vcpus; i++)
+		json_array_add_int_element(vcpus, in_ms(postcopy->vcpu_blocktime_us[i]));
+	json_object_set_int_member(info, "postcopy-blocktime", in_ms(postcopy->blocktime_us));
+	json_object_set_array_member(info, "postcopy-vcpu-blocktime", vcpus);
+}
+
+static void set_postcopy(JsonObject *info, const FerryPostcopyStatus *postcopy, gboolean incoming)
+{
+	JsonObject *object;
+
+	if (!postcopy->switched)
+		return;
+	object = json_object_new();
+	json_object_set_string_member(object, "mode", postcopy->mode);
+	ferry_qmp_set_number(object, "discarded-pages", postcopy->discarded);
+	ferry_qmp_set_number(object, "missing-pages", postcopy->missing);
+	ferry_qmp_set_number(object, "requests", postcopy->requests);
+	ferry_qmp_set_number(object, "urgent-pages", postcopy->urgent_pages);
+	ferry_qmp_set_number(object, "background-pages", postcopy->background_pages);
+	ferry_qmp_set_number(object, "pauses", postcopy->pauses);
+	if (incoming) {
+		ferry_qmp_set_number(object, "repeated-pages", postcopy->repeated_pages);
+		set_latency(object, &postcopy->latency);
+		set_blocktime(info, postcopy);
+	}
+	json_object_set_object_member(info, "postcopy", object);
 }
 
 static void set_cpu(JsonObject *cpu, const char *side, const FerryCpuTime *time)
@@ -187,7 +242,9 @@ JsonNode *ferry_qmp_migration_info(const FerryMigrationStatus *status, gboolean 
 		set_times(info, status, parts);
 	if (parts & ARRIVING)
 		set_arriving(info, status);
-	if (status->state != FERRY_STATE_SETUP)
+	if (status->state != FERRY_STATE_SETUP) {
 		set_ferrys_own(info, status);
+		set_postcopy(info, &status->postcopy, incoming);
+	}
 	return ferry_qmp_object_node(info);
 }

@@ -75,7 +75,21 @@ static const char *name_missing(guint64 missing)
 		return "write protection of shared memory (Linux 5.19, CONFIG_PTE_MARKER_UFFD_WP)";
 	if (missing & UFFD_FEATURE_WP_UNPOPULATED)
 		return "write protection of untouched memory (Linux 6.4)";
-	return "asynchronous write protection (Linux 6.7)";
+	if (missing & UFFD_FEATURE_WP_ASYNC)
+		return "asynchronous write protection (Linux 6.7)";
+	if (missing & UFFD_FEATURE_MINOR_SHMEM)
+		return "minor faults on shared memory (Linux 5.14)";
+	if (missing & UFFD_FEATURE_MINOR_HUGETLBFS)
+		return "minor faults on hugetlb (Linux 5.13)";
+	return "missing faults on shared memory or hugetlb (Linux 4.11)";
+}
+
+/* Only dirty tracking asks for write protection. */
+static const char *other_way(guint64 required)
+{
+	return required & UFFD_FEATURE_PAGEFAULT_FLAG_WP
+		       ? "use a later kernel, or another dirty source"
+		       : "use a later kernel, or no postcopy";
 }
 
 /* The kernel refuses a handshake with one feature too many without saying which, and allows one
@@ -95,7 +109,7 @@ int ferry_uffd_open(guint64 required, guint64 wanted, gboolean kernel_faults, gu
 		g_autofree char *what = g_strdup_printf("this kernel lacks %s",
 							name_missing(required & ~supported));
 
-		unsupported(error, what, "use a later kernel, or another dirty source");
+		unsupported(error, what, other_way(required));
 		return -1;
 	}
 	fd = open_fd(kernel_faults, error);
@@ -103,7 +117,7 @@ int ferry_uffd_open(guint64 required, guint64 wanted, gboolean kernel_faults, gu
 		return -1;
 	on = supported & (required | wanted);
 	if (!handshake(fd, on, &supported)) {
-		unsupported(error, g_strerror(errno), "use another dirty source");
+		unsupported(error, g_strerror(errno), other_way(required));
 		close(fd);
 		return -1;
 	}
@@ -175,4 +189,98 @@ gboolean ferry_uffd_protect_ram(int fd, const FerryRam *ram, GError **error)
 void ferry_uffd_release_ram(int fd, const FerryRam *ram)
 {
 	release_blocks(fd, ram, ram->n_blocks);
+}
+
+gboolean ferry_uffd_register(int fd, guint64 start, guint64 len, guint64 mode, guint64 ioctls)
+{
+	struct uffdio_register arg = {
+		.range = { .start = start, .len = len },
+		.mode = mode,
+	};
+
+	if (ioctl(fd, UFFDIO_REGISTER, &arg) < 0)
+		return FALSE;
+	if ((arg.ioctls & ioctls) == ioctls)
+		return TRUE;
+	ferry_uffd_unregister(fd, start, len);
+	errno = EOPNOTSUPP;
+	return FALSE;
+}
+
+void ferry_uffd_unregister(int fd, guint64 start, guint64 len)
+{
+	struct uffdio_range range = { .start = start, .len = len };
+
+	/* Fails only for what is not registered. */
+	ioctl(fd, UFFDIO_UNREGISTER, &range);
+}
+
+/* After a call of the kernel's that gives pages: whether to call it again for the rest. @moved is
+ * its count, negative or 0 where nothing was done. EAGAIN without progress: the address space is
+ * changing under it, as by mmap() elsewhere in the process. */
+static gboolean go_on(int failed, gint64 moved, guint64 len, guint64 *done, int *failure)
+{
+	int why = failed ? errno : 0;
+
+	if (moved > 0)
+		*done += (guint64)moved;
+	if (why == EAGAIN || why == EINTR)
+		return *done < len;
+	*failure = why;
+	return FALSE;
+}
+
+guint64 ferry_uffd_continue(int fd, guint64 start, guint64 len, int *failure)
+{
+	struct uffdio_continue arg;
+	guint64 done = 0;
+	int failed;
+
+	*failure = 0;
+	do {
+		arg = (struct uffdio_continue){ .range = { start + done, len - done } };
+		failed = ioctl(fd, UFFDIO_CONTINUE, &arg);
+	} while (go_on(failed, arg.mapped, len, &done, failure));
+	return done;
+}
+
+guint64 ferry_uffd_copy(int fd, guint64 start, const void *from, guint64 len, int *failure)
+{
+	struct uffdio_copy arg;
+	guint64 done = 0;
+	int failed;
+
+	*failure = 0;
+	do {
+		arg = (struct uffdio_copy){
+			.dst = start + done,
+			.src = (guintptr)from + done,
+			.len = len - done,
+		};
+		failed = ioctl(fd, UFFDIO_COPY, &arg);
+	} while (go_on(failed, arg.copy, len, &done, failure));
+	return done;
+}
+
+void ferry_uffd_wake(int fd, guint64 start, guint64 len)
+{
+	struct uffdio_range range = { .start = start, .len = len };
+
+	ioctl(fd, UFFDIO_WAKE, &range);
+}
+
+gboolean ferry_uffd_read_fault(int fd, guint64 *address, gint32 *thread)
+{
+	struct uffd_msg message;
+	gssize n;
+
+	do
+		n = read(fd, &message, sizeof(message));
+	while ((n < 0 && errno == EINTR) ||
+	       (n == sizeof(message) && message.event != UFFD_EVENT_PAGEFAULT));
+	if (n != sizeof(message))
+		return FALSE;
+	*address = message.arg.pagefault.address;
+	*thread = (gint32)message.arg.pagefault.feat.ptid;
+	return TRUE;
 }

@@ -60,6 +60,7 @@ static __attribute__((no_sanitize("thread"))) gpointer write_pages(gpointer data
 	MiniGuest *guest = data;
 	guint64 pages = guest->size >> FERRY_PAGE_SHIFT;
 
+	g_atomic_int_set(&guest->thread_id, gettid());
 	while (!g_atomic_int_get(&guest->stop)) {
 		for (guint i = 0; i < 64; i++) {
 			guint64 n = guest->state.counter++,
@@ -109,6 +110,17 @@ static gboolean resume_writing(gpointer user, GError **error)
 	return TRUE;
 }
 
+static guint vcpu_threads(gpointer user, gint32 *ids, guint max)
+{
+	MiniGuest *guest = user;
+
+	if (!guest->thread)
+		return 0;
+	while (!(*ids = g_atomic_int_get(&guest->thread_id)))
+		g_usleep(100);
+	return 1;
+}
+
 static void announce(gpointer user)
 {
 	g_atomic_int_inc(&((MiniGuest *)user)->announced);
@@ -118,7 +130,8 @@ MiniGuest *mini_guest_new(const MiniGuestConfig *config)
 {
 	FerryVmCallbacks callbacks = { .pause = pause_guest,
 				       .resume = config->write ? resume_writing : resume_idle,
-				       .announce = announce };
+				       .announce = announce,
+				       .vcpu_threads = vcpu_threads };
 	const FerryTransport *const *transports = config->transports ? config->transports
 								     : ferry_transports();
 	MiniGuest *guest = g_new0(MiniGuest, 1);
@@ -127,9 +140,11 @@ MiniGuest *mini_guest_new(const MiniGuestConfig *config)
 	FerryDirtySource *dirty = NULL;
 
 	guest->size = config->ram_size ? config->ram_size : 16u << 20;
-	guest->fd = memfd_create("mini-guest", MFD_CLOEXEC);
-	g_assert(ftruncate(guest->fd, guest->size) == 0);
-	guest->ram = mmap(NULL, guest->size, PROT_READ | PROT_WRITE, MAP_SHARED, guest->fd, 0);
+	guest->fd = config->anonymous ? -1 : memfd_create("mini-guest", MFD_CLOEXEC);
+	g_assert(config->anonymous || ftruncate(guest->fd, guest->size) == 0);
+	guest->ram = mmap(NULL, guest->size, PROT_READ | PROT_WRITE,
+			  config->anonymous ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, guest->fd,
+			  0);
 	g_assert(guest->ram != MAP_FAILED);
 	if (!ferry_ram_add(ram, config->block ? config->block : "ram", guest->ram, guest->size,
 			   FERRY_PAGE_SIZE, guest->fd, 0, NULL) ||
@@ -153,7 +168,8 @@ void mini_guest_free(MiniGuest *guest)
 	pause_guest(guest, NULL);
 	ferry_vm_free(guest->vm);
 	munmap(guest->ram, guest->size);
-	close(guest->fd);
+	if (guest->fd >= 0)
+		close(guest->fd);
 	g_free(guest);
 }
 
@@ -170,6 +186,23 @@ gboolean mini_guest_same_ram(const MiniGuest *a, const MiniGuest *b)
 {
 	return a->size == b->size && memcmp(a->ram, b->ram, a->size) == 0 &&
 	       a->state.counter == b->state.counter;
+}
+
+gboolean mini_guest_is_right(const MiniGuest *guest)
+{
+	guint8 *shadow = mmap(NULL, guest->size, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	guint64 pages = guest->size >> FERRY_PAGE_SHIFT;
+	gboolean right;
+
+	g_assert(shadow != MAP_FAILED);
+	for (guint64 n = 0; n < guest->state.counter; n++)
+		*(guint64 *)(shadow +
+			     (mix(n ^ guest->state.seed) % pages << FERRY_PAGE_SHIFT) +
+			     n % 512 * 8) = n;
+	right = memcmp(guest->ram, shadow, guest->size) == 0;
+	munmap(shadow, guest->size);
+	return right;
 }
 
 gboolean mini_guest_await(gboolean (*holds)(gpointer user), gpointer user, guint timeout_ms)

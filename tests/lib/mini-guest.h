@@ -20,6 +20,7 @@ typedef struct {
 	guint64 size;
 	int fd;
 	GThread *thread;
+	gint32 thread_id;
 	gint stop;
 	struct {
 		guint64 counter; /* stores so far; travels as device state */
@@ -34,6 +35,7 @@ typedef struct {
 	const FerryTransport *const *transports; /* NULL for ferry_transports() */
 	gboolean write;                          /* the thread writes while it runs */
 	gboolean no_dirty_source;
+	gboolean anonymous; /* RAM is no memfd */
 } MiniGuestConfig;
 
 /* Prelaunch; start it with ferry_vm_start(), or make it a destination. Aborts on failure: a test
@@ -46,6 +48,10 @@ char *mini_guest_listen(MiniGuest *guest, const char *uri);
 
 /* Whether RAM of two stopped guests is the same. */
 gboolean mini_guest_same_ram(const MiniGuest *a, const MiniGuest *b);
+
+/* Whether RAM of a guest is what its own stores made of RAM that was zero: it stands still, and wrote
+ * (MiniGuestConfig.write) wherever it has been. */
+gboolean mini_guest_is_right(const MiniGuest *guest);
 
 /* How many of this process' guests ran at once, at most, since the last call. Two is the disaster
  * that the hand-over exists to prevent, so pairs are tested one at a time. */
