@@ -22,10 +22,9 @@ typedef struct {
 
 typedef enum {
 	FERRY_BENCH_FLOOR,
-	FERRY_BENCH_PULL,    /* the destination fetches by RDMA */
-	FERRY_BENCH_PUSH,    /* the source writes by RDMA what it is asked for */
-	FERRY_BENCH_STREAMS, /* parallel TCP connections, where rdma: falls back to */
-	FERRY_BENCH_TCP,     /* the one connection of tcp: */
+	FERRY_BENCH_PULL, /* the destination fetches by RDMA */
+	FERRY_BENCH_PUSH, /* the source writes by RDMA what it is asked for */
+	FERRY_BENCH_TCP,
 	FERRY_BENCH_FAULT_MODE__N
 } FerryBenchFaultMode;
 
@@ -38,9 +37,10 @@ typedef struct {
 	double p50, p90, p99, max;
 } FerryBenchLatency;
 
-/* One measurement. What the engine counted is zero for the floor. */
+/* One measurement. What the engine says is zero for the floor. */
 typedef struct {
 	FerryBenchLatency felt; /* by the touching thread */
+	const char *way;        /* "pull", "push", "stream": query-migrate's; static */
 	guint64 missing;        /* pages, at the switch */
 	guint64 requests;       /* faults that the destination took */
 	guint64 urgent_pages;

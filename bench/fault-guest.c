@@ -12,7 +12,7 @@
 
 const char *ferry_bench_fault_scheme(FerryBenchFaultMode mode)
 {
-	return mode == FERRY_BENCH_PULL || mode == FERRY_BENCH_PUSH ? "rdma" : "tcp";
+	return mode == FERRY_BENCH_TCP ? "tcp" : "rdma";
 }
 
 static gboolean nothing_to_do(gpointer user, GError **error)
@@ -33,7 +33,7 @@ static FerryVm *guest_new(const FerryBenchRam *ram, const FerryBenchFaultShape *
 			  const FerryVmCallbacks *callbacks, gpointer user, GError **error)
 {
 	const FerryDirtyCallbacks dirty = { .collect = all_written };
-	const gboolean rdma = g_str_equal(ferry_bench_fault_scheme(shape->mode), "rdma");
+	const gboolean rdma = shape->mode != FERRY_BENCH_TCP;
 	const gboolean pull = shape->mode == FERRY_BENCH_PULL;
 	g_autoptr(FerryRam) blocks = ferry_ram_new();
 	g_autoptr(FerryVm) vm = NULL;
@@ -93,8 +93,6 @@ static int bell_new(GError **error)
 /* Freed from the last field to the first. */
 struct FerryBenchFaultSender {
 	int bell; /* of the switch, or the end without one */
-	FerryTransport transport;
-	const FerryTransport *transports[2];
 	FerryVm *vm;
 	guint notifier;
 	FerrySource *source;
@@ -109,21 +107,6 @@ static void sender_told(const FerryEvent *event, gpointer user)
 		ring(sender->bell);
 }
 
-static gboolean choose_transport(FerryBenchFaultSender *sender, const char *uri,
-				 FerryBenchFaultMode mode, GError **error)
-{
-	const FerryTransport *transport = ferry_transport_find(ferry_transports(), uri, error);
-
-	if (!transport)
-		return FALSE;
-	sender->transport = *transport;
-	/* As rdma: does where there is no RDMA, tcp: by itself never. */
-	if (mode == FERRY_BENCH_STREAMS)
-		sender->transport.prefers_fabric = TRUE;
-	sender->transports[0] = &sender->transport;
-	return TRUE;
-}
-
 static gboolean send_guest(FerryBenchFaultSender *sender, const char *uri, GError **error)
 {
 	struct pollfd bell = { sender->bell, POLLIN, 0 };
@@ -135,7 +118,8 @@ static gboolean send_guest(FerryBenchFaultSender *sender, const char *uri, GErro
 		return FALSE;
 	poll(&bell, 1, SWITCH_MS);
 	ferry_source_get_status(sender->source, &status);
-	return status.postcopy.switched || broken(&status, "switched over", error);
+	return status.state == FERRY_STATE_POSTCOPY_ACTIVE ||
+	       status.state == FERRY_STATE_COMPLETED || broken(&status, "switched over", error);
 }
 
 FerryBenchFaultSender *ferry_bench_fault_sender_new(const FerryBenchRam *ram, const char *uri,
@@ -148,13 +132,11 @@ FerryBenchFaultSender *ferry_bench_fault_sender_new(const FerryBenchRam *ram, co
 	sender->bell = bell_new(error);
 	if (sender->bell < 0)
 		return NULL;
-	if (!choose_transport(sender, uri, shape->mode, error))
-		return NULL;
 	sender->vm = guest_new(ram, shape, &callbacks, NULL, error);
 	if (!sender->vm)
 		return NULL;
 	sender->notifier = ferry_vm_add_notifier(sender->vm, sender_told, sender);
-	sender->source = ferry_source_new(sender->vm, sender->transports);
+	sender->source = ferry_source_new(sender->vm, ferry_transports());
 	return send_guest(sender, uri, error) ? g_steal_pointer(&sender) : NULL;
 }
 

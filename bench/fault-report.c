@@ -37,7 +37,7 @@ FerryBenchFaultReport *ferry_bench_fault_report_new(const FerryBenchFaultPlan *p
 	report->peer = g_strdup(peer);
 	report->rows = g_ptr_array_new_with_free_func(row_free);
 	for (FerryBenchFaultMode mode = 0; mode < FERRY_BENCH_FAULT_MODE__N; mode++) {
-		gboolean rdma = mode != FERRY_BENCH_STREAMS && mode != FERRY_BENCH_TCP;
+		gboolean rdma = mode != FERRY_BENCH_TCP;
 
 		add_row(report, mode, FALSE, rdma ? no_rdma : NULL);
 		if (mode != FERRY_BENCH_FLOOR)
@@ -198,6 +198,7 @@ static JsonArray *turns_json(const FerryBenchFaultRow *row)
 
 			ferry_bench_latency_put(engine, &turn->engine);
 			json_object_set_object_member(object, "engine", engine);
+			json_object_set_string_member(object, "way", turn->way);
 			json_object_set_int_member(object, "missing", turn->missing);
 			json_object_set_int_member(object, "requests", turn->requests);
 			json_object_set_int_member(object, "urgent-pages", turn->urgent_pages);
