@@ -19,6 +19,8 @@ typedef struct {
 	FerryHoles *holes; /* of RAM that does not change any more */
 	guint64 owed;      /* bytes that went ahead of the rate */
 	guint64 lane;      /* urgent pages beside the loop that are counted already */
+	gboolean drained;  /* everything that was put has left */
+	gint64 since;      /* when it last had, monotonic us */
 	gboolean running;  /* RUNNING came */
 } Push;
 
@@ -62,7 +64,7 @@ static gboolean pay(Push *push)
 	FerryTokenBucket *bucket = push->sender.bucket;
 
 	ferry_token_bucket_set_rate(
-		bucket, ferry_settings_get_parameter(push->sender.settings,
+		bucket, ferry_settings_get_parameter(ferry_vm_settings(push->outgoing->vm),
 						     FERRY_PARAMETER_MAX_POSTCOPY_BANDWIDTH));
 	if (push->owed)
 		push->owed -= ferry_token_bucket_take(bucket, g_get_monotonic_time(), push->owed);
@@ -91,13 +93,31 @@ static gboolean put_background(Push *push, const FerryRun *run, GError **error)
 	return TRUE;
 }
 
-/* Nothing may go now: until the rate allows it, or somebody asks. */
+/* Moves on what was put: a page that was claimed must not lie about here, as somebody may wait for
+ * it. */
+static gboolean drain(Push *push, GError **error)
+{
+	if (!ferry_round_progress(&push->sender, &push->drained, error))
+		return FALSE;
+	if (push->drained)
+		push->since = g_get_monotonic_time();
+	return TRUE;
+}
+
+/* Whether a run that nobody waits for may go. Where requests go the same way, only one is ahead of
+ * them. */
+static gboolean may_put_background(Push *push)
+{
+	return (push->drained || push->sender.carrier->ops->urgent) && pay(push);
+}
+
+/* Nothing may go now: until there is room, the rate allows it, or somebody asks. */
 static gboolean rest(Push *push, GError **error)
 {
 	gint64 delay;
 
-	if (!ferry_round_progress(&push->sender, error))
-		return FALSE;
+	if (!push->drained)
+		return ferry_round_wait(&push->sender, push->since, error);
 	delay = ferry_token_bucket_delay_us(push->sender.bucket, g_get_monotonic_time(),
 					    MIN(push->owed, FERRY_TOKEN_BUCKET_BATCH));
 	ferry_page_push_sleep(push->outgoing->push, CLAMP(delay, 1, WAIT_US));
@@ -122,7 +142,9 @@ static gboolean step(Push *push, gboolean *done, GError **error)
 	look_for_running(push);
 	/* Its death is found out, with the reason, by whoever puts next. */
 	ferry_page_push_serve(push->outgoing->push);
-	switch (ferry_page_push_next(push->outgoing->push, pay(push), &run)) {
+	if (!drain(push, error))
+		return FALSE;
+	switch (ferry_page_push_next(push->outgoing->push, may_put_background(push), &run)) {
 	case FERRY_PUSH_URGENT:
 		return ferry_round_put(&push->sender, &run, FALSE, error);
 	case FERRY_PUSH_BACKGROUND:

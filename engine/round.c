@@ -33,15 +33,20 @@ static gboolean carrier_dead(const FerryRoundSender *sender, FerryCarrier *carri
 	return FALSE;
 }
 
-/* Lets both carriers move what they can. */
-static gboolean progress(const FerryRoundSender *sender, GError **error)
+/* Lets both carriers move what they can; *@all whether that is everything. */
+static gboolean progress(const FerryRoundSender *sender, gboolean *all, GError **error)
 {
 	FerryCarrier *const carriers[] = { sender->carrier, sender->zeros };
 	guint n = sender->zeros == sender->carrier ? 1 : 2;
 
-	for (guint i = 0; i < n; i++)
-		if (carriers[i]->ops->progress(carriers[i]) == FERRY_IO_DEAD)
+	*all = TRUE;
+	for (guint i = 0; i < n; i++) {
+		FerryIo io = carriers[i]->ops->progress(carriers[i]);
+
+		if (io == FERRY_IO_DEAD)
 			return carrier_dead(sender, carriers[i], error);
+		*all = *all && io == FERRY_IO_OK;
+	}
 	return TRUE;
 }
 
@@ -49,6 +54,8 @@ static gboolean progress(const FerryRoundSender *sender, GError **error)
 static gboolean wait_for_room(const FerryRoundSender *sender, FerryCarrier *carrier, gint64 since,
 			      GError **error)
 {
+	gboolean all;
+
 	if (is_over(sender, error))
 		return FALSE;
 	if (g_get_monotonic_time() - since > STALL_US) {
@@ -58,7 +65,7 @@ static gboolean wait_for_room(const FerryRoundSender *sender, FerryCarrier *carr
 		return FALSE;
 	}
 	carrier->ops->wait(carrier, WAIT_US);
-	return progress(sender, error);
+	return progress(sender, &all, error);
 }
 
 /* Counts pages that were taken, and the bytes that left since the last time: a carrier queues. */
@@ -120,12 +127,17 @@ void ferry_round_count(const FerryRoundSender *sender, guint64 pages)
 	account(sender, pages, 0);
 }
 
-gboolean ferry_round_progress(const FerryRoundSender *sender, GError **error)
+gboolean ferry_round_progress(const FerryRoundSender *sender, gboolean *all, GError **error)
 {
-	if (is_over(sender, error) || !progress(sender, error))
+	if (is_over(sender, error) || !progress(sender, all, error))
 		return FALSE;
 	account(sender, 0, 0);
 	return TRUE;
+}
+
+gboolean ferry_round_wait(const FerryRoundSender *sender, gint64 since, GError **error)
+{
+	return wait_for_room(sender, sender->carrier, since, error);
 }
 
 /* The limit as it is now: one that changes in mid-round acts at once. */
@@ -144,6 +156,7 @@ static void follow_limit(const FerryRoundSender *sender)
 static gboolean allow_pages(const FerryRoundSender *sender, guint64 *pages, GError **error)
 {
 	guint64 bytes = *pages << FERRY_PAGE_SHIFT, got;
+	gboolean all;
 
 	for (;;) {
 		if (is_left(sender)) {
@@ -156,7 +169,7 @@ static gboolean allow_pages(const FerryRoundSender *sender, guint64 *pages, GErr
 			break;
 		ferry_token_bucket_give_back(sender->bucket, got);
 		/* What was put must not sit here meanwhile. */
-		if (is_over(sender, error) || !progress(sender, error))
+		if (is_over(sender, error) || !progress(sender, &all, error))
 			return FALSE;
 		g_usleep(CLAMP(ferry_token_bucket_delay_us(sender->bucket, g_get_monotonic_time(),
 							   MIN(bytes, FERRY_TOKEN_BUCKET_BATCH)),
