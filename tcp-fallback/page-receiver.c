@@ -9,11 +9,15 @@
 /* Bytes read ahead, so that records of single pages need not cost two system calls each; what is
  * read ahead is copied. */
 #define AHEAD (16u << 10)
+/* In postcopy a run lands in pieces of this many pages: who waits for the first need not wait for
+ * the last. */
+#define LANDING_PAGES 64u
 
 struct FerryPageReceiver {
 	FerryChannel *channel; /* owned */
 	FerryPageGate *gate;
 	guint index;
+	char *name;
 	GThread *thread;
 	guint32 fence;        /* where it stands, 0: at none; guarded by gate->link.lock */
 	guint32 passed;       /* the last fence; this thread's */
@@ -35,6 +39,40 @@ void ferry_page_gate_fail(FerryPageGate *gate, GError *error)
 	g_mutex_unlock(&gate->link.lock);
 	if (tell)
 		gate->died(gate->user);
+}
+
+/* What some stream is filling; pages 0: none is. With the lock held. */
+static FerryRun find_filling(const FerryPageGate *gate)
+{
+	for (guint i = 0; i < G_N_ELEMENTS(gate->filling); i++)
+		if (gate->filling[i].pages)
+			return gate->filling[i];
+	return (FerryRun){ 0 };
+}
+
+gboolean ferry_page_gate_begin_postcopy(FerryPageGate *gate, const FerryRam *ram,
+					const FerryArrivals *arrivals, GError **error)
+{
+	gboolean dead;
+	FerryRun run;
+
+	g_mutex_lock(&gate->link.lock);
+	dead = ferry_streams_link_is_dead(&gate->link);
+	run = find_filling(gate);
+	if (!dead && !run.pages) {
+		gate->place = (FerryPagePlace){ ram, *arrivals };
+		/* From here on a death is always told. */
+		g_atomic_int_set(&gate->used, 1);
+	}
+	g_mutex_unlock(&gate->link.lock);
+	if (dead)
+		return ferry_streams_link_why(&gate->link, error);
+	if (run.pages)
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+			    "parallel streams: page %" G_GUINT64_FORMAT
+			    " of block '%s' came behind the last fence and before the switch",
+			    run.first, ram->blocks[run.block].name);
+	return !run.pages;
 }
 
 static void count(guint64 *counter, guint64 n)
@@ -80,8 +118,7 @@ static gboolean stand(FerryPageReceiver *r, const guint8 *payload, size_t len, G
 	gboolean ok;
 
 	if (r->passed == G_MAXUINT32 ||
-	    !ferry_streams_get_number("STREAMS_FENCE", payload, len, r->passed + 1, G_MAXUINT32,
-				      &fence, error))
+	    !ferry_streams_get_fence(payload, len, r->passed + 1, &fence, error))
 		return FALSE;
 	g_mutex_lock(&gate->link.lock);
 	r->fence = fence;
@@ -95,16 +132,98 @@ static gboolean stand(FerryPageReceiver *r, const guint8 *payload, size_t len, G
 	return ok;
 }
 
+/* Whether somebody else is filling a part of @run; *@page is its first. */
+static gboolean find_overlap(const FerryPageGate *gate, const FerryRun *run, guint64 *page)
+{
+	for (guint i = 0; i < G_N_ELEMENTS(gate->filling); i++) {
+		const FerryRun *other = &gate->filling[i];
+
+		*page = MAX(run->first, other->first);
+		if (other->pages && other->block == run->block &&
+		    *page < MIN(run->first + run->pages, other->first + other->pages))
+			return TRUE;
+	}
+	return FALSE;
+}
+
+/* In postcopy each page comes once: the guest may have written there. With the lock held. */
+static gboolean is_missing(FerryPageGate *gate, const FerryRun *run, GError **error)
+{
+	const FerryArrivals *arrivals = &gate->place.arrivals;
+	guint64 page;
+
+	if (!arrivals->wanted)
+		return TRUE;
+	if (!find_overlap(gate, run, &page)) {
+		FerryRun one = { run->block, run->first, 1 };
+
+		if (arrivals->wanted(arrivals->user, run))
+			return TRUE;
+		while (one.first < run->first + run->pages - 1 &&
+		       arrivals->wanted(arrivals->user, &one))
+			one.first++;
+		page = one.first;
+	}
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+		    "record of pages: page %" G_GUINT64_FORMAT
+		    " of block '%s' came a second time, and the guest may have written it",
+		    page, gate->place.ram->blocks[run->block].name);
+	return FALSE;
+}
+
+/* The run is this stream's to fill until end_filling(). */
+static gboolean begin_filling(FerryPageReceiver *r, const guint8 *payload, size_t len,
+			      FerryRun *run, FerryPagePlace *place, GError **error)
+{
+	FerryPageGate *gate = r->gate;
+	gboolean ok;
+
+	g_mutex_lock(&gate->link.lock);
+	*place = gate->place;
+	ok = ferry_pages_get_run(place->ram, payload, len, run, error) &&
+	     is_missing(gate, run, error);
+	if (ok)
+		gate->filling[r->index] = *run;
+	g_mutex_unlock(&gate->link.lock);
+	return ok;
+}
+
+static void end_filling(FerryPageReceiver *r)
+{
+	g_mutex_lock(&r->gate->link.lock);
+	r->gate->filling[r->index].pages = 0;
+	g_mutex_unlock(&r->gate->link.lock);
+}
+
+/* Each piece that landed is told before the run is nobody's: in between it is never wanted. */
+static gboolean fill(FerryPageReceiver *r, const FerryPagePlace *place, const FerryRun *run,
+		     GError **error)
+{
+	const FerryArrivals *arrivals = &place->arrivals;
+	FerryRun piece = *run;
+
+	for (guint64 left = run->pages; left; left -= piece.pages) {
+		piece.pages = arrivals->landed ? MIN(left, LANDING_PAGES) : left;
+		if (!read_exactly(r, ferry_run_host(place->ram, &piece), ferry_run_bytes(&piece),
+				  error))
+			return FALSE;
+		if (arrivals->landed)
+			arrivals->landed(arrivals->user, &piece);
+		count(&r->pages, piece.pages);
+		piece.first += piece.pages;
+	}
+	return TRUE;
+}
+
 static gboolean receive_pages(FerryPageReceiver *r, const guint8 *payload, size_t len,
 			      GError **error)
 {
+	FerryPagePlace place;
 	FerryRun run;
-	gboolean zero;
 
-	if (!ferry_pages_receive(r->gate->ram, NULL, FERRY_RECORD_PAGES, payload, len, read_exactly,
-				 r, &run, &zero, error))
+	if (!begin_filling(r, payload, len, &run, &place, error) || !fill(r, &place, &run, error))
 		return FALSE;
-	count(&r->pages, run.pages);
+	end_filling(r);
 	return TRUE;
 }
 
@@ -139,19 +258,20 @@ static gpointer receiver_thread(gpointer data)
 	/* None: the gate was shut while it stood at a fence. */
 	if (!error)
 		return NULL;
-	g_prefix_error(&error, "stream %u, %s: ", r->index, ((FerryFdChannel *)r->channel)->peer);
+	g_prefix_error(&error, "%s, %s: ", r->name, ((FerryFdChannel *)r->channel)->peer);
 	ferry_page_gate_fail(r->gate, error);
 	return NULL;
 }
 
-FerryPageReceiver *ferry_page_receiver_new(FerryChannel *channel, guint index, guint64 received,
-					   FerryPageGate *gate, GError **error)
+FerryPageReceiver *ferry_page_receiver_new(FerryChannel *channel, guint index, gboolean urgent,
+					   guint64 received, FerryPageGate *gate, GError **error)
 {
 	FerryPageReceiver *r = g_new0(FerryPageReceiver, 1);
 
 	r->channel = channel;
 	r->gate = gate;
 	r->index = index;
+	r->name = urgent ? g_strdup("urgent stream") : g_strdup_printf("stream %u", index);
 	r->bytes = received;
 	r->thread = ferry_streams_thread("ferry-stream", receiver_thread, r, error);
 	if (r->thread)
@@ -173,12 +293,18 @@ void ferry_page_receiver_free(FerryPageReceiver *r)
 	if (!r)
 		return;
 	ferry_channel_close(r->channel);
+	g_free(r->name);
 	g_free(r);
 }
 
 guint32 ferry_page_receiver_fence(FerryPageReceiver *r)
 {
 	return r->fence;
+}
+
+const char *ferry_page_receiver_name(FerryPageReceiver *r)
+{
+	return r->name;
 }
 
 guint64 ferry_page_receiver_bytes(FerryPageReceiver *r)

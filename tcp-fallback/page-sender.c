@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "page-sender.h"
 
-#include <errno.h>
-#include <poll.h>
-#include "fd-channel.h"
-#include "fd-util.h"
-#include "streams-messages.h"
+#include "page-writer.h"
 
 /* A power of two: the positions run on and wrap. One slot is kept for a fence. */
 #define SLOTS 512u
@@ -21,25 +17,12 @@
 struct FerryPageSender {
 	guint32 head; /* next slot to fill; the engine's thread stores */
 	guint64 put;  /* pages handed over; the engine's thread stores */
-	FerryWake work;
-	gint stopping; /* atomic */
 	FerryRun slots[SLOTS];
 	guint32 tail;    /* next slot to take; this thread stores */
 	guint32 written; /* all slots before it are in the socket; this thread stores */
 	guint64 taken;   /* pages taken; this thread stores */
-	guint64 beside;  /* bytes that the page carrier does not count; this thread stores */
-
-	FerryChannel *channel; /* owned */
-	FerryCarrier *pages;   /* owned: frames and writes, on this thread */
-	FerryStreamsLink *link;
-	guint index;
-	GThread *thread;
+	FerryPageWriter writer;
 };
-
-static void add(guint64 *counter, guint64 n)
-{
-	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
-}
 
 /* What is handed over and not taken. Either thread: it stores one side of each difference. */
 static guint32 filled(FerryPageSender *s)
@@ -77,7 +60,7 @@ static void push(FerryPageSender *s, const FerryRun *slot)
 {
 	s->slots[s->head % SLOTS] = *slot;
 	__atomic_store_n(&s->head, s->head + 1, __ATOMIC_SEQ_CST);
-	ferry_wake_signal(&s->work);
+	ferry_wake_signal(&s->writer.work);
 }
 
 void ferry_page_sender_push(FerryPageSender *s, const FerryRun *run)
@@ -93,37 +76,10 @@ void ferry_page_sender_push_fence(FerryPageSender *s, guint32 round)
 
 guint64 ferry_page_sender_bytes(FerryPageSender *s)
 {
-	FerryCarrierStats stats;
-
-	s->pages->ops->get_stats(s->pages, &stats);
-	return stats.bytes + __atomic_load_n(&s->beside, __ATOMIC_RELAXED);
+	return ferry_page_writer_bytes(&s->writer);
 }
 
 /* ---- the stream's thread ---- */
-
-/* Takes over @error. Returns FALSE. What fails because the carrier is closed is no failure. */
-static gboolean fail(FerryPageSender *s, GError *error)
-{
-	if (g_atomic_int_get(&s->stopping)) {
-		g_clear_error(&error);
-		return FALSE;
-	}
-	if (!error)
-		error = g_error_new(FERRY_ERROR, FERRY_ERROR_LINK, "the stream is dead");
-	g_prefix_error(&error, "stream %u: ", s->index);
-	ferry_streams_link_fail(s->link, error);
-	return FALSE;
-}
-
-/* Waits where the socket is full. FALSE: the thread is to end. */
-static gboolean go_on(FerryPageSender *s, FerryIo io)
-{
-	if (io == FERRY_IO_DEAD)
-		return fail(s, s->pages->ops->take_error(s->pages));
-	if (io == FERRY_IO_AGAIN)
-		s->pages->ops->wait(s->pages, -1);
-	return TRUE;
-}
 
 /* The engine waits for room only where no stream is low, so that not every slot wakes it. */
 static void release(FerryPageSender *s, guint32 slots, guint64 pages)
@@ -131,11 +87,12 @@ static void release(FerryPageSender *s, guint32 slots, guint64 pages)
 	__atomic_store_n(&s->taken, s->taken + pages, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&s->tail, s->tail + slots, __ATOMIC_SEQ_CST);
 	if (ferry_page_sender_is_low(s))
-		ferry_wake_signal(&s->link->wake);
+		ferry_wake_signal(&s->writer.link->wake);
 }
 
 static gboolean send_runs(FerryPageSender *s, guint32 used)
 {
+	FerryCarrier *carrier = s->writer.pages;
 	guint32 at = s->tail % SLOTS, n = 0;
 	guint64 pages = 0;
 	size_t taken;
@@ -143,69 +100,40 @@ static gboolean send_runs(FerryPageSender *s, guint32 used)
 
 	while (n < used && at + n < SLOTS && s->slots[at + n].pages)
 		n++;
-	io = s->pages->ops->put(s->pages, &s->slots[at], n, &taken);
+	io = carrier->ops->put(carrier, &s->slots[at], n, &taken);
 	for (size_t i = 0; i < taken; i++)
 		pages += s->slots[at + i].pages;
 	if (taken)
 		release(s, (guint32)taken, pages);
-	return go_on(s, io);
+	return ferry_page_writer_go_on(&s->writer, io);
 }
 
 static gboolean send_fence(FerryPageSender *s)
 {
-	guint8 frame[FERRY_STREAMS_FENCE_SIZE];
-	GError *error = NULL;
-	FerryIo io = s->pages->ops->progress(s->pages);
+	FerryIo io = s->writer.pages->ops->progress(s->writer.pages);
 
 	if (io != FERRY_IO_OK)
-		return go_on(s, io);
-	ferry_streams_put_fence(frame, (guint32)s->slots[s->tail % SLOTS].first);
-	if (!ferry_channel_write_all(s->channel, frame, sizeof(frame), &error))
-		return fail(s, error);
-	add(&s->beside, sizeof(frame));
+		return ferry_page_writer_go_on(&s->writer, io);
+	if (!ferry_page_writer_fence(&s->writer, (guint32)s->slots[s->tail % SLOTS].first))
+		return FALSE;
 	release(s, 1, 0);
 	return TRUE;
 }
 
-/* The destination never speaks here: what can be read is the end, or the reason for it. */
-static gboolean hear_end(FerryPageSender *s)
+static gboolean has_work(gpointer user)
 {
-	GError *error = NULL;
-	guint8 byte;
-	struct iovec iov = { &byte, 1 };
-	gssize n = s->channel->ops->read(s->channel, &iov, 1, &error);
-
-	if (n >= 0)
-		g_set_error(&error, FERRY_ERROR, n ? FERRY_ERROR_PEER : FERRY_ERROR_LINK, "%s: %s",
-			    ((FerryFdChannel *)s->channel)->peer,
-			    n ? "the destination spoke where it must not"
-			      : "the destination closed the connection, its own log says why");
-	return fail(s, error);
-}
-
-static gboolean sleep_until_work(FerryPageSender *s)
-{
-	struct pollfd fds[] = {
-		{ .fd = s->work.fd, .events = POLLIN },
-		{ .fd = ((FerryFdChannel *)s->channel)->in, .events = POLLIN | POLLRDHUP },
-	};
-
-	ferry_wake_begin(&s->work);
-	if (!filled(s) && !g_atomic_int_get(&s->stopping))
-		poll(fds, G_N_ELEMENTS(fds), -1);
-	ferry_wake_end(&s->work);
-	return !fds[1].revents || hear_end(s);
+	return filled(user) != 0;
 }
 
 static gboolean flush(FerryPageSender *s)
 {
-	FerryIo io = s->pages->ops->progress(s->pages);
+	FerryIo io = s->writer.pages->ops->progress(s->writer.pages);
 
 	if (io != FERRY_IO_OK)
-		return go_on(s, io);
+		return ferry_page_writer_go_on(&s->writer, io);
 	__atomic_store_n(&s->written, s->tail, __ATOMIC_SEQ_CST);
-	ferry_wake_signal(&s->link->wake);
-	return sleep_until_work(s);
+	ferry_wake_signal(&s->writer.link->wake);
+	return ferry_page_writer_sleep(&s->writer, has_work, s);
 }
 
 static gpointer sender_thread(gpointer data)
@@ -213,7 +141,7 @@ static gpointer sender_thread(gpointer data)
 	FerryPageSender *s = data;
 	gboolean ok = TRUE;
 
-	while (ok && !g_atomic_int_get(&s->stopping) && !ferry_streams_link_is_dead(s->link)) {
+	while (ok && ferry_page_writer_lives(&s->writer)) {
 		guint32 used = filled(s);
 
 		if (!used)
@@ -231,32 +159,17 @@ FerryPageSender *ferry_page_sender_new(FerryChannel *channel, guint index, guint
 {
 	g_autoptr(FerryPageSender) s = g_new0(FerryPageSender, 1);
 
-	s->channel = channel;
-	s->index = index;
-	s->beside = sent;
-	s->link = link;
-	s->pages = ferry_page_carrier_new(channel, FERRY_PAGE_FORMAT_RUNS);
-	if (!ferry_wake_open(&s->work)) {
-		ferry_fd_failed(error, FERRY_ERROR_IO, "parallel streams: eventfd", errno);
+	if (!ferry_page_writer_open(&s->writer, channel, g_strdup_printf("stream %u", index), sent,
+				    ram, link, error) ||
+	    !ferry_page_writer_start(&s->writer, sender_thread, s, error))
 		return NULL;
-	}
-	if (!s->pages->ops->share_ram(s->pages, ram, error))
-		return NULL;
-	s->thread = ferry_streams_thread("ferry-stream", sender_thread, s, error);
-	return s->thread ? g_steal_pointer(&s) : NULL;
+	return g_steal_pointer(&s);
 }
 
 void ferry_page_sender_free(FerryPageSender *s)
 {
 	if (!s)
 		return;
-	__atomic_store_n(&s->stopping, 1, __ATOMIC_SEQ_CST);
-	ferry_channel_shutdown(s->channel);
-	ferry_wake_signal(&s->work);
-	if (s->thread)
-		g_thread_join(s->thread);
-	ferry_carrier_close(s->pages);
-	ferry_channel_close(s->channel);
-	ferry_wake_close(&s->work);
+	ferry_page_writer_close(&s->writer);
 	g_free(s);
 }

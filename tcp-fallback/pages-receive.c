@@ -17,9 +17,8 @@ static gboolean refuse(GError **error, const char *format, ...)
 	return FALSE;
 }
 
-/* Only a run that lies inside @ram leaves this function. */
-static gboolean parse_run(const FerryRam *ram, const guint8 *payload, size_t len, FerryRun *run,
-			  GError **error)
+gboolean ferry_pages_get_run(const FerryRam *ram, const guint8 *payload, size_t len, FerryRun *run,
+			     GError **error)
 {
 	guint64 block_pages;
 	FerryRun in;
@@ -56,7 +55,7 @@ gboolean ferry_pages_receive(const FerryRam *ram, const FerryZeroer *zeroer, gui
 		return refuse(error, "type 0x%x belongs to another carrier", type);
 	if (!ram)
 		return refuse(error, "it came before the lists of RAM blocks were compared");
-	if (!parse_run(ram, payload, len, &in, error))
+	if (!ferry_pages_get_run(ram, payload, len, &in, error))
 		return FALSE;
 	if (type == FERRY_RECORD_ZERO_PAGES)
 		ferry_zeroer_clear(zeroer, ram, &in);

@@ -22,6 +22,10 @@
 /* A unix: socket does not tune its buffer by itself; the default lets 200 KiB out at a time. */
 #define UNIX_BUFFER (1 << 20)
 
+/* At each end: a page that is urgent never waits behind more than a few of these, and a whole run
+ * is gone in as many steps. */
+#define URGENT_BUFFER (64 << 10)
+
 #define UNIX_BACKLOG_RETRY_US 5000
 
 char *ferry_address_to_string(const FerryAddress *address)
@@ -61,6 +65,12 @@ void ferry_socket_tune(int fd)
 			   (SILENCE_S - KEEPALIVE_IDLE_S) / KEEPALIVE_INTERVAL_S);
 		set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, SILENCE_S * 1000);
 	}
+}
+
+void ferry_socket_tune_urgent(int fd)
+{
+	set_option(fd, SOL_SOCKET, SO_SNDBUF, URGENT_BUFFER);
+	set_option(fd, SOL_SOCKET, SO_RCVBUF, URGENT_BUFFER);
 }
 
 /* Waits for the outcome of a connect() that has begun; 0 or an errno. -1 with @error: cancelled. */

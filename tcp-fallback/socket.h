@@ -27,6 +27,9 @@ int ferry_socket_connect_uri(const char *uri, gint64 deadline, GCancellable *can
 /* Options of a connected socket of any family: what cannot be set is left as it is. */
 void ferry_socket_tune(int fd);
 
+/* Besides: lets little be under way at a time, so that nothing waits behind much. */
+void ferry_socket_tune_urgent(int fd);
+
 #define FERRY_LISTEN_MAX 16u
 
 /* A listener over one or more listening sockets. Whoever makes it fills the fields after @base. */

@@ -2,12 +2,12 @@
 #include "streams.h"
 
 #include <string.h>
+#include "fd-channel.h"
 #include "fd-util.h"
 #include "page-receiver.h"
 
 /* Longer than the source tries: it is the one to give up. */
 #define ACCEPT_US (15 * G_TIME_SPAN_SECOND)
-#define SAY_AGAIN_US (5 * G_TIME_SPAN_MILLISECOND)
 /* A source that sends nothing for so long while a fence is awaited is hung. */
 #define SILENCE_US (60 * G_TIME_SPAN_SECOND)
 /* How often that is looked at. */
@@ -15,14 +15,16 @@
 
 typedef struct {
 	FerryCarrier base;
+	FerryCarrierOps ops; /* what base.ops points to: begin_postcopy is only where asked for */
 	const FerryFabricSession *session;
 	FerrySocketListener *listener; /* borrowed; only this carrier accepts while it accepts */
 	FerryPageGate gate;
-	guint agreed;       /* 0 before OFFER; the loading thread's, then fixed */
-	GCancellable *stop; /* ends the accepting */
-	GThread *accepting; /* the loading thread's; NULL: not begun, or joined */
-	FerryPageReceiver *receivers[FERRY_STREAMS_MAX]; /* owned */
-	guint n; /* atomic, set behind receivers: 0 until all streams are there */
+	FerryStreamsTerms agreed; /* 0 streams before OFFER; the loading thread's, then fixed */
+	GCancellable *stop;       /* ends the accepting */
+	GThread *accepting;       /* the loading thread's; NULL: not begun, or joined */
+	/* owned; the urgent one, where there is one, at agreed.streams */
+	FerryPageReceiver *receivers[FERRY_STREAMS_CONNECTIONS];
+	guint n; /* atomic, set behind receivers: 0 until all connections are there */
 } Destination;
 
 static gboolean destination_share_ram(FerryCarrier *carrier, const FerryRam *ram, GError **error)
@@ -31,32 +33,11 @@ static gboolean destination_share_ram(FerryCarrier *carrier, const FerryRam *ram
 
 	if (!ferry_streams_link_open(&d->gate.link, error))
 		return FALSE;
-	d->gate.ram = ram;
+	d->gate.place.ram = ram;
 	return TRUE;
 }
 
 /* ---- the thread that accepts ---- */
-
-static gboolean say_answer(Destination *d, gint64 deadline, GError **error)
-{
-	guint8 payload[FERRY_STREAMS_NUMBER_SIZE];
-	struct pollfd none[1];
-
-	ferry_store_be32(payload, d->agreed);
-	while (!d->session->say(d->session->user, FERRY_RECORD_STREAMS_ANSWER, payload,
-				sizeof(payload))) {
-		if (g_get_monotonic_time() >= deadline) {
-			g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK,
-				    "parallel streams: the return path took nothing for %d s",
-				    (int)(ACCEPT_US / G_TIME_SPAN_SECOND));
-			return FALSE;
-		}
-		if (ferry_fd_poll(none, 0, g_get_monotonic_time() + SAY_AGAIN_US, d->stop,
-				  "parallel streams", error) < 0)
-			return FALSE;
-	}
-	return TRUE;
-}
 
 /* Takes the channels in any case. Those that have a thread stay until the carrier is closed. */
 static gboolean start_receivers(Destination *d, FerryChannel **channels, GError **error)
@@ -64,13 +45,16 @@ static gboolean start_receivers(Destination *d, FerryChannel **channels, GError 
 	gboolean ok = TRUE;
 	guint n = 0;
 
-	for (guint i = 0; i < d->agreed; i++) {
+	if (d->agreed.flags & FERRY_STREAMS_URGENT)
+		ferry_socket_tune_urgent(((FerryFdChannel *)channels[d->agreed.streams])->in);
+	for (guint i = 0; i < ferry_streams_connections(&d->agreed); i++) {
 		if (!ok) {
 			ferry_channel_close(channels[i]);
 			continue;
 		}
-		d->receivers[i] = ferry_page_receiver_new(
-			channels[i], i, FERRY_STREAMS_GREETING_SIZE, &d->gate, error);
+		d->receivers[i] = ferry_page_receiver_new(channels[i], i, i == d->agreed.streams,
+							  FERRY_STREAMS_GREETING_SIZE, &d->gate,
+							  error);
 		ok = d->receivers[i] != NULL;
 		n += ok;
 	}
@@ -83,11 +67,13 @@ static gpointer accept_thread(gpointer data)
 {
 	Destination *d = data;
 	gint64 deadline = g_get_monotonic_time() + ACCEPT_US;
-	FerryChannel *channels[FERRY_STREAMS_MAX];
+	FerryChannel *channels[FERRY_STREAMS_CONNECTIONS];
 	GError *error = NULL;
 
-	if (!say_answer(d, deadline, &error) ||
-	    !ferry_streams_accept(d->listener, d->session->nonce, d->agreed, deadline, d->stop,
+	if (!ferry_streams_say(d->session, FERRY_RECORD_STREAMS_ANSWER, &d->agreed, deadline,
+			       d->stop, "the return path", &error) ||
+	    !ferry_streams_accept(d->listener, d->session->nonce,
+				  ferry_streams_connections(&d->agreed), deadline, d->stop,
 				  channels, &error) ||
 	    !start_receivers(d, channels, &error))
 		ferry_page_gate_fail(&d->gate, error);
@@ -98,17 +84,20 @@ static gpointer accept_thread(gpointer data)
 
 static gboolean hear_offer(Destination *d, const guint8 *payload, size_t len, GError **error)
 {
-	guint32 wanted;
+	/* More than can be is no fault of an offer, nor what this version does not know. */
+	static const FerryStreamsTerms any = { G_MAXUINT32, G_MAXUINT32 };
+	FerryStreamsTerms wanted;
 
-	if (!ferry_streams_get_number("STREAMS_OFFER", payload, len, 1, G_MAXUINT32, &wanted,
-				      error))
+	if (!ferry_streams_get_terms("STREAMS_OFFER", payload, len, &any, &wanted, error))
 		return FALSE;
-	if (d->agreed || !d->gate.ram) {
+	if (d->agreed.streams || !d->gate.place.ram) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER, "record STREAMS_OFFER came %s",
-			    d->agreed ? "again" : "before the lists of RAM blocks were compared");
+			    d->agreed.streams ? "again"
+					      : "before the lists of RAM blocks were compared");
 		return FALSE;
 	}
-	d->agreed = MIN(wanted, FERRY_STREAMS_MAX);
+	d->agreed.streams = MIN(wanted.streams, FERRY_STREAMS_MAX);
+	d->agreed.flags = d->session->postcopy ? wanted.flags & FERRY_STREAMS_URGENT : 0;
 	d->accepting = ferry_streams_thread("ferry-accept", accept_thread, d, error);
 	return d->accepting != NULL;
 }
@@ -155,8 +144,8 @@ static int standing(Destination *d, guint32 fence, GError **error)
 			continue;
 		if (there != fence) {
 			g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-				    "stream %u: brought fence %u where %u was awaited", i, there,
-				    fence);
+				    "%s: brought fence %u where %u was awaited",
+				    ferry_page_receiver_name(d->receivers[i]), there, fence);
 			return -1;
 		}
 		at++;
@@ -171,7 +160,8 @@ static gboolean pass(Destination *d, guint32 fence, GError **error)
 	gboolean all;
 
 	g_mutex_lock(&gate->link.lock);
-	all = standing(d, fence, error) == (int)d->agreed && d->agreed;
+	all = d->agreed.streams &&
+	      standing(d, fence, error) == (int)ferry_streams_connections(&d->agreed);
 	if (all) {
 		gate->released = fence;
 		g_cond_broadcast(&gate->changed);
@@ -239,6 +229,13 @@ static gboolean destination_await_fence(FerryCarrier *carrier, guint32 fence, GE
 	}
 }
 
+static gboolean destination_begin_postcopy(FerryCarrier *carrier, const FerryRam *ram,
+					   const FerryArrivals *arrivals, GError **error)
+{
+	return ferry_page_gate_begin_postcopy(&((Destination *)carrier)->gate, ram, arrivals,
+					      error);
+}
+
 static void destination_quiesce(FerryCarrier *carrier)
 {
 	Destination *d = (Destination *)carrier;
@@ -266,11 +263,14 @@ static GVariant *destination_describe(FerryCarrier *carrier)
 {
 	Destination *d = (Destination *)carrier;
 	guint n = __atomic_load_n(&d->n, __ATOMIC_SEQ_CST);
+	guint streams = n ? MIN(n, d->agreed.streams) : 0;
 	guint64 bytes[FERRY_STREAMS_MAX];
 
-	for (guint i = 0; i < n; i++)
+	for (guint i = 0; i < streams; i++)
 		bytes[i] = ferry_page_receiver_bytes(d->receivers[i]);
-	return ferry_streams_describe(n, bytes);
+	return ferry_streams_describe(streams, bytes, n > streams,
+				      n > streams ? ferry_page_receiver_pages(d->receivers[streams])
+						  : 0);
 }
 
 static GError *destination_take_error(FerryCarrier *carrier)
@@ -308,7 +308,10 @@ FerryCarrier *ferry_streams_destination_new(FerrySocketListener *listener,
 {
 	Destination *d = g_new0(Destination, 1);
 
-	d->base.ops = &destination_ops;
+	d->ops = destination_ops;
+	if (session->postcopy)
+		d->ops.begin_postcopy = destination_begin_postcopy;
+	d->base.ops = &d->ops;
 	d->session = session;
 	d->listener = listener;
 	d->stop = g_cancellable_new();

@@ -35,24 +35,66 @@ void ferry_streams_put_fence(guint8 *out, guint32 round)
 	ferry_store_be32(out + FERRY_STREAMS_FRAME_HEADER, round);
 }
 
-gboolean ferry_streams_get_number(const char *record, const guint8 *payload, size_t len,
-				  guint32 min, guint32 max, guint32 *number, GError **error)
+static gboolean check_number(const char *record, guint32 number, guint32 min, guint32 max,
+			     GError **error)
+{
+	if (number >= min && number <= max)
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER, "record %s: %u is not from %u to %u",
+		    record, number, min, max);
+	return FALSE;
+}
+
+size_t ferry_streams_put_terms(guint8 *out, const FerryStreamsTerms *terms)
+{
+	ferry_store_be32(out, terms->streams);
+	if (!terms->flags)
+		return 4;
+	ferry_store_be32(out + 4, terms->flags);
+	return 8;
+}
+
+gboolean ferry_streams_get_terms(const char *record, const guint8 *payload, size_t len,
+				 const FerryStreamsTerms *most, FerryStreamsTerms *terms,
+				 GError **error)
+{
+	FerryStreamsTerms in = { 0 };
+
+	if (len != 4 && len != 8) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+			    "record %s: %zu bytes instead of 4 or 8", record, len);
+		return FALSE;
+	}
+	in.streams = ferry_load_be32(payload);
+	if (len == 8)
+		in.flags = ferry_load_be32(payload + 4);
+	if (!check_number(record, in.streams, 1, most->streams, error))
+		return FALSE;
+	if (in.flags & ~most->flags) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+			    "record %s: of flags 0x%x only 0x%x were offered", record, in.flags,
+			    most->flags);
+		return FALSE;
+	}
+	*terms = in;
+	return TRUE;
+}
+
+gboolean ferry_streams_get_fence(const guint8 *payload, size_t len, guint32 min, guint32 *round,
+				 GError **error)
 {
 	guint32 in;
 
 	if (len != FERRY_STREAMS_NUMBER_SIZE) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-			    "record %s: %zu bytes instead of %u", record, len,
+			    "record STREAMS_FENCE: %zu bytes instead of %u", len,
 			    FERRY_STREAMS_NUMBER_SIZE);
 		return FALSE;
 	}
 	in = ferry_load_be32(payload);
-	if (in < min || in > max) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-			    "record %s: %u is not from %u to %u", record, in, min, max);
+	if (!check_number("STREAMS_FENCE", in, min, G_MAXUINT32, error))
 		return FALSE;
-	}
-	*number = in;
+	*round = in;
 	return TRUE;
 }
 

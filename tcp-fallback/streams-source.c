@@ -1,26 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "streams.h"
 
-#include <errno.h>
 #include <poll.h>
+#include "fd-channel.h"
 #include "fd-util.h"
 #include "page-sender.h"
+#include "urgent-sender.h"
 
 /* All of share_ram(): the answer, the connections, their greetings. */
 #define CONNECT_US (10 * G_TIME_SPAN_SECOND)
-/* A record that finds no room is said again after this long. */
-#define SAY_AGAIN_US (5 * G_TIME_SPAN_MILLISECOND)
 
 typedef struct {
 	FerryCarrier base;
+	FerryCarrierOps ops; /* what base.ops points to: urgent is only where it was asked for */
 	const FerryFabricSession *session;
 	char *uri;
-	guint wanted;
+	FerryStreamsTerms wanted;
 	FerryStreamsLink link;
-	gboolean offered;                            /* guarded by link.lock */
-	guint agreed;                                /* 0: no answer yet; guarded by link.lock */
+	gboolean offered;         /* guarded by link.lock */
+	FerryStreamsTerms agreed; /* 0 streams: no answer yet; guarded by link.lock */
 	FerryPageSender *senders[FERRY_STREAMS_MAX]; /* owned */
-	guint n; /* atomic, set behind senders: 0 until all are connected */
+	FerryUrgentSender *urgent;                   /* owned; NULL: none */
+	guint n; /* atomic, set behind the senders: 0 until all are connected */
 
 	/* the engine's thread's */
 	FerryRun rest;  /* of the last run taken, in no ring yet; pages 0: nothing */
@@ -35,71 +36,68 @@ typedef struct {
 
 static gboolean say_offer(Source *s, gint64 deadline, GError **error)
 {
-	guint8 payload[FERRY_STREAMS_NUMBER_SIZE];
-	struct pollfd none[1];
-
-	ferry_store_be32(payload, s->wanted);
 	g_mutex_lock(&s->link.lock);
 	s->offered = TRUE;
 	g_mutex_unlock(&s->link.lock);
-	while (!s->session->say(s->session->user, FERRY_RECORD_STREAMS_OFFER, payload,
-				sizeof(payload))) {
-		if (g_get_monotonic_time() >= deadline) {
-			g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK,
-				    "parallel streams: the control channel took nothing for %d s",
-				    (int)(CONNECT_US / G_TIME_SPAN_SECOND));
-			return FALSE;
-		}
-		if (ferry_fd_poll(none, 0, g_get_monotonic_time() + SAY_AGAIN_US,
-				  s->session->cancellable, "parallel streams", error) < 0)
-			return FALSE;
-	}
-	return TRUE;
+	return ferry_streams_say(s->session, FERRY_RECORD_STREAMS_OFFER, &s->wanted, deadline,
+				 s->session->cancellable, "the control channel", error);
 }
 
-static guint agreed(Source *s)
+/* FALSE: no answer yet. */
+static gboolean agreed(Source *s, FerryStreamsTerms *terms)
 {
-	guint n;
-
 	g_mutex_lock(&s->link.lock);
-	n = s->agreed;
+	*terms = s->agreed;
 	g_mutex_unlock(&s->link.lock);
-	return n;
+	return terms->streams != 0;
 }
 
-/* Returns how many streams there will be, or 0 with @error. */
-static guint await_answer(Source *s, gint64 deadline, GError **error)
+static gboolean await_answer(Source *s, FerryStreamsTerms *terms, gint64 deadline, GError **error)
 {
-	guint n = 0;
-
-	while (!(n = agreed(s)) && !ferry_streams_link_is_dead(&s->link)) {
+	while (!agreed(s, terms) && !ferry_streams_link_is_dead(&s->link)) {
 		struct pollfd fds[2] = { { .fd = s->link.wake.fd, .events = POLLIN } };
 		int ready = 1;
 
 		ferry_wake_begin(&s->link.wake);
-		if (!agreed(s) && !ferry_streams_link_is_dead(&s->link))
+		if (!agreed(s, terms) && !ferry_streams_link_is_dead(&s->link))
 			ready = ferry_fd_poll(fds, 1, deadline, s->session->cancellable,
 					      "parallel streams", error);
 		ferry_wake_end(&s->link.wake);
 		if (ready < 0)
-			return 0;
+			return FALSE;
 		if (ready)
 			continue;
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK,
 			    "parallel streams: the destination did not answer within %d s",
 			    (int)(CONNECT_US / G_TIME_SPAN_SECOND));
-		return 0;
+		return FALSE;
 	}
-	if (!n)
-		ferry_streams_link_why(&s->link, error);
-	return n;
+	if (!terms->streams)
+		return ferry_streams_link_why(&s->link, error);
+	if (terms->flags == s->wanted.flags)
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+		    "the destination gives no parallel stream to pages that the guest waits for");
+	return FALSE;
 }
 
-/* Gives each channel to a sender: all or none, and takes the channels in any case. */
+/* TRUE also where there is to be none. */
+static gboolean start_urgent(Source *s, FerryChannel *channel, const FerryRam *ram, GError **error)
+{
+	if (!channel)
+		return TRUE;
+	ferry_socket_tune_urgent(((FerryFdChannel *)channel)->out);
+	s->urgent = ferry_urgent_sender_new(channel, FERRY_STREAMS_GREETING_SIZE, ram, &s->link,
+					    error);
+	return s->urgent != NULL;
+}
+
+/* Gives each channel to a sender: all or none, and takes the channels in any case. Behind those of
+ * the @n streams there is the urgent one's, or NULL. */
 static gboolean start_senders(Source *s, FerryChannel **channels, guint n, const FerryRam *ram,
 			      GError **error)
 {
-	gboolean ok = TRUE;
+	gboolean ok = start_urgent(s, channels[n], ram, error);
 
 	for (guint i = 0; i < n; i++) {
 		if (!ok) {
@@ -112,6 +110,8 @@ static gboolean start_senders(Source *s, FerryChannel **channels, guint n, const
 	}
 	for (guint i = 0; !ok && i < n; i++)
 		g_clear_pointer(&s->senders[i], ferry_page_sender_free);
+	if (!ok)
+		g_clear_pointer(&s->urgent, ferry_urgent_sender_free);
 	return ok;
 }
 
@@ -119,32 +119,30 @@ static gboolean source_share_ram(FerryCarrier *carrier, const FerryRam *ram, GEr
 {
 	Source *s = (Source *)carrier;
 	gint64 deadline = g_get_monotonic_time() + CONNECT_US;
-	FerryChannel *channels[FERRY_STREAMS_MAX];
-	guint n;
+	FerryChannel *channels[FERRY_STREAMS_CONNECTIONS] = { NULL };
+	FerryStreamsTerms terms;
 
-	if (!ferry_streams_link_open(&s->link, error) || !say_offer(s, deadline, error))
+	if (!ferry_streams_link_open(&s->link, error) || !say_offer(s, deadline, error) ||
+	    !await_answer(s, &terms, deadline, error) ||
+	    !ferry_streams_connect(s->uri, s->session->nonce, ferry_streams_connections(&terms),
+				   deadline, s->session->cancellable, channels, error) ||
+	    !start_senders(s, channels, terms.streams, ram, error))
 		return FALSE;
-	n = await_answer(s, deadline, error);
-	if (!n ||
-	    !ferry_streams_connect(s->uri, s->session->nonce, n, deadline, s->session->cancellable,
-				   channels, error) ||
-	    !start_senders(s, channels, n, ram, error))
-		return FALSE;
-	__atomic_store_n(&s->n, n, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->n, terms.streams, __ATOMIC_RELEASE);
 	return TRUE;
 }
 
 static gboolean hear_answer(Source *s, const guint8 *payload, size_t len, GError **error)
 {
+	FerryStreamsTerms terms;
 	gboolean expected;
-	guint32 n;
 
-	if (!ferry_streams_get_number("STREAMS_ANSWER", payload, len, 1, s->wanted, &n, error))
+	if (!ferry_streams_get_terms("STREAMS_ANSWER", payload, len, &s->wanted, &terms, error))
 		return FALSE;
 	g_mutex_lock(&s->link.lock);
-	expected = s->offered && !s->agreed;
+	expected = s->offered && !s->agreed.streams;
 	if (expected)
-		s->agreed = n;
+		s->agreed = terms;
 	g_mutex_unlock(&s->link.lock);
 	if (!expected)
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
@@ -238,8 +236,15 @@ static FerryIo source_put(FerryCarrier *carrier, const FerryRun *runs, size_t n,
 	}
 }
 
+static FerryIo source_urgent(FerryCarrier *carrier, const FerryRun *run)
+{
+	return ferry_urgent_sender_put(((Source *)carrier)->urgent, run);
+}
+
 static gboolean all_written(Source *s)
 {
+	if (s->urgent && !ferry_urgent_sender_is_empty(s->urgent))
+		return FALSE;
 	for (guint i = 0; i < s->n; i++)
 		if (!ferry_page_sender_is_empty(s->senders[i]))
 			return FALSE;
@@ -272,12 +277,22 @@ static FerryIo source_settle(FerryCarrier *carrier, guint32 fence)
 	if (hand_out(s) != FERRY_IO_OK)
 		return FERRY_IO_AGAIN;
 	if (!s->clean || fence != s->fence) {
+		/* The others always have room for it. */
+		if (s->urgent && !ferry_urgent_sender_push_fence(s->urgent, fence))
+			return FERRY_IO_AGAIN;
 		for (guint i = 0; i < s->n; i++)
 			ferry_page_sender_push_fence(s->senders[i], fence);
 		s->fence = fence;
 		s->clean = TRUE;
 	}
 	return all_written(s) ? FERRY_IO_OK : FERRY_IO_AGAIN;
+}
+
+static gboolean has_reason_to_wake(Source *s)
+{
+	return ferry_streams_link_is_dead(&s->link) ||
+	       (s->rest.pages ? any_low(s) : all_written(s)) ||
+	       (s->urgent && ferry_urgent_sender_has_room_again(s->urgent));
 }
 
 static void source_wait(FerryCarrier *carrier, gint64 timeout_us)
@@ -288,7 +303,7 @@ static void source_wait(FerryCarrier *carrier, gint64 timeout_us)
 				    timeout_us % G_USEC_PER_SEC * 1000 };
 
 	ferry_wake_begin(&s->link.wake);
-	if (!ferry_streams_link_is_dead(&s->link) && !(s->rest.pages ? any_low(s) : all_written(s)))
+	if (!has_reason_to_wake(s))
 		ppoll(&fd, 1, timeout_us < 0 ? NULL : &timeout, NULL);
 	ferry_wake_end(&s->link.wake);
 }
@@ -303,6 +318,10 @@ static void source_get_stats(FerryCarrier *carrier, FerryCarrierStats *stats)
 	*stats = (FerryCarrierStats){ .pages = __atomic_load_n(&s->pages, __ATOMIC_RELAXED) };
 	for (guint i = 0; i < n; i++)
 		stats->bytes += ferry_page_sender_bytes(s->senders[i]);
+	if (n && s->urgent) {
+		stats->bytes += ferry_urgent_sender_bytes(s->urgent);
+		stats->pages += ferry_urgent_sender_pages(s->urgent);
+	}
 }
 
 static GVariant *source_describe(FerryCarrier *carrier)
@@ -313,7 +332,8 @@ static GVariant *source_describe(FerryCarrier *carrier)
 
 	for (guint i = 0; i < n; i++)
 		bytes[i] = ferry_page_sender_bytes(s->senders[i]);
-	return ferry_streams_describe(n, bytes);
+	return ferry_streams_describe(n, bytes, n && s->urgent,
+				      n && s->urgent ? ferry_urgent_sender_pages(s->urgent) : 0);
 }
 
 static GError *source_take_error(FerryCarrier *carrier)
@@ -332,6 +352,7 @@ static void source_close(FerryCarrier *carrier)
 
 	for (guint i = 0; i < s->n; i++)
 		ferry_page_sender_free(s->senders[i]);
+	ferry_urgent_sender_free(s->urgent);
 	ferry_streams_link_clear(&s->link);
 	g_free(s->uri);
 	g_free(s);
@@ -357,9 +378,14 @@ FerryCarrier *ferry_streams_source_new(const char *uri, guint streams,
 {
 	Source *s = g_new0(Source, 1);
 
-	s->base.ops = &source_ops;
+	s->ops = source_ops;
+	if (session->postcopy) {
+		s->ops.urgent = source_urgent;
+		s->wanted.flags = FERRY_STREAMS_URGENT;
+	}
+	s->base.ops = &s->ops;
 	s->uri = g_strdup(uri);
-	s->wanted = CLAMP(streams, 1, FERRY_STREAMS_MAX);
+	s->wanted.streams = CLAMP(streams, 1, FERRY_STREAMS_MAX);
 	s->session = session;
 	ferry_streams_link_init(&s->link);
 	return &s->base;

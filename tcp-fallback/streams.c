@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "streams.h"
 
+#include "fd-util.h"
+
 /* More gain nothing on one host's socket layer; fewer do not use what a link has. */
 #define STREAMS_MIN 2u
 #define STREAMS_DEFAULT 4u
+/* A record that finds no room is said again after this long. */
+#define SAY_AGAIN_US (5 * G_TIME_SPAN_MILLISECOND)
 
 typedef struct {
 	FerryFabric base;
@@ -63,7 +67,29 @@ FerryFabric *ferry_streams_destination_fabric_new(FerrySocketListener *listener)
 	return &streams->base;
 }
 
-GVariant *ferry_streams_describe(guint n, const guint64 *bytes)
+gboolean ferry_streams_say(const FerryFabricSession *session, guint16 type,
+			   const FerryStreamsTerms *terms, gint64 deadline,
+			   GCancellable *cancellable, const char *what, GError **error)
+{
+	guint8 payload[FERRY_STREAMS_TERMS_MAX];
+	size_t len = ferry_streams_put_terms(payload, terms);
+	struct pollfd none[1];
+
+	while (!session->say(session->user, type, payload, len)) {
+		if (g_get_monotonic_time() >= deadline) {
+			g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK,
+				    "parallel streams: %s takes nothing", what);
+			return FALSE;
+		}
+		if (ferry_fd_poll(none, 0, g_get_monotonic_time() + SAY_AGAIN_US, cancellable,
+				  "parallel streams", error) < 0)
+			return FALSE;
+	}
+	return TRUE;
+}
+
+GVariant *ferry_streams_describe(guint n, const guint64 *bytes, gboolean urgent,
+				 guint64 urgent_pages)
 {
 	GVariantBuilder all, each;
 
@@ -73,5 +99,7 @@ GVariant *ferry_streams_describe(guint n, const guint64 *bytes)
 	g_variant_builder_init(&all, G_VARIANT_TYPE_VARDICT);
 	g_variant_builder_add(&all, "{sv}", "streams", g_variant_new_uint32(n));
 	g_variant_builder_add(&all, "{sv}", "stream-bytes", g_variant_builder_end(&each));
+	g_variant_builder_add(&all, "{sv}", "urgent-stream", g_variant_new_boolean(urgent));
+	g_variant_builder_add(&all, "{sv}", "urgent-pages", g_variant_new_uint64(urgent_pages));
 	return g_variant_builder_end(&all);
 }

@@ -27,5 +27,13 @@ gboolean ferry_streams_accept(FerrySocketListener *listener, const guint8 *nonce
 			      gint64 deadline, GCancellable *cancellable, FerryChannel **channels,
 			      GError **error);
 
-/* What describe() tells: "streams", and "stream-bytes", an array with those of each; floating. */
-GVariant *ferry_streams_describe(guint n, const guint64 *bytes);
+/* Says a record with @terms to the peer, trying again while there is no room, before @deadline.
+ * @what is what has none, for the message. */
+gboolean ferry_streams_say(const FerryFabricSession *session, guint16 type,
+			   const FerryStreamsTerms *terms, gint64 deadline,
+			   GCancellable *cancellable, const char *what, GError **error);
+
+/* What describe() tells: "streams", and "stream-bytes", an array with those of each; whether there
+ * is an "urgent-stream", and how many "urgent-pages" it brought. Floating. */
+GVariant *ferry_streams_describe(guint n, const guint64 *bytes, gboolean urgent,
+				 guint64 urgent_pages);

@@ -59,8 +59,10 @@ int main(int argc, char **argv)
 	guint64 run_pages = argc > 3 ? strtoull(argv[3], NULL, 10) : 1024;
 	FerryListener *listener = ferry_tcp_transport.listen("tcp:127.0.0.1:0", NULL, NULL);
 	FerryCarrier *source = NULL, *destination = NULL;
-	FerryFabricSession from = { TRUE, nonce, NULL, NULL, say, died, &destination };
-	FerryFabricSession to = { FALSE, nonce, NULL, NULL, say, died, &source };
+	FerryFabricSession from = {
+		.source = TRUE, .nonce = nonce, .say = say, .died = died, .user = &destination
+	};
+	FerryFabricSession to = { .nonce = nonce, .say = say, .died = died, .user = &source };
 	FerryRamBlock blocks[2];
 	FerryRam rams[] = { make_ram(&blocks[0], mib << 20), make_ram(&blocks[1], mib << 20) };
 	gint64 begin;

@@ -83,7 +83,7 @@ static gpointer first_thread(gpointer user)
 	return NULL;
 }
 
-void pair_open(Pair *pair, guint streams, const char *uri)
+static void open_pair(Pair *pair, guint streams, const char *uri, gboolean postcopy)
 {
 	g_autoptr(GError) error = NULL;
 
@@ -95,12 +95,23 @@ void pair_open(Pair *pair, guint streams, const char *uri)
 	pair->cancellable = g_cancellable_new();
 	open_side(&pair->source, &pair->destination, TRUE, pair->cancellable);
 	open_side(&pair->destination, &pair->source, FALSE, NULL);
+	pair->source.session.postcopy = pair->destination.session.postcopy = postcopy;
 	pair->source.carrier = ferry_streams_source_new(uri ? uri : pair->listener->uri, streams,
 							&pair->source.session);
 	pair->destination.carrier = pair->listener->fabric->ops->open(pair->listener->fabric,
 								      &pair->destination.session);
 	CU_ASSERT(pair->destination.carrier->ops->share_ram(pair->destination.carrier,
 							    &pair->destination.ram, NULL));
+}
+
+void pair_open(Pair *pair, guint streams, const char *uri)
+{
+	open_pair(pair, streams, uri, FALSE);
+}
+
+void pair_open_postcopy(Pair *pair, guint streams)
+{
+	open_pair(pair, streams, NULL, TRUE);
 }
 
 gboolean pair_connect(Pair *pair)
@@ -158,6 +169,47 @@ FerryIo pair_settle(Pair *pair, guint32 fence)
 			return FERRY_IO_DEAD;
 	}
 	return io;
+}
+
+gboolean pair_await_fence(Pair *pair, guint32 fence)
+{
+	g_autoptr(GError) error = NULL;
+	FerryCarrier *carrier = pair->destination.carrier;
+
+	return carrier->ops->await_fence(carrier, fence, &error) ||
+	       is_error(error, -1, "await_fence");
+}
+
+void pair_check_source_dead(Pair *pair, const char *text)
+{
+	FerryCarrier *carrier = pair->source.carrier;
+	g_autoptr(GError) error = NULL;
+	FerryRun run = { 2, 0, 1 };
+	size_t taken = 5;
+
+	while (carrier->ops->progress(carrier) != FERRY_IO_DEAD)
+		carrier->ops->wait(carrier, 20000);
+	CU_ASSERT_EQUAL(carrier->ops->put(carrier, &run, 1, &taken), FERRY_IO_DEAD);
+	CU_ASSERT_EQUAL(taken, 0);
+	CU_ASSERT_EQUAL(carrier->ops->settle(carrier, 9), FERRY_IO_DEAD);
+	if (carrier->ops->urgent)
+		CU_ASSERT_EQUAL(carrier->ops->urgent(carrier, &run), FERRY_IO_DEAD);
+	error = carrier->ops->take_error(carrier);
+	CU_ASSERT(is_error(error, FERRY_ERROR_LINK, text));
+	CU_ASSERT_PTR_NULL(carrier->ops->take_error(carrier));
+}
+
+void pair_check_destination_dead(Pair *pair, guint32 fence, int code, const char *text)
+{
+	FerryCarrier *carrier = pair->destination.carrier;
+	g_autoptr(GError) error = NULL, again = NULL, taken = NULL;
+
+	CU_ASSERT(!carrier->ops->await_fence(carrier, fence, &error));
+	CU_ASSERT(is_error(error, code, text));
+	CU_ASSERT(!carrier->ops->await_fence(carrier, fence, &again));
+	taken = carrier->ops->take_error(carrier);
+	CU_ASSERT(is_error(taken, code, text));
+	CU_ASSERT_PTR_NULL(carrier->ops->take_error(carrier));
 }
 
 gboolean pair_same_ram(const Pair *pair)

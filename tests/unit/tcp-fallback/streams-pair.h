@@ -35,6 +35,8 @@ extern const guint8 pair_nonce[FERRY_NONCE_SIZE];
 
 /* @uri: where the source connects; NULL: to the listener. Carriers are made, not connected. */
 void pair_open(Pair *pair, guint streams, const char *uri);
+/* The same where both sessions ask for postcopy. */
+void pair_open_postcopy(Pair *pair, guint streams);
 /* Both sides' share_ram(); FALSE is a failure of the case. */
 gboolean pair_connect(Pair *pair);
 /* Closes all, and finds descriptors and threads that were left behind. */
@@ -43,7 +45,13 @@ void pair_close(Pair *pair);
 /* Puts all of @n runs, waiting as the engine does. The answer of the last put. */
 FerryIo pair_put(Pair *pair, const FerryRun *runs, size_t n);
 FerryIo pair_settle(Pair *pair, guint32 fence);
+gboolean pair_await_fence(Pair *pair, guint32 fence);
 gboolean pair_same_ram(const Pair *pair);
+
+/* Waits until the side is dead, of the cause that @text is in: all of its operations say so, and
+ * the cause is told once. */
+void pair_check_source_dead(Pair *pair, const char *text);
+void pair_check_destination_dead(Pair *pair, guint32 fence, int code, const char *text);
 
 /* A source of the test's own: a socket connected to the listener, and one that was taken as stream
  * @index. */

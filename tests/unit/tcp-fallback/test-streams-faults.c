@@ -128,23 +128,6 @@ static void put_some(Pair *pair)
 	CU_ASSERT_EQUAL(pair_put(pair, &run, 1), FERRY_IO_OK);
 }
 
-static void check_source_dead(Pair *pair, const char *text)
-{
-	FerryCarrier *carrier = pair->source.carrier;
-	g_autoptr(GError) error = NULL;
-	FerryRun run = { 2, 0, 1 };
-	size_t taken = 5;
-
-	while (carrier->ops->progress(carrier) != FERRY_IO_DEAD)
-		carrier->ops->wait(carrier, 20000);
-	CU_ASSERT_EQUAL(carrier->ops->put(carrier, &run, 1, &taken), FERRY_IO_DEAD);
-	CU_ASSERT_EQUAL(taken, 0);
-	CU_ASSERT_EQUAL(carrier->ops->settle(carrier, 9), FERRY_IO_DEAD);
-	error = carrier->ops->take_error(carrier);
-	CU_ASSERT(is_error(error, FERRY_ERROR_LINK, text));
-	CU_ASSERT_PTR_NULL(carrier->ops->take_error(carrier));
-}
-
 static void streams__destination_dies_in_mid_round__source_names_it(void)
 {
 	Pair pair;
@@ -153,7 +136,7 @@ static void streams__destination_dies_in_mid_round__source_names_it(void)
 	if (pair_connect(&pair)) {
 		put_some(&pair);
 		g_clear_pointer(&pair.destination.carrier, ferry_carrier_close);
-		check_source_dead(&pair, "closed");
+		pair_check_source_dead(&pair, "closed");
 	}
 	pair_close(&pair);
 }
@@ -165,22 +148,9 @@ static void streams__destination_dies_while_idle__source_names_it(void)
 	pair_open(&pair, 2, NULL);
 	if (pair_connect(&pair)) {
 		g_clear_pointer(&pair.destination.carrier, ferry_carrier_close);
-		check_source_dead(&pair, "the destination closed the connection");
+		pair_check_source_dead(&pair, "the destination closed the connection");
 	}
 	pair_close(&pair);
-}
-
-static void check_destination_dead(Pair *pair, guint32 fence, int code, const char *text)
-{
-	FerryCarrier *carrier = pair->destination.carrier;
-	g_autoptr(GError) error = NULL, again = NULL, taken = NULL;
-
-	CU_ASSERT(!carrier->ops->await_fence(carrier, fence, &error));
-	CU_ASSERT(is_error(error, code, text));
-	CU_ASSERT(!carrier->ops->await_fence(carrier, fence, &again));
-	taken = carrier->ops->take_error(carrier);
-	CU_ASSERT(is_error(taken, code, text));
-	CU_ASSERT_PTR_NULL(carrier->ops->take_error(carrier));
 }
 
 static void streams__source_dies_in_mid_round__destination_names_it(void)
@@ -195,7 +165,7 @@ static void streams__source_dies_in_mid_round__destination_names_it(void)
 								     NULL));
 		put_some(&pair);
 		g_clear_pointer(&pair.source.carrier, ferry_carrier_close);
-		check_destination_dead(&pair, 2, FERRY_ERROR_LINK, "closed");
+		pair_check_destination_dead(&pair, 2, FERRY_ERROR_LINK, "closed");
 		/* The one that fails first tells, when it has failed. */
 		while (!g_atomic_int_get(&pair.destination.died))
 			g_thread_yield();
@@ -211,7 +181,7 @@ static void streams__source_leaves_before_any_page__not_told(void)
 	pair_open(&pair, 4, NULL);
 	if (pair_connect(&pair)) {
 		g_clear_pointer(&pair.source.carrier, ferry_carrier_close);
-		check_destination_dead(&pair, 1, FERRY_ERROR_LINK, "the source closed");
+		pair_check_destination_dead(&pair, 1, FERRY_ERROR_LINK, "the source closed");
 		pair.destination.carrier->ops->quiesce(pair.destination.carrier);
 		CU_ASSERT_EQUAL(pair.destination.died, 0);
 	}
@@ -237,7 +207,7 @@ static void streams__quiesced__nothing_lands(void)
 		host = pair.destination.blocks[1].host;
 		memset(pair.source.blocks[1].host, 9, pair.source.blocks[1].size);
 		pair_put(&pair, &run, 1);
-		check_source_dead(&pair, "closed");
+		pair_check_source_dead(&pair, "closed");
 		CU_ASSERT(!host[0] && !memcmp(host, host + 1, pair.destination.blocks[1].size - 1));
 		CU_ASSERT_EQUAL(pair.destination.died, 0);
 	}
@@ -259,7 +229,7 @@ static int offered_stream(Pair *pair)
 
 static void check_hostile(Pair *pair, int fd, const char *text)
 {
-	check_destination_dead(pair, 1, FERRY_ERROR_PEER, text);
+	pair_check_destination_dead(pair, 1, FERRY_ERROR_PEER, text);
 	while (!g_atomic_int_get(&pair->destination.died))
 		g_thread_yield();
 	/* A last page that no bad record touched. */
@@ -349,7 +319,7 @@ static void streams__cut_in_mid_run__named(void)
 	raw_pages(fd, FERRY_RECORD_PAGES, 2, 0, 4096);
 	raw_send(fd, pair.source.blocks[1].host, 100000);
 	shutdown(fd, SHUT_WR);
-	check_destination_dead(&pair, 1, FERRY_ERROR_LINK, "stream 0, tcp:127.0.0.1:");
+	pair_check_destination_dead(&pair, 1, FERRY_ERROR_LINK, "stream 0, tcp:127.0.0.1:");
 	close(fd);
 	pair_close(&pair);
 }

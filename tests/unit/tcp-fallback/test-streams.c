@@ -49,15 +49,6 @@ static guint64 total_pages(const FerryRun *runs, size_t n)
 	return pages;
 }
 
-static gboolean await_fence(Pair *pair, guint32 fence)
-{
-	g_autoptr(GError) error = NULL;
-	FerryCarrier *carrier = pair->destination.carrier;
-
-	return carrier->ops->await_fence(carrier, fence, &error) ||
-	       is_error(error, -1, "await_fence");
-}
-
 static void check_rounds(guint streams)
 {
 	g_autoptr(GRand) rand = g_rand_new_with_seed(20261123 + streams);
@@ -75,7 +66,7 @@ static void check_rounds(guint streams)
 		pages += total_pages(runs, n);
 		CU_ASSERT_EQUAL(pair_put(&pair, runs, n), FERRY_IO_OK);
 		CU_ASSERT_EQUAL(pair_settle(&pair, round), FERRY_IO_OK);
-		CU_ASSERT(await_fence(&pair, round));
+		CU_ASSERT(pair_await_fence(&pair, round));
 		same = pair_same_ram(&pair);
 		CU_ASSERT(same);
 	}
@@ -137,8 +128,8 @@ static void streams__one_ahead_of_the_others__waits_at_the_fence(void)
 	raw_send(fds[1], old, sizeof(old));
 	raw_fence(fds[1], 1);
 	raw_fence(fds[1], 2);
-	CU_ASSERT(await_fence(&pair, 1));
-	CU_ASSERT(await_fence(&pair, 2));
+	CU_ASSERT(pair_await_fence(&pair, 1));
+	CU_ASSERT(pair_await_fence(&pair, 2));
 	CU_ASSERT(!memcmp(pair.destination.blocks[1].host + 5 * FERRY_PAGE_SIZE, new, sizeof(new)));
 	close(fds[0]);
 	close(fds[1]);
@@ -171,7 +162,7 @@ static void streams__describe__names_each_stream(void)
 
 		pair_put(&pair, &run, 1);
 		pair_settle(&pair, 1);
-		await_fence(&pair, 1);
+		pair_await_fence(&pair, 1);
 		for (guint i = 0; i < 2; i++) {
 			FerryCarrier *carrier = sides[i]->carrier;
 			g_autoptr(GVariant)
@@ -220,7 +211,7 @@ static void streams__strangers_at_the_port__shown_out(void)
 		memset(pair.source.blocks[1].host, 7, pair.source.blocks[1].size);
 		pair_put(&pair, &run, 1);
 		CU_ASSERT_EQUAL(pair_settle(&pair, 1), FERRY_IO_OK);
-		CU_ASSERT(await_fence(&pair, 1));
+		CU_ASSERT(pair_await_fence(&pair, 1));
 		CU_ASSERT(pair_same_ram(&pair));
 	}
 	close(silent);
