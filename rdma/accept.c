@@ -122,6 +122,7 @@ static gboolean accept_queue(Accepting *a, const FerryRdmaEvent *request, guint 
 		.rnr_retry_count = RNR_RETRIES,
 	};
 
+	link->queues[queue].reads = param.initiator_depth;
 	if (!ferry_rdma_link_make_queue(link, queue, a->depths, error) ||
 	    (a->prepare && !a->prepare(a->user, queue, error)))
 		return FALSE;
@@ -187,7 +188,8 @@ static gboolean take_link_events(Accepting *a, GError **error)
 			return ferry_rdma_event_failed(error, &event, i);
 		a->established += !link->queues[i].established;
 		link->queues[i].established = TRUE;
-		/* Only memory registered on demand ever answers «not ready»; the CM leaves 0. */
+		/* Only memory registered on demand ever answers «not ready»; the CM leaves 0. In
+		 * postcopy there are no more writes under way than receives. */
 		(void)link->verbs->modify_qp(event.id->qp, &attr, IBV_QP_MIN_RNR_TIMER);
 	}
 	return ready == 0;

@@ -203,7 +203,7 @@ static gboolean connect_queue(Connecting *c, guint i, GError **error)
 	struct rdma_conn_param param = {
 		.private_data = private_data,
 		.private_data_len = sizeof(private_data),
-		.responder_resources = (uint8_t)MIN(device->max_qp_rd_atom, 1),
+		.responder_resources = (uint8_t)MIN(device->max_qp_rd_atom, (int)c->peer->reads),
 		.initiator_depth = (uint8_t)MIN(device->max_qp_init_rd_atom, 1),
 		.retry_count = RETRIES,
 		.rnr_retry_count = RNR_RETRIES,

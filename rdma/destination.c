@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "destination.h"
 
-#include <errno.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-#include "devices.h"
 #include "refuse.h"
 #include "report.h"
 
@@ -23,85 +21,24 @@ static gboolean destination_share_ram(FerryCarrier *carrier, const FerryRam *ram
 
 /* ---- what will be ---- */
 
-static gboolean refused(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static gboolean refused(GError **error, const char *format, ...)
+static FerryRdmaDepths choose_depths(const FerryRdmaTerms *terms)
 {
-	g_autofree char *why = NULL;
-	va_list arguments;
+	gboolean urgent = !!(terms->flags & FERRY_RDMA_POSTCOPY);
+	gboolean pull = !!(terms->flags & FERRY_RDMA_PULL);
+	FerryRdmaDepths depths = { .sends = 1, .receives = FERRY_RDMA_RECEIVES };
+	guint each;
 
-	va_start(arguments, format);
-	why = g_strdup_vprintf(format, arguments);
-	va_end(arguments);
-	g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP, "%s", why);
-	return FALSE;
-}
-
-static gboolean agree_chunks(FerryRdmaDestination *d, const FerryRdmaLimits *limits,
-			     FerryRdmaTerms *terms, GError **error)
-{
-	while (terms->chunk_size > limits->max_region)
-		terms->chunk_size >>= 1;
-	for (guint i = 0; i < d->ram->n_blocks; i++)
-		if (terms->chunk_size < d->ram->blocks[i].page_size)
-			return refused(error,
-				       "memory regions of %" G_GUINT64_FORMAT
-				       " bytes are smaller than a page of RAM block '%s', "
-				       "%" G_GUINT64_FORMAT
-				       " bytes: give it smaller pages, or a source with larger "
-				       "regions",
-				       terms->chunk_size, d->ram->blocks[i].name,
-				       d->ram->blocks[i].page_size);
-	return TRUE;
-}
-
-/* Once the chunk size is final. */
-static gboolean agree_writes(FerryRdmaDestination *d, FerryRdmaTerms *terms, GError **error)
-{
-	terms->write_size = (guint32)MIN(terms->write_size, terms->chunk_size);
-	if (ferry_rdma_count_chunks(d->ram, terms->chunk_size) <= FERRY_RDMA_CHUNKS_MAX)
-		return TRUE;
-	return refused(error,
-		       "memory regions of %" G_GUINT64_FORMAT " bytes make more than %u of them",
-		       terms->chunk_size, FERRY_RDMA_CHUNKS_MAX);
-}
-
-static gboolean agree_pinning(FerryRdmaDestination *d, FerryRdmaTerms *terms, GError **error)
-{
-	gboolean all = !!(terms->flags & FERRY_RDMA_PIN_ALL);
-	guint64 wanted = ferry_settings_get_parameter(d->session->settings,
-						      FERRY_PARAMETER_RDMA_PIN_LIMIT);
-	g_autoptr(GError) cause = NULL;
-
-	terms->pin_limit = 0;
-	if (ferry_rdma_fit_pinning(d->ram, &terms->chunk_size, wanted, all, &terms->pin_limit,
-				   &cause)) {
-		terms->flags &= ~FERRY_RDMA_ON_DEMAND;
-		return TRUE;
-	}
-	/* Without pinning each first write to a page waits for a fault: slow, but better than
-	 * none. */
-	if (terms->flags & FERRY_RDMA_ON_DEMAND)
-		return TRUE;
-	g_propagate_error(error, g_steal_pointer(&cause));
-	return FALSE;
-}
-
-/* Makes of the offer in @terms what both sides can. */
-static gboolean agree(FerryRdmaDestination *d, FerryRdmaTerms *terms, GError **error)
-{
-	guint64 cap = ferry_settings_get_parameter(d->session->settings,
-						   FERRY_PARAMETER_RDMA_QUEUE_PAIRS);
-	const FerryRdmaLimits *limits = ferry_rdma_acceptor_limits(d->acceptor);
-
-	terms->queue_pairs = MIN(terms->queue_pairs, limits->max_queue_pairs);
-	if (cap)
-		terms->queue_pairs = (guint32)MIN(terms->queue_pairs, cap);
-	if (!limits->on_demand)
-		terms->flags &= ~FERRY_RDMA_ON_DEMAND;
-	/* Relaxed ordering stays as offered: a device without it ignores it. */
-	terms->mtu = limits->mtu;
-	return agree_chunks(d, limits, terms, error) && agree_pinning(d, terms, error) &&
-	       agree_writes(d, terms, error);
+	if (pull)
+		depths.sends = FERRY_RDMA_READS;
+	else if (urgent)
+		depths.sends = 2 * FERRY_RDMA_BACKS;
+	if (urgent && !pull)
+		depths.receives += FERRY_RDMA_CREDITS;
+	each = depths.receives + depths.sends;
+	depths.window = (terms->queue_pairs - urgent) * each;
+	depths.urgent = urgent * each;
+	depths.fetches = pull * terms->queue_pairs * FERRY_RDMA_READS;
+	return depths;
 }
 
 static void accept_offer(FerryRdmaDestination *d, const FerryRdmaTerms *terms)
@@ -109,12 +46,10 @@ static void accept_offer(FerryRdmaDestination *d, const FerryRdmaTerms *terms)
 	guint8 payload[FERRY_RDMA_TERMS_SIZE];
 
 	d->terms = *terms;
-	d->depths = (FerryRdmaDepths){
-		.sends = 1,
-		.receives = FERRY_RDMA_RECEIVES,
-		.window = terms->queue_pairs * (FERRY_RDMA_RECEIVES + 1),
-	};
+	d->depths = choose_depths(terms);
 	d->link = ferry_rdma_link_new(d->verbs);
+	if (terms->flags & FERRY_RDMA_PULL)
+		d->readable = ferry_rdma_readable_new(d->ram, terms->chunk_size);
 	d->quota = ferry_rdma_quota_new(d->ram, terms->chunk_size, terms->pin_limit);
 	ferry_rdma_put_terms(payload, terms);
 	ferry_rdma_destination_say(d, FERRY_RECORD_RDMA_ANSWER,
@@ -135,7 +70,7 @@ static gboolean hear_offer(FerryRdmaDestination *d, const guint8 *payload, size_
 	}
 	if (!ferry_rdma_get_terms(payload, len, &terms, error))
 		return FALSE;
-	agreed = agree(d, &terms, &why);
+	agreed = ferry_rdma_destination_agree(d, &terms, &why);
 	if (agreed)
 		accept_offer(d, &terms);
 	else
@@ -147,6 +82,24 @@ static gboolean hear_offer(FerryRdmaDestination *d, const guint8 *payload, size_
 }
 
 /* ---- regions ---- */
+
+static gboolean hear_source_region(FerryRdmaDestination *d, const guint8 *payload, size_t len,
+				   GError **error)
+{
+	FerryRdmaRegion region;
+
+	if (!ferry_rdma_get_region(payload, len, &region, error))
+		return FALSE;
+	if (!d->readable) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+			    "the source tells where it may be read, which was not agreed");
+		return FALSE;
+	}
+	if (!ferry_rdma_readable_hear(d->readable, &region, error))
+		return FALSE;
+	ferry_rdma_destination_wake_fetching(d);
+	return TRUE;
+}
 
 static gboolean hear_chunks(FerryRdmaDestination *d, gboolean release, const guint8 *payload,
 			    size_t len, GError **error)
@@ -186,6 +139,8 @@ static gboolean destination_hear(FerryCarrier *carrier, guint16 type, const guin
 		return hear_chunks(self(carrier), FALSE, payload, len, error);
 	case FERRY_RECORD_RDMA_RELEASE:
 		return hear_chunks(self(carrier), TRUE, payload, len, error);
+	case FERRY_RECORD_RDMA_SOURCE_REGION:
+		return hear_source_region(self(carrier), payload, len, error);
 	default:
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 			    "RDMA record 0x%04x does not belong to a source", type);
@@ -279,6 +234,7 @@ static void destination_quiesce(FerryCarrier *carrier)
 		join_thread(d);
 	if (d->link)
 		ferry_rdma_link_stop(d->link);
+	ferry_rdma_destination_wake_fetching(d);
 }
 
 static GError *destination_take_error(FerryCarrier *carrier)
@@ -306,14 +262,19 @@ static void destination_close(FerryCarrier *carrier)
 	if (d->session->cancellable)
 		g_cancellable_disconnect(d->session->cancellable, d->session_cancel);
 	ferry_rdma_regions_free(d->regions);
+	ferry_rdma_fetches_free(d->fetches);
 	ferry_rdma_link_free(d->link);
+	ferry_rdma_readable_free(d->readable);
 	ferry_rdma_quota_free(d->quota);
+	g_clear_error(&d->flushed);
+	g_free(d->first);
 	while ((unsaid = g_queue_pop_head(&d->unsaid))) {
 		g_bytes_unref(unsaid->payload);
 		g_free(unsaid);
 	}
 	g_object_unref(d->cancel);
 	close(d->wake);
+	close(d->wake_fetching);
 	g_cond_clear(&d->changed);
 	g_mutex_clear(&d->lock);
 	g_free(d);
@@ -345,6 +306,7 @@ static GVariant *destination_describe(FerryCarrier *carrier)
 	ferry_rdma_report_link(&dict, connected ? d->link : NULL, connected ? &d->terms : NULL);
 	ferry_rdma_report_regions(&dict, regions);
 	g_variant_dict_insert(&dict, "fences", "t", fences);
+	ferry_rdma_destination_report_postcopy(d, &dict);
 	return g_variant_dict_end(&dict);
 }
 
@@ -368,6 +330,11 @@ FerryCarrier *ferry_rdma_destination_new(const FerryVerbs *verbs, FerryRdmaAccep
 		.share_ram = destination_share_ram,
 		.hear = destination_hear,
 		.await_fence = destination_await_fence,
+		.pulls = ferry_rdma_destination_pulls,
+		.begin_postcopy = ferry_rdma_destination_begin_postcopy,
+		.fetch = ferry_rdma_destination_fetch,
+		.progress = ferry_rdma_destination_progress,
+		.wait_fetched = ferry_rdma_destination_wait_fetched,
 		.quiesce = destination_quiesce,
 		.get_stats = destination_get_stats,
 		.describe = destination_describe,
@@ -384,6 +351,8 @@ FerryCarrier *ferry_rdma_destination_new(const FerryVerbs *verbs, FerryRdmaAccep
 	d->acceptor = acceptor;
 	d->session = session;
 	d->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	d->wake_fetching = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	d->spins = g_get_num_processors() > 2;
 	d->cancel = g_cancellable_new();
 	g_mutex_init(&d->lock);
 	g_cond_init(&d->changed);

@@ -2,12 +2,16 @@
 #pragma once
 
 #include "carriers.h"
+#include "fetch.h"
 #include "quota.h"
+#include "readable.h"
 #include "regions.h"
 
 /*
- * The destination's end, in two files: destination.c answers the engine and the peer's records,
- * watch.c is the thread "ferry-rdma", which connects, reaps fences and sees the link die.
+ * The destination's end. destination.c answers the engine and the peer's records, agree.c the
+ * offer; watch.c is the thread "ferry-rdma", which connects, reaps what the source writes and sees
+ * the link die; destination-postcopy.c is what comes after the switch: pages that the source tells
+ * of, on that thread, and pages that are fetched, on a thread of the engine's.
  */
 typedef enum {
 	FERRY_RDMA_IDLE,       /* no offer yet */
@@ -37,6 +41,22 @@ typedef struct {
 	gulong session_cancel;
 	int quiet; /* atomic: what happens to the link from now on is not a death */
 
+	/* Postcopy. */
+	FerryRdmaReadable
+		*readable;         /* NULL: it does not pull; stays from the answer until close() */
+	FerryRdmaFetches *fetches; /* the same, from begin_postcopy() on */
+	int begun;                 /* atomic; what begin_postcopy() stored is fixed behind it: */
+	FerryArrivals arrivals;
+	guint64 *
+		first; /* the number of each block's first page, and behind the last of all pages */
+	int wake_fetching;      /* eventfd: wait_fetched() has something to look at */
+	gboolean spins;         /* there are processors to spare */
+	guint64 writes, urgent; /* told by the source; the thread's, read by any: relaxed */
+	struct {
+		guint owed;            /* writes that came and were not given back */
+		guint under_way;       /* words of it */
+	} back[FERRY_RDMA_QUEUES_MAX]; /* the thread's own */
+
 	GMutex lock; /* guards what follows; taken before the link's */
 	GCond changed;
 	FerryRdmaStage stage;
@@ -45,13 +65,18 @@ typedef struct {
 	FerryRdmaQuota *quota;
 	GQueue unsaid; /* of FerryRdmaUnsaid */
 	gboolean error_taken;
-	guint64 n_fences;                      /* received, of all queue pairs */
+	GError *flushed;  /* of a read, whose cause the thread has to find; NULL: none */
+	guint64 n_fences; /* received, of all queue pairs */
 	guint32 fences[FERRY_RDMA_QUEUES_MAX]; /* the last of each */
 } FerryRdmaDestination;
 
 /* Receives posted on each queue pair: a fence takes one, and a source sends the next only when it
- * has been answered. */
+ * has been answered. In postcopy there are FERRY_RDMA_CREDITS more. */
 #define FERRY_RDMA_RECEIVES 8u
+
+/* agree.c: makes of the offer in @terms what both sides can. */
+gboolean ferry_rdma_destination_agree(FerryRdmaDestination *d, FerryRdmaTerms *terms,
+				      GError **error);
 
 gpointer ferry_rdma_destination_thread(gpointer destination);
 
@@ -60,3 +85,26 @@ gpointer ferry_rdma_destination_thread(gpointer destination);
 void ferry_rdma_destination_say(FerryRdmaDestination *d, guint16 type, GBytes *payload);
 
 void ferry_rdma_destination_wake(FerryRdmaDestination *d);
+
+/* watch.c, its thread: posts a receive. */
+gboolean ferry_rdma_destination_post_receive(FerryRdmaDestination *d, guint queue, GError **error);
+
+/* ---- destination-postcopy.c ---- */
+
+gboolean ferry_rdma_destination_pulls(FerryCarrier *carrier);
+gboolean ferry_rdma_destination_begin_postcopy(FerryCarrier *carrier, const FerryRam *ram,
+					       const FerryArrivals *arrivals, GError **error);
+FerryIo ferry_rdma_destination_fetch(FerryCarrier *carrier, const FerryRun *run, gboolean urgent);
+FerryIo ferry_rdma_destination_progress(FerryCarrier *carrier);
+void ferry_rdma_destination_wait_fetched(FerryCarrier *carrier, int fd, gint64 timeout_us);
+void ferry_rdma_destination_wake_fetching(FerryRdmaDestination *d); /* any thread */
+
+/* Ids of work requests: a receive has its queue's, the word that gives back to it this much more.
+ */
+#define FERRY_RDMA_GIVEN_BACK 0x100u
+/* On the thread: a write of the source's that has data; a word of ours that has completed. */
+gboolean ferry_rdma_destination_take_write(FerryRdmaDestination *d, const struct ibv_wc *wc,
+					   GError **error);
+gboolean ferry_rdma_destination_gave_back(FerryRdmaDestination *d, guint queue, GError **error);
+
+void ferry_rdma_destination_report_postcopy(FerryRdmaDestination *d, GVariantDict *dict);

@@ -18,6 +18,14 @@ FerryRdmaLink *ferry_rdma_link_new(const FerryVerbs *verbs)
 	return link;
 }
 
+static void free_completions(const FerryVerbs *verbs, FerryRdmaCompletions *completions)
+{
+	if (completions->unacked)
+		verbs->ack_cq_events(completions->cq, completions->unacked);
+	if (completions->cq)
+		verbs->destroy_cq(completions->cq);
+}
+
 /* The queues go before what they use, and the ids last: the library may close its device with the
  * last id. */
 void ferry_rdma_link_free(FerryRdmaLink *link)
@@ -35,10 +43,11 @@ void ferry_rdma_link_free(FerryRdmaLink *link)
 		if (id && id->qp)
 			verbs->destroy_qp(id);
 	}
-	if (link->unacked)
-		verbs->ack_cq_events(link->cq, link->unacked);
-	if (link->cq)
-		verbs->destroy_cq(link->cq);
+	free_completions(verbs, &link->fetched);
+	free_completions(verbs, &link->urgent);
+	free_completions(verbs, &link->bulk);
+	if (link->fetches)
+		verbs->destroy_comp_channel(link->fetches);
 	if (link->completions)
 		verbs->destroy_comp_channel(link->completions);
 	if (link->pd)
@@ -97,27 +106,50 @@ static gboolean query(FerryRdmaLink *link, struct rdma_cm_id *id, GError **error
 	return TRUE;
 }
 
-static gboolean make_parts(FerryRdmaLink *link, struct ibv_context *context, guint window,
-			   GError **error)
+static struct ibv_comp_channel *make_channel(FerryRdmaLink *link, struct ibv_context *context,
+					     GError **error)
 {
-	const FerryVerbs *verbs = link->verbs;
+	struct ibv_comp_channel *channel = link->verbs->create_comp_channel(context);
+
+	if (!channel)
+		return ferry_verbs_failed(error, "ibv_create_comp_channel", errno), NULL;
+	if (set_non_blocking(channel->fd, "fcntl of the completion channel", error))
+		return channel;
+	link->verbs->destroy_comp_channel(channel);
+	return NULL;
+}
+
+/* @entries 0: none is wanted. */
+static gboolean make_completions(FerryRdmaLink *link, FerryRdmaCompletions *completions,
+				 struct ibv_comp_channel *channel, guint entries, GError **error)
+{
 	int outcome;
 
-	link->pd = verbs->alloc_pd(context);
+	if (!entries)
+		return TRUE;
+	completions->cq = link->verbs->create_cq(channel->context, (int)entries, NULL, channel, 0);
+	if (!completions->cq)
+		return ferry_verbs_failed(error, "ibv_create_cq", errno);
+	outcome = link->verbs->req_notify_cq(completions->cq, 0);
+	return !outcome || ferry_verbs_failed(error, "ibv_req_notify_cq", outcome);
+}
+
+static gboolean make_parts(FerryRdmaLink *link, struct ibv_context *context,
+			   const FerryRdmaDepths *depths, GError **error)
+{
+	link->pd = link->verbs->alloc_pd(context);
 	if (!link->pd)
 		return ferry_verbs_failed(error, "ibv_alloc_pd", errno);
-	link->completions = verbs->create_comp_channel(context);
+	link->completions = make_channel(link, context, error);
 	if (!link->completions)
-		return ferry_verbs_failed(error, "ibv_create_comp_channel", errno);
-	link->cq = verbs->create_cq(context, (int)window, NULL, link->completions, 0);
-	if (!link->cq)
-		return ferry_verbs_failed(error, "ibv_create_cq", errno);
-	outcome = verbs->req_notify_cq(link->cq, 0);
-	if (outcome)
-		return ferry_verbs_failed(error, "ibv_req_notify_cq", outcome);
+		return FALSE;
+	if (depths->fetches && !(link->fetches = make_channel(link, context, error)))
+		return FALSE;
 	/* The asynchronous events of a device are of all links of the process: reading must not
 	 * block where another was quicker. */
-	return set_non_blocking(link->completions->fd, "fcntl of the completion channel", error) &&
+	return make_completions(link, &link->bulk, link->completions, depths->window, error) &&
+	       make_completions(link, &link->urgent, link->completions, depths->urgent, error) &&
+	       make_completions(link, &link->fetched, link->fetches, depths->fetches, error) &&
 	       set_non_blocking(context->async_fd, "fcntl of the asynchronous events", error);
 }
 
@@ -133,7 +165,7 @@ gboolean ferry_rdma_link_set_up(FerryRdmaLink *link, struct rdma_cm_id *id,
 			    link->context->device->name, id->verbs->device->name);
 		return FALSE;
 	}
-	if (!query(link, id, error) || !make_parts(link, id->verbs, depths->window, error))
+	if (!query(link, id, error) || !make_parts(link, id->verbs, depths, error))
 		return FALSE;
 	link->context = id->verbs;
 	return TRUE;
@@ -143,8 +175,8 @@ gboolean ferry_rdma_link_make_queue(FerryRdmaLink *link, guint i, const FerryRdm
 				    GError **error)
 {
 	struct ibv_qp_init_attr attr = {
-		.send_cq = link->cq,
-		.recv_cq = link->cq,
+		.send_cq = link->fetched.cq ?: ferry_rdma_link_cq(link, i),
+		.recv_cq = ferry_rdma_link_cq(link, i),
 		.cap = { .max_send_wr = MAX(depths->sends, 1),
 			 .max_recv_wr = MAX(depths->receives, 1),
 			 .max_send_sge = 1,
@@ -198,7 +230,8 @@ static gboolean is_fatal(const FerryRdmaLink *link, const struct ibv_async_event
 	case IBV_EVENT_DEVICE_FATAL:
 		return TRUE;
 	case IBV_EVENT_CQ_ERR:
-		return event->element.cq == link->cq;
+		return event->element.cq == link->bulk.cq || event->element.cq == link->urgent.cq ||
+		       event->element.cq == link->fetched.cq;
 	case IBV_EVENT_QP_FATAL:
 	case IBV_EVENT_QP_REQ_ERR:
 	case IBV_EVENT_QP_ACCESS_ERR:
@@ -246,22 +279,42 @@ void ferry_rdma_link_wait(FerryRdmaLink *link, int wake, gint64 timeout_us)
 	(void)!ppoll(fds, G_N_ELEMENTS(fds), timeout_us < 0 ? NULL : &timeout, NULL);
 }
 
+static gboolean arm(FerryRdmaLink *link, FerryRdmaCompletions *completions, GError **error)
+{
+	int outcome;
+
+	if (!completions->cq)
+		return TRUE;
+	if (completions->unacked >= ACK_BATCH) {
+		link->verbs->ack_cq_events(completions->cq, completions->unacked);
+		completions->unacked = 0;
+	}
+	outcome = link->verbs->req_notify_cq(completions->cq, 0);
+	return !outcome || ferry_verbs_failed(error, "ibv_req_notify_cq", outcome);
+}
+
 gboolean ferry_rdma_link_arm(FerryRdmaLink *link, GError **error)
 {
 	struct ibv_cq *cq;
 	gpointer user;
-	int outcome;
 
-	while (link->verbs->get_cq_event(link->completions, &cq, &user) == 0)
-		link->unacked++;
-	if (link->unacked >= ACK_BATCH) {
-		link->verbs->ack_cq_events(link->cq, link->unacked);
-		link->unacked = 0;
+	while (link->verbs->get_cq_event(link->completions, &cq, &user) == 0) {
+		if (cq == link->urgent.cq)
+			link->urgent.unacked++;
+		else
+			link->bulk.unacked++;
 	}
-	outcome = link->verbs->req_notify_cq(link->cq, 0);
-	if (outcome)
-		return ferry_verbs_failed(error, "ibv_req_notify_cq", outcome);
-	return TRUE;
+	return arm(link, &link->bulk, error) && arm(link, &link->urgent, error);
+}
+
+gboolean ferry_rdma_link_arm_fetches(FerryRdmaLink *link, GError **error)
+{
+	struct ibv_cq *cq;
+	gpointer user;
+
+	while (link->verbs->get_cq_event(link->fetches, &cq, &user) == 0)
+		link->fetched.unacked++;
+	return arm(link, &link->fetched, error);
 }
 
 /* A queue pair that cannot be moved is one whose device is gone: nothing lands there either. */

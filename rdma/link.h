@@ -9,13 +9,23 @@
 
 /*
  * The connected queue pairs of one session, and what they hang on: one protection domain, one event
- * channel, one completion channel and one completion queue for all. link.c makes and frees it,
- * connect.c and accept.c connect it. One thread at a time, but for fail(), which any may call.
+ * channel, one completion channel and one completion queue for all; but the last queue pair has a
+ * completion queue of its own where it is the one for urgent pages. At a destination that reads,
+ * sends complete in a third one, with a channel of its own, so that whoever reads and whoever
+ * watches the link do not take each other's completions. link.c makes and frees it, connect.c and
+ * accept.c connect it. One thread at a time, but for fail(), which any may call, and those that say
+ * so.
  */
 typedef struct {
 	struct rdma_cm_id *id; /* its qp is the queue pair; NULL: none */
 	gboolean established;
+	guint reads; /* accepted side: RDMA reads that may be under way */
 } FerryRdmaQueuePair;
+
+typedef struct {
+	struct ibv_cq *cq; /* NULL: none */
+	guint unacked;     /* completion events not acked yet */
+} FerryRdmaCompletions;
 
 typedef struct {
 	const FerryVerbs *verbs;
@@ -23,8 +33,9 @@ typedef struct {
 	struct ibv_context *context;       /* of all queue pairs; borrowed from their ids */
 	struct ibv_pd *pd;
 	struct ibv_comp_channel *completions; /* its fd does not block */
-	struct ibv_cq *cq;
-	guint unacked; /* completion events not acked yet */
+	FerryRdmaCompletions bulk, urgent;    /* both on @completions */
+	struct ibv_comp_channel *fetches;     /* its fd does not block */
+	FerryRdmaCompletions fetched;         /* on @fetches */
 	guint n;
 	FerryRdmaQueuePair queues[FERRY_RDMA_QUEUES_MAX];
 	struct ibv_device_attr_ex device;
@@ -40,6 +51,8 @@ typedef struct {
 	guint sends;    /* work requests in the send queue of each */
 	guint receives; /* in the receive queue */
 	guint window;   /* of completions: entries of the completion queue for all together */
+	guint urgent;   /* entries of the last queue pair's own completion queue; 0: it has none */
+	guint fetches;  /* entries of the sends' own completion queue; 0: they have none */
 } FerryRdmaDepths;
 
 /* Empty; ferry_rdma_link_free() it. */
@@ -77,14 +90,24 @@ void ferry_rdma_link_take_events(FerryRdmaLink *link);
  * @wake is readable, or @timeout_us passed. */
 void ferry_rdma_link_wait(FerryRdmaLink *link, int wake, gint64 timeout_us);
 
-/* Takes completion events and arms the queue again: poll it after that, then sleep. */
+/* Takes completion events and arms the queues again: poll them after that, then sleep. */
 gboolean ferry_rdma_link_arm(FerryRdmaLink *link, GError **error);
+/* The same for the queue of fetches; one thread at a time, beside that of the rest. */
+gboolean ferry_rdma_link_arm_fetches(FerryRdmaLink *link, GError **error);
+
+/* Where queue pair @i receives, and, unless sends have a queue of their own, sends. */
+static inline struct ibv_cq *ferry_rdma_link_cq(const FerryRdmaLink *link, guint i)
+{
+	return link->urgent.cq && i == link->n - 1 ? link->urgent.cq : link->bulk.cq;
+}
 
 /* Moves every queue pair to the error state: when it returns, nothing of the peer can land. */
 void ferry_rdma_link_stop(FerryRdmaLink *link);
 
 /* "IBV_WC_RETRY_EXC_ERR", "RDMA_CM_EVENT_REJECTED", ...: what man pages and logs call it. */
 const char *ferry_rdma_wc_name(enum ibv_wc_status status);
+/* ": what it usually means, and where to look", or "". */
+const char *ferry_rdma_wc_hint(enum ibv_wc_status status);
 const char *ferry_rdma_cm_name(enum rdma_cm_event_type type);
 const char *ferry_rdma_async_name(enum ibv_event_type type);
 
@@ -96,6 +119,7 @@ typedef struct {
 	const guint8 *nonce;
 	guint queues;
 	FerryRdmaDepths depths;
+	guint reads; /* of the peer's, under way on each queue pair at a time; at least 1 */
 	GCancellable *cancellable;
 	int wake; /* eventfd: @link may have failed elsewhere, which ends connecting; -1: none */
 } FerryRdmaPeer;

@@ -5,7 +5,9 @@
 
 #define GREETING_MAGIC 0x4652444du /* "FRDM" */
 #define GREETING_VERSION 1u
-#define FLAGS_KNOWN (FERRY_RDMA_PIN_ALL | FERRY_RDMA_ON_DEMAND | FERRY_RDMA_RELAXED_ORDERING)
+#define FLAGS_KNOWN                                                                                \
+	(FERRY_RDMA_PIN_ALL | FERRY_RDMA_ON_DEMAND | FERRY_RDMA_RELAXED_ORDERING |                 \
+	 FERRY_RDMA_POSTCOPY | FERRY_RDMA_PULL)
 
 static gboolean check_length(const char *what, size_t len, size_t expected, GError **error)
 {
@@ -40,16 +42,20 @@ void ferry_rdma_put_terms(guint8 *out, const FerryRdmaTerms *terms)
 static gboolean check_terms(const FerryRdmaTerms *in, GError **error)
 {
 	const char *what = "RDMA terms";
+	guint32 urgent = !!(in->flags & FERRY_RDMA_POSTCOPY);
 
-	if (!in->queue_pairs || in->queue_pairs > FERRY_RDMA_QUEUES_MAX)
-		return refuse(error, what, "queue pairs", in->queue_pairs, "1 to 16");
+	if (in->flags & ~FLAGS_KNOWN)
+		return refuse(error, what, "flags", in->flags, "of bits 0 to 4");
+	if (in->flags & FERRY_RDMA_PULL && !(in->flags & FERRY_RDMA_POSTCOPY))
+		return refuse(error, what, "flags", in->flags, "without bit 4 where bit 3 is not");
+	if (in->queue_pairs < 1 + urgent || in->queue_pairs > FERRY_RDMA_BULK_MAX + urgent)
+		return refuse(error, what, "queue pairs", in->queue_pairs,
+			      urgent ? "2 to 17" : "1 to 16");
 	if (!in->write_size || in->write_size % FERRY_PAGE_SIZE)
 		return refuse(error, what, "write size", in->write_size, "a multiple of 4096");
 	if (in->chunk_size < FERRY_PAGE_SIZE || in->chunk_size & (in->chunk_size - 1))
 		return refuse(error, what, "chunk size", in->chunk_size,
 			      "a power of two of at least 4096");
-	if (in->flags & ~FLAGS_KNOWN)
-		return refuse(error, what, "flags", in->flags, "of bits 0 to 2");
 	return TRUE;
 }
 
@@ -152,7 +158,7 @@ gboolean ferry_rdma_get_greeting(const guint8 *data, size_t len, FerryRdmaGreeti
 	memcpy(in.nonce, data + 8, FERRY_NONCE_SIZE);
 	in.queue = ferry_load_be32(data + 8 + FERRY_NONCE_SIZE);
 	if (in.queue >= FERRY_RDMA_QUEUES_MAX)
-		return refuse(error, "RDMA greeting", "queue", in.queue, "0 to 15");
+		return refuse(error, "RDMA greeting", "queue", in.queue, "0 to 16");
 	*greeting = in;
 	return TRUE;
 }

@@ -46,6 +46,15 @@ typedef struct {
 /* After the switch the destination reads the pages; SOURCE_REGION says where. With POSTCOPY only. */
 #define FERRY_RDMA_PULL 16u
 #define FERRY_RDMA_QUEUES_MAX 17u /* the urgent one included */
+#define FERRY_RDMA_BULK_MAX 16u
+
+/* With POSTCOPY, after the switch, on each queue pair: how many writes may be under way that were
+ * not given back. The destination gives them back by a write without data, with immediate data:
+ * how many they are. So a write always finds a receive there, and needs no retry. */
+#define FERRY_RDMA_CREDITS 64u
+#define FERRY_RDMA_CREDITS_BACK 16u /* together, but for the last ones */
+/* Receives that the source has posted for that on each queue pair. */
+#define FERRY_RDMA_BACKS (FERRY_RDMA_CREDITS / FERRY_RDMA_CREDITS_BACK)
 
 /* REGISTER, RELEASE: @chunks chunks of block @block from chunk @first on. */
 typedef struct {

@@ -84,3 +84,32 @@ const char *ferry_rdma_async_name(enum ibv_event_type type)
 
 	return name_in(names, G_N_ELEMENTS(names), type);
 }
+
+const char *ferry_rdma_wc_hint(enum ibv_wc_status status)
+{
+	switch (status) {
+	case IBV_WC_RETRY_EXC_ERR:
+		return ": the peer or the network to it is gone";
+	case IBV_WC_RNR_RETRY_EXC_ERR:
+		return ": the peer takes no more messages; is it hung?";
+	case IBV_WC_WR_FLUSH_ERR:
+		return ": the device gave the queue pair up and told no reason; look at the network and "
+		       "at the peer";
+	case IBV_WC_REM_ACCESS_ERR:
+		return ": the peer's memory region is gone, or its key is not the one it told";
+	case IBV_WC_REM_INV_REQ_ERR:
+		return ": the peer's device does not take the request; does its port's MTU fit?";
+	case IBV_WC_REM_OP_ERR:
+		return ": the peer's device failed; its kernel log may tell more";
+	case IBV_WC_LOC_PROT_ERR:
+		return ": the local memory region is gone; was guest RAM unmapped?";
+	case IBV_WC_LOC_LEN_ERR:
+		return ": longer than the local port's largest message";
+	case IBV_WC_LOC_QP_OP_ERR:
+	case IBV_WC_FATAL_ERR:
+	case IBV_WC_GENERAL_ERR:
+		return ": the local device failed; the kernel log may tell more";
+	default:
+		return "";
+	}
+}

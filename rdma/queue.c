@@ -34,6 +34,7 @@ struct Queue {
 	guint64 posted, freed;                   /* of them; freed <= posted <= taken */
 	guint64 bytes;                           /* taken and not completed */
 	guint64 chained;                         /* bytes taken and not posted */
+	guint credits;                           /* writes that the peer has receives for */
 	struct ibv_send_wr chain[CHAIN_MAX + 1]; /* taken and not posted, in order */
 	struct ibv_sge data[CHAIN_MAX + 1];
 };
@@ -45,7 +46,9 @@ struct FerryRdmaQueues {
 	guint chain_max; /* work requests of a post */
 	Queue *filling;  /* whose chain has begun, NULL: none */
 	guint fenced;    /* queues that have the fence that is being posted */
-	guint n;
+	guint64 *first;  /* of each block, the number of its first page; NULL: writes are silent */
+	struct ibv_cq *cq;
+	guint n, first_queue;
 	Queue *queues;
 	Slot *slots;               /* of all queues: a work request's id is an index here */
 	FerryRdmaQueueStats stats; /* written by one thread, read by any: relaxed */
@@ -58,50 +61,20 @@ static void count(guint64 *counter, guint64 n)
 
 /* ---- completions ---- */
 
-/* What a status usually means, and where to look. */
-static const char *explain(enum ibv_wc_status status)
-{
-	switch (status) {
-	case IBV_WC_RETRY_EXC_ERR:
-		return ": the peer or the network to it is gone";
-	case IBV_WC_RNR_RETRY_EXC_ERR:
-		return ": the peer takes no more messages; is it hung?";
-	case IBV_WC_WR_FLUSH_ERR:
-		return ": the device gave the queue pair up and told no reason; look at the network and "
-		       "at the peer";
-	case IBV_WC_REM_ACCESS_ERR:
-		return ": the peer's memory region is gone, or its key is not the one it told";
-	case IBV_WC_REM_INV_REQ_ERR:
-		return ": the peer's device does not take the request; does its port's MTU fit?";
-	case IBV_WC_REM_OP_ERR:
-		return ": the peer's device failed; its kernel log may tell more";
-	case IBV_WC_LOC_PROT_ERR:
-		return ": the local memory region is gone; was guest RAM unmapped?";
-	case IBV_WC_LOC_LEN_ERR:
-		return ": longer than the local port's largest message";
-	case IBV_WC_LOC_QP_OP_ERR:
-	case IBV_WC_FATAL_ERR:
-	case IBV_WC_GENERAL_ERR:
-		return ": the local device failed; the kernel log may tell more";
-	default:
-		return "";
-	}
-}
-
 static GError *describe_failure(const FerryRdmaQueues *s, const Slot *slot, const struct ibv_wc *wc)
 {
 	g_autofree char *what = NULL;
 
 	if (slot->fence)
 		what = g_strdup_printf("fence %" G_GUINT64_FORMAT " of queue pair %u", slot->page,
-				       (guint)(slot->queue - s->queues));
+				       s->first_queue + (guint)(slot->queue - s->queues));
 	else
 		what = g_strdup_printf(
 			"RDMA write of %u bytes to block '%s' page %" G_GUINT64_FORMAT, slot->len,
 			s->ram->blocks[slot->block].name, slot->page);
 	return g_error_new(FERRY_ERROR, FERRY_ERROR_LINK, "%s failed: %s (vendor error 0x%x)%s",
 			   what, ferry_rdma_wc_name(wc->status), wc->vendor_err,
-			   explain(wc->status));
+			   ferry_rdma_wc_hint(wc->status));
 }
 
 /*
@@ -122,7 +95,7 @@ static void free_slot(FerryRdmaQueues *s, Queue *q, gboolean ok)
 
 	q->bytes -= slot->len;
 	if (slot->busy)
-		--*slot->busy;
+		__atomic_sub_fetch(slot->busy, 1, __ATOMIC_SEQ_CST);
 	if (ok)
 		count(&s->stats.bytes, slot->len);
 }
@@ -146,11 +119,79 @@ static Slot *find_slot(FerryRdmaQueues *s, const struct ibv_wc *wc, guint64 *slo
 	return slot;
 }
 
+/* ---- what the peer gives back ---- */
+
+/* Receives have the ids behind the slots'. */
+static gboolean post_receive(FerryRdmaQueues *s, Queue *q)
+{
+	struct ibv_recv_wr *bad, request = {
+		.wr_id = (guint64)s->n * s->limits.depth + (guint64)(q - s->queues),
+	};
+	int rc = s->link->verbs->post_recv(q->qp, &request, &bad);
+	GError *error = NULL;
+
+	if (!rc)
+		return TRUE;
+	ferry_verbs_failed(&error, "ibv_post_recv", rc);
+	ferry_rdma_link_fail(s->link, error);
+	return FALSE;
+}
+
+/* The queue whose receive completed; NULL: it was none. */
+static Queue *find_receiver(FerryRdmaQueues *s, const struct ibv_wc *wc)
+{
+	guint64 slots = (guint64)s->n * s->limits.depth;
+
+	if (!s->first || wc->wr_id < slots || wc->wr_id - slots >= s->n)
+		return NULL;
+	return &s->queues[wc->wr_id - slots];
+}
+
+static void receive_failed(FerryRdmaQueues *s, const Queue *q, const struct ibv_wc *wc)
+{
+	if (wc->status == IBV_WC_WR_FLUSH_ERR)
+		ferry_rdma_link_take_events(s->link);
+	ferry_rdma_link_fail(
+		s->link,
+		g_error_new(FERRY_ERROR, FERRY_ERROR_LINK,
+			    "a receive of queue pair %u failed: %s (vendor error 0x%x)%s",
+			    s->first_queue + (guint)(q - s->queues), ferry_rdma_wc_name(wc->status),
+			    wc->vendor_err, ferry_rdma_wc_hint(wc->status)));
+}
+
+static void take_back(FerryRdmaQueues *s, Queue *q, const struct ibv_wc *wc)
+{
+	guint32 n = ntohl(wc->imm_data);
+
+	if (wc->status != IBV_WC_SUCCESS) {
+		receive_failed(s, q, wc);
+	} else if (wc->opcode != IBV_WC_RECV_RDMA_WITH_IMM || wc->byte_len || !n ||
+		   n > FERRY_RDMA_CREDITS - q->credits) {
+		ferry_rdma_link_fail(
+			s->link,
+			g_error_new(FERRY_ERROR, FERRY_ERROR_PEER,
+				    "RDMA queue pair %u: the destination gives back %u writes in "
+				    "%u bytes (opcode %d), of %u that it has",
+				    s->first_queue + (guint)(q - s->queues), n, wc->byte_len,
+				    (int)wc->opcode, FERRY_RDMA_CREDITS - q->credits));
+	} else if (post_receive(s, q)) {
+		q->credits += n;
+	}
+}
+
+/* ---- every completion ---- */
+
 static void complete(FerryRdmaQueues *s, const struct ibv_wc *wc)
 {
+	Queue *receiver = find_receiver(s, wc);
 	guint64 slots;
-	Slot *slot = find_slot(s, wc, &slots);
+	Slot *slot;
 
+	if (receiver) {
+		take_back(s, receiver, wc);
+		return;
+	}
+	slot = find_slot(s, wc, &slots);
 	if (!slot) {
 		ferry_rdma_link_fail(
 			s->link, g_error_new(FERRY_ERROR, FERRY_ERROR_LINK,
@@ -172,10 +213,13 @@ static void complete_all(FerryRdmaQueues *s, const struct ibv_wc *wc, int n)
 {
 	for (int i = 0; i < n; i++)
 		if (wc[i].status != IBV_WC_SUCCESS && wc[i].status != IBV_WC_WR_FLUSH_ERR) {
+			Queue *receiver = find_receiver(s, &wc[i]);
 			guint64 slots;
 			Slot *slot = find_slot(s, &wc[i], &slots);
 
-			if (slot)
+			if (receiver)
+				receive_failed(s, receiver, &wc[i]);
+			else if (slot)
 				fail(s, slot, &wc[i]);
 		}
 	for (int i = 0; i < n; i++)
@@ -188,7 +232,7 @@ guint ferry_rdma_queues_poll(FerryRdmaQueues *queues)
 	guint total = 0;
 
 	for (;;) {
-		int n = queues->link->verbs->poll_cq(queues->link->cq, POLL_BATCH, wc);
+		int n = queues->link->verbs->poll_cq(queues->cq, POLL_BATCH, wc);
 
 		count(&queues->stats.polls, 1);
 		if (n == 0)
@@ -255,9 +299,15 @@ static void take(FerryRdmaQueues *s, Queue *q, const FerryRdmaWrite *write)
 	struct ibv_send_wr *request;
 	Slot *slot = take_slot(s, q, &request);
 
+	request->opcode = IBV_WR_RDMA_WRITE;
+	if (s->first) {
+		request->opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+		request->imm_data = htonl((guint32)(s->first[write->block] + write->page));
+		q->credits--;
+	}
+
 	*slot = (Slot){ q, FALSE, write->len, write->block, write->page, write->busy };
 	*data = (struct ibv_sge){ write->from, write->len, write->lkey };
-	request->opcode = IBV_WR_RDMA_WRITE;
 	request->sg_list = data;
 	request->num_sge = 1;
 	request->wr.rdma.remote_addr = write->to;
@@ -265,7 +315,7 @@ static void take(FerryRdmaQueues *s, Queue *q, const FerryRdmaWrite *write)
 	q->bytes += write->len;
 	q->chained += write->len;
 	if (write->busy)
-		++*write->busy;
+		__atomic_add_fetch(write->busy, 1, __ATOMIC_SEQ_CST);
 	count(&s->stats.writes, 1);
 }
 
@@ -275,9 +325,19 @@ static gboolean has_slot(const FerryRdmaQueues *s, const Queue *q)
 }
 
 /* A write that is longer than the window goes alone. */
-static gboolean has_room(const FerryRdmaQueues *s, const Queue *q, guint32 len)
+static gboolean has_room(const FerryRdmaQueues *s, const Queue *q, guint writes, guint64 bytes)
 {
-	return has_slot(s, q) && (!q->bytes || q->bytes + len <= s->limits.window);
+	if (q->taken - q->freed + writes > s->limits.depth || (s->first && q->credits < writes))
+		return FALSE;
+	return !q->bytes || q->bytes + bytes <= s->limits.window;
+}
+
+gboolean ferry_rdma_queues_has_room(const FerryRdmaQueues *queues, guint writes, guint64 bytes)
+{
+	for (guint i = 0; i < queues->n; i++)
+		if (has_room(queues, &queues->queues[i], writes, bytes))
+			return TRUE;
+	return FALSE;
 }
 
 /* The queue whose chain has begun as long as it has room, so that small writes come together; else
@@ -287,14 +347,14 @@ static Queue *choose(FerryRdmaQueues *s, guint32 len)
 	Queue *best = NULL;
 
 	if (s->filling) {
-		if (has_room(s, s->filling, len))
+		if (has_room(s, s->filling, 1, len))
 			return s->filling;
 		post(s, s->filling);
 	}
 	for (guint i = 0; i < s->n; i++) {
 		Queue *q = &s->queues[i];
 
-		if (has_room(s, q, len) && (!best || q->bytes < best->bytes))
+		if (has_room(s, q, 1, len) && (!best || q->bytes < best->bytes))
 			best = q;
 	}
 	return best;
@@ -321,7 +381,8 @@ void ferry_rdma_queues_flush(FerryRdmaQueues *queues)
 		post(queues, queues->filling);
 }
 
-/* Without data neither address nor key are looked at. */
+/* Without data neither address nor key are looked at. The destination has receives for fences
+ * beside those for writes. */
 static void take_fence(FerryRdmaQueues *s, Queue *q, guint32 round)
 {
 	struct ibv_send_wr *request;
@@ -372,8 +433,28 @@ void ferry_rdma_queues_get_stats(const FerryRdmaQueues *queues, FerryRdmaQueueSt
 	stats->fences = __atomic_load_n(&from->fences, __ATOMIC_RELAXED);
 }
 
-FerryRdmaQueues *ferry_rdma_queues_new(FerryRdmaLink *link, const FerryRam *ram,
-				       const FerryRdmaQueueLimits *limits)
+void ferry_rdma_queues_tell(FerryRdmaQueues *queues, guint64 window, guint64 chain_size)
+{
+	const FerryRam *ram = queues->ram;
+	guint64 page = 0;
+
+	queues->limits.window = window;
+	queues->limits.chain_size = chain_size;
+	queues->first = g_new(guint64, ram->n_blocks);
+	for (guint i = 0; i < ram->n_blocks; i++) {
+		queues->first[i] = page;
+		page += ferry_ram_block_pages(&ram->blocks[i]);
+	}
+	for (guint i = 0; i < queues->n; i++) {
+		queues->queues[i].credits = FERRY_RDMA_CREDITS;
+		for (guint j = 0; j < FERRY_RDMA_BACKS; j++)
+			if (!post_receive(queues, &queues->queues[i]))
+				return;
+	}
+}
+
+FerryRdmaQueues *ferry_rdma_queues_new(FerryRdmaLink *link, guint first, guint n,
+				       const FerryRam *ram, const FerryRdmaQueueLimits *limits)
 {
 	FerryRdmaQueues *s = g_new0(FerryRdmaQueues, 1);
 
@@ -381,11 +462,13 @@ FerryRdmaQueues *ferry_rdma_queues_new(FerryRdmaLink *link, const FerryRam *ram,
 	s->ram = ram;
 	s->limits = *limits;
 	s->chain_max = CLAMP(limits->depth / 4, 1, CHAIN_MAX);
-	s->n = link->n;
+	s->cq = ferry_rdma_link_cq(link, first);
+	s->first_queue = first;
+	s->n = n;
 	s->queues = g_new0(Queue, s->n);
 	s->slots = g_new0(Slot, s->n * limits->depth);
 	for (guint i = 0; i < s->n; i++) {
-		s->queues[i].qp = link->queues[i].id->qp;
+		s->queues[i].qp = link->queues[first + i].id->qp;
 		s->queues[i].slots = s->slots + i * limits->depth;
 		for (guint j = 0; j < limits->depth; j++)
 			s->queues[i].slots[j].queue = &s->queues[i];
@@ -397,6 +480,7 @@ void ferry_rdma_queues_free(FerryRdmaQueues *queues)
 {
 	if (!queues)
 		return;
+	g_free(queues->first);
 	g_free(queues->slots);
 	g_free(queues->queues);
 	g_free(queues);

@@ -5,9 +5,10 @@
 #include "link.h"
 
 /*
- * The posting side of a link's queue pairs: what is in flight on which, in which order, and how
- * much more may be. A write gets a slot of a table, whose index is its work request's id: what a
- * completion means was written down when the work was posted. One thread, but for get_stats().
+ * The posting side of a link's queue pairs, of all those that share a completion queue: what is in
+ * flight on which, in which order, and how much more may be. A write gets a slot of a table, whose
+ * index is its work request's id: what a completion means was written down when the work was
+ * posted. One thread, but for get_stats().
  */
 typedef struct FerryRdmaQueues FerryRdmaQueues;
 
@@ -20,7 +21,7 @@ typedef struct {
 	guint32 len;   /* bytes */
 	guint32 block; /* what it is, for errors */
 	guint64 page;
-	guint *busy; /* counted up now, and down when the write has completed */
+	guint *busy; /* counted up now, and down when the write has completed; atomic */
 } FerryRdmaWrite;
 
 typedef struct {
@@ -39,13 +40,22 @@ typedef struct {
 	guint64 chain_size; /* bytes gathered before a post; a post has one completion */
 } FerryRdmaQueueLimits;
 
-/* For the connected queue pairs of @link; both and @ram, for names, are borrowed. */
-FerryRdmaQueues *ferry_rdma_queues_new(FerryRdmaLink *link, const FerryRam *ram,
-				       const FerryRdmaQueueLimits *limits);
+/* For @n connected queue pairs of @link from @first on; @link, and @ram for names and numbers, are
+ * borrowed. */
+FerryRdmaQueues *ferry_rdma_queues_new(FerryRdmaLink *link, guint first, guint n,
+				       const FerryRam *ram, const FerryRdmaQueueLimits *limits);
 
 /* After the queue pairs were stopped. NULL is allowed. */
 void ferry_rdma_queues_free(FerryRdmaQueues *queues);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryRdmaQueues, ferry_rdma_queues_free)
+
+/* While nothing is in flight: from now on the peer is told of each write, by the number of its page
+ * counted through all blocks, and gives back what it took. @window and @chain_size are the new
+ * limits. What cannot be posted fails the link. */
+void ferry_rdma_queues_tell(FerryRdmaQueues *queues, guint64 window, guint64 chain_size);
+
+/* Whether one queue pair has room for @writes of @bytes together. */
+gboolean ferry_rdma_queues_has_room(const FerryRdmaQueues *queues, guint writes, guint64 bytes);
 
 /* Takes a write for the queue pair with the most room. It may wait for others to be posted with:
  * flush() at the latest posts it. FALSE: no room; poll() makes some. What cannot be posted fails

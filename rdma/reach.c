@@ -16,12 +16,14 @@ enum {
 };
 
 typedef struct {
-	/* atomic: hear() takes it from ASKED to THERE, the putting thread does the rest */
+	/* atomic: hear() takes it from ASKED to THERE, the putting thread does the rest. Who wants
+	 * to use a chunk counts up @busy, then looks whether it is THERE; who lets it go makes it
+	 * NOWHERE, then looks whether it is busy: they cannot miss each other. */
 	int state;
 	guint32 key; /* this and @address are stored before THERE */
 	guint64 address;
 	guint64 used; /* when last, by the clock that counts steps from chunk to chunk */
-	guint busy;
+	guint busy;   /* atomic */
 } Chunk;
 
 struct FerryRdmaReach {
@@ -44,6 +46,7 @@ struct FerryRdmaReach {
 		       * asked for ahead, since what is not used then costs a release, too */
 	gboolean owes;
 	guint32 reached; /* all(): the chunks before this one are reached */
+	guint held;      /* atomic; 1 + the chunk that hold() missed last, 0: none */
 };
 
 static guint64 chunk_bytes(const FerryRdmaReach *r, const FerryRdmaChunks *chunk)
@@ -86,12 +89,24 @@ static gboolean may_go(const FerryRdmaReach *r, guint32 index)
 	const Chunk *chunk = &r->chunks[index];
 	FerryRdmaChunks at;
 
-	if (chunk->busy || (index >= r->current && index - r->current <= r->ahead))
+	if (index >= r->current && index - r->current <= r->ahead)
 		return FALSE;
-	if (g_atomic_int_get(&chunk->state) != THERE)
+	if (__atomic_load_n(&chunk->busy, __ATOMIC_SEQ_CST) ||
+	    g_atomic_int_get(&chunk->state) != THERE)
 		return FALSE;
 	at = locate(r, index);
 	return is_here(r, &at);
+}
+
+/* FALSE: it is used again, or there is no room to say so. */
+static gboolean let_go(FerryRdmaReach *r, Chunk *chunk, const FerryRdmaChunks *at)
+{
+	g_atomic_int_set(&chunk->state, NOWHERE);
+	if (!__atomic_load_n(&chunk->busy, __ATOMIC_SEQ_CST) &&
+	    say(r, FERRY_RECORD_RDMA_RELEASE, at))
+		return TRUE;
+	g_atomic_int_set(&chunk->state, THERE);
+	return FALSE;
 }
 
 static gboolean release_oldest(FerryRdmaReach *r)
@@ -105,9 +120,8 @@ static gboolean release_oldest(FerryRdmaReach *r)
 	if (oldest == r->n)
 		return FALSE;
 	at = locate(r, oldest);
-	if (!say(r, FERRY_RECORD_RDMA_RELEASE, &at))
+	if (!let_go(r, &r->chunks[oldest], &at))
 		return FALSE;
-	g_atomic_int_set(&r->chunks[oldest].state, NOWHERE);
 	r->pinned -= chunk_bytes(r, &at);
 	return ferry_rdma_regions_release(r->regions, &at, NULL);
 }
@@ -210,6 +224,47 @@ gboolean ferry_rdma_reach_find(FerryRdmaReach *reach, guint32 block, guint32 chu
 		return FALSE;
 	*way = (FerryRdmaWay){ entry->address, entry->key, mr->lkey, &entry->busy };
 	return TRUE;
+}
+
+gboolean ferry_rdma_reach_hold(FerryRdmaReach *reach, guint32 block, guint32 chunk,
+			       FerryRdmaWay *way, gboolean *asks)
+{
+	guint32 index = reach->first[block] + chunk;
+	Chunk *entry = &reach->chunks[index];
+	const struct ibv_mr *mr = NULL;
+	int state;
+
+	__atomic_add_fetch(&entry->busy, 1, __ATOMIC_SEQ_CST);
+	state = g_atomic_int_get(&entry->state);
+	if (state == THERE)
+		mr = ferry_rdma_regions_get(reach->regions, block, chunk);
+	if (mr) {
+		*way = (FerryRdmaWay){ entry->address, entry->key, mr->lkey, &entry->busy };
+		return TRUE;
+	}
+	__atomic_sub_fetch(&entry->busy, 1, __ATOMIC_SEQ_CST);
+	*asks = state == NOWHERE &&
+		__atomic_exchange_n(&reach->held, index + 1, __ATOMIC_RELAXED) != index + 1;
+	return FALSE;
+}
+
+void ferry_rdma_reach_drop(const FerryRdmaWay *way)
+{
+	__atomic_sub_fetch(way->busy, 1, __ATOMIC_SEQ_CST);
+}
+
+void ferry_rdma_reach_ask_held(FerryRdmaReach *reach)
+{
+	guint held = __atomic_load_n(&reach->held, __ATOMIC_RELAXED);
+
+	if (!held)
+		return;
+	if (g_atomic_int_get(&reach->chunks[held - 1].state) == NOWHERE)
+		ask_from(reach, held - 1, 1);
+	/* Where there is no room yet it is tried again; where another came meanwhile, too. */
+	if (g_atomic_int_get(&reach->chunks[held - 1].state) != NOWHERE)
+		__atomic_compare_exchange_n(&reach->held, &held, 0, FALSE, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED);
 }
 
 gboolean ferry_rdma_reach_all(FerryRdmaReach *reach)

@@ -7,7 +7,8 @@
 /*
  * The source's view of which chunks a write can reach: those registered at both ends. Chunks are
  * asked for ahead of the pages, at the peer and here, and under a pin limit the ones used longest
- * ago make room for new ones. One thread, the one that puts pages, but for hear().
+ * ago make room for new ones. One thread, the one that puts pages, but for hear(), hold() and
+ * drop().
  */
 typedef struct FerryRdmaReach FerryRdmaReach;
 
@@ -16,7 +17,7 @@ typedef struct {
 	guint64 address; /* of the chunk's first byte, at the peer */
 	guint32 rkey;
 	guint32 lkey;
-	guint *busy; /* writes in flight: while it is not 0 the chunk stays */
+	guint *busy; /* atomic; writes in flight: while it is not 0 the chunk stays */
 } FerryRdmaWay;
 
 /* All but the numbers is borrowed until free. @pin_limit: bytes that may be registered at a time,
@@ -29,6 +30,13 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryRdmaReach, ferry_rdma_reach_free)
 /* The way to a chunk. FALSE: there is none yet; it is being asked for, with those behind it. */
 gboolean ferry_rdma_reach_find(FerryRdmaReach *reach, guint32 block, guint32 chunk,
 			       FerryRdmaWay *way);
+
+/* Another thread's find(): the way to a chunk, which holds until drop(). FALSE: there is none yet;
+ * *@asks: nor was it asked for, which the putting thread is now to do by ask_held(). */
+gboolean ferry_rdma_reach_hold(FerryRdmaReach *reach, guint32 block, guint32 chunk,
+			       FerryRdmaWay *way, gboolean *asks);
+void ferry_rdma_reach_drop(const FerryRdmaWay *way);
+void ferry_rdma_reach_ask_held(FerryRdmaReach *reach);
 
 /* Asks for all chunks; TRUE once every one can be reached. Call again until then. */
 gboolean ferry_rdma_reach_all(FerryRdmaReach *reach);

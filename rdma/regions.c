@@ -37,6 +37,8 @@ struct FerryRdmaRegions {
 	GCond more;
 	GQueue queue;
 	gboolean stop;
+	gboolean rest;     /* all chunks are wanted */
+	guint32 rest_next; /* those before were looked at for that */
 	FerryRdmaRegionStats stats;
 
 	GThread *helper;
@@ -142,23 +144,33 @@ static void deregister_chunk(FerryRdmaRegions *r, guint32 index)
 	g_mutex_unlock(&r->lock);
 }
 
-/* Takes the next chunk off the queue and what is to be done with it. FALSE: the helper shall
- * end. */
+static gboolean has_rest(const FerryRdmaRegions *r)
+{
+	return r->rest && r->rest_next < r->first[r->ram->n_blocks];
+}
+
+/* Takes the next chunk off the queue, or of the rest, and what is to be done with it. FALSE: the
+ * helper shall end. */
 static gboolean next_chunk(FerryRdmaRegions *r, guint32 *index, gboolean *release)
 {
 	GList *link = NULL;
+	gboolean stop;
 
 	g_mutex_lock(&r->lock);
-	while (!r->stop && !(link = g_queue_pop_head_link(&r->queue)))
+	while (!r->stop && !(link = g_queue_pop_head_link(&r->queue)) && !has_rest(r))
 		g_cond_wait(&r->more, &r->lock);
-	if (link) {
+	stop = r->stop;
+	if (!stop && !link) {
+		*index = r->rest_next++;
+		*release = FALSE;
+	} else if (link) {
 		Chunk *chunk = g_steal_pointer(&link->data);
 
 		*index = (guint32)(chunk - r->chunks);
 		*release = link == &chunk->release;
 	}
 	g_mutex_unlock(&r->lock);
-	return link != NULL;
+	return !stop;
 }
 
 static gpointer help(gpointer user)
@@ -245,6 +257,14 @@ gboolean ferry_rdma_regions_release(FerryRdmaRegions *regions, const FerryRdmaCh
 				    GError **error)
 {
 	return ask(regions, chunks, TRUE, error);
+}
+
+void ferry_rdma_regions_request_rest(FerryRdmaRegions *regions)
+{
+	g_mutex_lock(&regions->lock);
+	regions->rest = TRUE;
+	g_cond_signal(&regions->more);
+	g_mutex_unlock(&regions->lock);
 }
 
 guint32 ferry_rdma_regions_chunks(const FerryRdmaRegions *regions, guint32 block)

@@ -49,6 +49,10 @@ gboolean ferry_rdma_regions_request(FerryRdmaRegions *regions, const FerryRdmaCh
 gboolean ferry_rdma_regions_release(FerryRdmaRegions *regions, const FerryRdmaChunks *chunks,
 				    GError **error);
 
+/* Has every other chunk registered too, in order, whenever nothing that was asked for is left to
+ * do. Any thread. */
+void ferry_rdma_regions_request_rest(FerryRdmaRegions *regions);
+
 /* The region of a chunk, NULL while it is not registered. Any thread, without a lock. */
 const struct ibv_mr *ferry_rdma_regions_get(const FerryRdmaRegions *regions, guint32 block,
 					    guint32 chunk);

@@ -42,7 +42,7 @@ static gboolean write_front(FerryRdmaSource *s, guint64 offset, const FerryRdmaW
 		.lkey = way->lkey,
 		.to = way->address + offset,
 		.rkey = way->rkey,
-		.len = (guint32)MIN(len, s->terms.write_size),
+		.len = (guint32)MIN(len, s->write_size),
 		.block = s->rest.block,
 		.page = s->rest.first,
 		.busy = way->busy,
@@ -84,6 +84,7 @@ FerryIo ferry_rdma_source_put(FerryCarrier *carrier, const FerryRun *runs, size_
 	FerryRdmaSource *s = (FerryRdmaSource *)carrier;
 	gboolean room = write_rest(s);
 
+	ferry_rdma_reach_ask_held(s->reach);
 	*taken = 0;
 	while (room && *taken < n && !ferry_rdma_link_is_dead(s->link)) {
 		s->rest = runs[(*taken)++];
@@ -105,6 +106,8 @@ FerryIo ferry_rdma_source_progress(FerryCarrier *carrier)
 	gboolean done;
 
 	ferry_rdma_queues_poll(s->queues);
+	ferry_rdma_source_poll_urgent(s);
+	ferry_rdma_reach_ask_held(s->reach);
 	if (g_get_monotonic_time() - s->events_us > EVENTS_US)
 		look_at_events(s);
 	done = write_rest(s);
@@ -119,11 +122,12 @@ FerryIo ferry_rdma_source_settle(FerryCarrier *carrier, guint32 fence)
 	if (ferry_rdma_source_progress(carrier) != FERRY_IO_OK)
 		return outcome(s, FALSE);
 	if (!s->settling)
-		s->fenced = FALSE;
+		s->fenced = s->urgent_fenced = FALSE;
 	s->settling = TRUE;
 	if (!s->fenced)
 		s->fenced = ferry_rdma_queues_fence(s->queues, fence);
-	if (s->fenced && ferry_rdma_queues_is_idle(s->queues))
+	if (ferry_rdma_source_settle_urgent(s, fence) && s->fenced &&
+	    ferry_rdma_queues_is_idle(s->queues))
 		s->settling = FALSE;
 	return outcome(s, !s->settling);
 }
@@ -134,7 +138,7 @@ static gboolean spin(FerryRdmaSource *s)
 	gint64 end = g_get_monotonic_time() + SPIN_US;
 
 	do {
-		if (ferry_rdma_queues_poll(s->queues))
+		if (ferry_rdma_queues_poll(s->queues) + ferry_rdma_source_poll_urgent(s))
 			return TRUE;
 	} while (s->spins && !ferry_rdma_queues_is_idle(s->queues) && g_get_monotonic_time() < end);
 	return FALSE;
@@ -149,7 +153,8 @@ static gboolean may_sleep(FerryRdmaSource *s)
 		ferry_rdma_link_fail(s->link, error);
 		return FALSE;
 	}
-	return !ferry_rdma_queues_poll(s->queues) && !ferry_rdma_link_is_dead(s->link);
+	return ferry_rdma_queues_poll(s->queues) + ferry_rdma_source_poll_urgent(s) == 0 &&
+	       !ferry_rdma_link_is_dead(s->link);
 }
 
 void ferry_rdma_source_wait(FerryCarrier *carrier, gint64 timeout_us)

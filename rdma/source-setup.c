@@ -12,6 +12,8 @@
 #define WRITE_SIZE (512u << 10)
 #define WINDOW (2u << 20)
 #define SENDS 128u
+/* RDMA reads of a destination that fetches, at a time on each queue pair. */
+#define READS 16u
 
 #define CHUNK_SIZE (8ull << 20)
 /* Chunks are made larger rather than more than this. */
@@ -137,6 +139,29 @@ static gboolean choose_pinning(FerryRdmaSource *s, GError **error)
 	return FALSE;
 }
 
+/* Once it is known what is pinned: memory that is to be read has to be there. */
+static gboolean choose_postcopy(FerryRdmaSource *s, GError **error)
+{
+	FerrySettings *settings = s->session->settings;
+
+	if (!s->session->postcopy)
+		return TRUE;
+	if (s->ram->total >> FERRY_PAGE_SHIFT > G_MAXUINT32) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+			    "%" G_GUINT64_FORMAT " bytes of RAM have more pages than postcopy by "
+			    "RDMA can number",
+			    s->ram->total);
+		return FALSE;
+	}
+	s->terms.queue_pairs++;
+	s->terms.flags |= FERRY_RDMA_POSTCOPY;
+	if (ferry_settings_get_capability(settings, FERRY_CAPABILITY_RDMA_POSTCOPY_PULL) &&
+	    !s->pin_limit && !(s->access & IBV_ACCESS_ON_DEMAND) &&
+	    s->link->device.orig_attr.max_qp_rd_atom > 0)
+		s->terms.flags |= FERRY_RDMA_PULL;
+	return TRUE;
+}
+
 static gboolean choose_terms(FerryRdmaSource *s, GError **error)
 {
 	guint64 queues = ferry_settings_get_parameter(s->session->settings,
@@ -150,7 +175,7 @@ static gboolean choose_terms(FerryRdmaSource *s, GError **error)
 		return FALSE;
 	}
 	s->terms = (FerryRdmaTerms){
-		.queue_pairs = CLAMP((guint32)queues, 1, FERRY_RDMA_QUEUES_MAX),
+		.queue_pairs = CLAMP((guint32)queues, 1, FERRY_RDMA_BULK_MAX),
 		.write_size = MIN(WRITE_SIZE, longest),
 		.flags = FERRY_RDMA_ON_DEMAND | FERRY_RDMA_RELAXED_ORDERING,
 		.mtu = 128u << s->link->port.active_mtu,
@@ -159,7 +184,8 @@ static gboolean choose_terms(FerryRdmaSource *s, GError **error)
 		s->terms.queue_pairs = QUEUE_PAIRS;
 	if (pins_all(s))
 		s->terms.flags |= FERRY_RDMA_PIN_ALL;
-	return choose_chunk_size(s, &s->terms.chunk_size, error) && choose_pinning(s, error);
+	return choose_chunk_size(s, &s->terms.chunk_size, error) && choose_pinning(s, error) &&
+	       choose_postcopy(s, error);
 }
 
 /* ---- the conversation ---- */
@@ -199,7 +225,8 @@ static gboolean agree(FerryRdmaSource *s, GError **error)
 	if (got->queue_pairs > ours->queue_pairs || got->write_size > ours->write_size ||
 	    got->chunk_size > ours->chunk_size || got->chunk_size < largest_page(s->ram) ||
 	    ferry_rdma_count_chunks(s->ram, got->chunk_size) > FERRY_RDMA_CHUNKS_MAX ||
-	    got->flags & ~ours->flags || (got->pin_limit && got->pin_limit < 2 * got->chunk_size)) {
+	    got->flags & ~ours->flags || (got->pin_limit && got->pin_limit < 2 * got->chunk_size) ||
+	    (got->flags & FERRY_RDMA_PULL && got->pin_limit)) {
 		g_set_error(
 			error, FERRY_ERROR, FERRY_ERROR_PEER,
 			"the destination answers the RDMA offer with more than was offered, or "
@@ -210,7 +237,14 @@ static gboolean agree(FerryRdmaSource *s, GError **error)
 			got->chunk_size, ours->chunk_size, got->flags, ours->flags, got->pin_limit);
 		return FALSE;
 	}
+	if (ours->flags & ~got->flags & FERRY_RDMA_POSTCOPY) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+			    "the destination has no queue pair for urgent pages, which postcopy by "
+			    "RDMA needs");
+		return FALSE;
+	}
 	s->terms = *got;
+	s->write_size = got->write_size;
 	return TRUE;
 }
 
@@ -230,6 +264,19 @@ static gboolean talk(FerryRdmaSource *s, GError **error)
 
 /* ---- regions ---- */
 
+/* Where the destination may read. A helper that waits for room here keeps nobody else waiting: the
+ * record that asks the destination for its half has to go the same way. */
+static void tell_region(FerryRdmaSource *s, const FerryRdmaRegion *region)
+{
+	guint8 payload[FERRY_RDMA_REGION_SIZE];
+
+	ferry_rdma_put_region(payload, region);
+	while (!g_atomic_int_get(&s->closing) && !ferry_rdma_link_is_dead(s->link) &&
+	       !s->session->say(s->session->user, FERRY_RECORD_RDMA_SOURCE_REGION, payload,
+				sizeof(payload)))
+		g_usleep(SAY_AGAIN_US);
+}
+
 /* On the regions' helper thread. */
 static void on_registered(gpointer user, guint32 block, guint32 chunk, const struct ibv_mr *mr,
 			  const GError *error)
@@ -238,6 +285,8 @@ static void on_registered(gpointer user, guint32 block, guint32 chunk, const str
 
 	if (!mr)
 		ferry_rdma_link_fail(s->link, g_error_copy(error));
+	else if (s->terms.flags & FERRY_RDMA_PULL)
+		tell_region(s, &(FerryRdmaRegion){ block, chunk, (guintptr)mr->addr, mr->rkey });
 	ferry_rdma_source_wake(s);
 }
 
@@ -249,8 +298,10 @@ static guint64 lower_limit(guint64 a, guint64 b)
 
 static void make_regions(FerryRdmaSource *s)
 {
+	/* Without local write: that would make registering a write to every page. */
+	int access = s->access | (s->terms.flags & FERRY_RDMA_PULL ? IBV_ACCESS_REMOTE_READ : 0);
 	FerryRdmaRegions *regions = ferry_rdma_regions_new(
-		s->verbs, s->link->pd, s->ram, s->terms.chunk_size, s->access, on_registered, s);
+		s->verbs, s->link->pd, s->ram, s->terms.chunk_size, access, on_registered, s);
 	FerryRdmaReach *reach = ferry_rdma_reach_new(s->session, regions, s->ram,
 						     s->terms.chunk_size,
 						     lower_limit(s->pin_limit, s->terms.pin_limit));
@@ -294,9 +345,18 @@ static void make_queues(FerryRdmaSource *s, guint depth)
 		.window = MAX(WINDOW, 2 * s->terms.write_size),
 		.chain_size = s->terms.write_size,
 	};
-	FerryRdmaQueues *queues = ferry_rdma_queues_new(s->link, s->ram, &limits);
+	const FerryRdmaQueueLimits urgent = {
+		.depth = MIN(FERRY_RDMA_URGENT_SENDS, depth),
+		.window = limits.window,
+		.chain_size = limits.chain_size,
+	};
+	guint n = s->link->n, last = !!(s->terms.flags & FERRY_RDMA_POSTCOPY);
 
-	g_atomic_pointer_set(&s->queues, queues);
+	if (last)
+		g_atomic_pointer_set(&s->urgent,
+				     ferry_rdma_queues_new(s->link, n - 1, 1, s->ram, &urgent));
+	g_atomic_pointer_set(&s->queues,
+			     ferry_rdma_queues_new(s->link, 0, n - last, s->ram, &limits));
 	g_atomic_int_set(&s->connected, TRUE);
 }
 
@@ -327,6 +387,19 @@ static gboolean connect_queues(FerryRdmaSource *s, const FerryRdmaPeer *peer, GE
 	return FALSE;
 }
 
+/* Made before anything is agreed: the completion queues are as large as they may have to be. */
+static FerryRdmaDepths source_depths(const FerryRdmaSource *s)
+{
+	guint receives = s->session->postcopy ? FERRY_RDMA_BACKS : 1;
+
+	return (FerryRdmaDepths){
+		.sends = SENDS,
+		.receives = receives,
+		.window = FERRY_RDMA_BULK_MAX * (SENDS + receives),
+		.urgent = s->session->postcopy ? SENDS + receives : 0,
+	};
+}
+
 static gboolean set_up(FerryRdmaSource *s, GError **error)
 {
 	FerryRdmaPeer peer = {
@@ -334,9 +407,8 @@ static gboolean set_up(FerryRdmaSource *s, GError **error)
 		.port = s->port,
 		.nonce = s->session->nonce,
 		.queues = FERRY_RDMA_QUEUES_MAX,
-		.depths = { .sends = SENDS,
-			    .receives = 1,
-			    .window = FERRY_RDMA_QUEUES_MAX * SENDS },
+		.depths = source_depths(s),
+		.reads = READS,
 		.cancellable = s->session->cancellable,
 		.wake = s->wake,
 	};
@@ -357,6 +429,8 @@ static gboolean set_up(FerryRdmaSource *s, GError **error)
 	make_queues(s, peer.depths.sends);
 	if (!await_regions(s, error))
 		return FALSE;
+	if (s->terms.flags & FERRY_RDMA_PULL)
+		ferry_rdma_regions_request_rest(s->regions);
 	ferry_rdma_source_note(&s->stats.first_region_us, lap(&since));
 	return TRUE;
 }

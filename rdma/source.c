@@ -107,30 +107,39 @@ static void source_get_stats(FerryCarrier *carrier, FerryCarrierStats *stats)
 {
 	FerryRdmaSource *s = (FerryRdmaSource *)carrier;
 	FerryRdmaQueues *queues = g_atomic_pointer_get(&s->queues);
-	FerryRdmaQueueStats numbers = { 0 };
+	FerryRdmaQueues *urgent = g_atomic_pointer_get(&s->urgent);
+	FerryRdmaQueueStats numbers = { 0 }, more = { 0 };
 
 	if (queues)
 		ferry_rdma_queues_get_stats(queues, &numbers);
+	if (urgent)
+		ferry_rdma_queues_get_stats(urgent, &more);
 	*stats = (FerryCarrierStats){
-		.bytes = numbers.bytes,
-		.pages = __atomic_load_n(&s->stats.pages, __ATOMIC_RELAXED),
+		.bytes = numbers.bytes + more.bytes,
+		.pages = __atomic_load_n(&s->stats.pages, __ATOMIC_RELAXED) +
+			 __atomic_load_n(&s->stats.urgent_pages, __ATOMIC_RELAXED),
 	};
 }
 
 static void describe_queues(FerryRdmaSource *s, GVariantDict *dict)
 {
 	FerryRdmaQueues *queues = g_atomic_pointer_get(&s->queues);
-	FerryRdmaQueueStats stats = { 0 };
+	FerryRdmaQueues *urgent = g_atomic_pointer_get(&s->urgent);
+	FerryRdmaQueueStats stats = { 0 }, more = { 0 };
 
 	if (queues)
 		ferry_rdma_queues_get_stats(queues, &stats);
+	if (urgent)
+		ferry_rdma_queues_get_stats(urgent, &more);
+	g_variant_dict_insert(dict, "urgent-writes", "t", more.writes);
+	g_variant_dict_insert(dict, "urgent-bytes", "t", more.bytes);
 	g_variant_dict_insert(dict, "bytes", "t", stats.bytes);
 	g_variant_dict_insert(dict, "writes", "t", stats.writes);
 	g_variant_dict_insert(dict, "posts", "t", stats.posts);
 	g_variant_dict_insert(dict, "signalled", "t", stats.signalled);
 	g_variant_dict_insert(dict, "polls", "t", stats.polls);
 	g_variant_dict_insert(dict, "empty-polls", "t", stats.empty_polls);
-	g_variant_dict_insert(dict, "fences", "t", stats.fences);
+	g_variant_dict_insert(dict, "fences", "t", stats.fences + more.fences);
 }
 
 static void describe_course(FerryRdmaSource *s, GVariantDict *dict)
@@ -211,14 +220,17 @@ static void source_close(FerryCarrier *carrier)
 {
 	FerryRdmaSource *s = (FerryRdmaSource *)carrier;
 
+	g_atomic_int_set(&s->closing, TRUE);
 	if (s->link)
 		ferry_rdma_link_stop(s->link);
 	ferry_rdma_regions_free(s->regions);
 	ferry_rdma_reach_free(s->reach);
+	ferry_rdma_queues_free(s->urgent);
 	ferry_rdma_queues_free(s->queues);
 	ferry_rdma_link_free(s->link);
 	if (s->wake >= 0)
 		close(s->wake);
+	g_mutex_clear(&s->urgent_lock);
 	g_mutex_clear(&s->lock);
 	g_free(s->host);
 	g_free(s);
@@ -231,6 +243,9 @@ static const FerryCarrierOps source_ops = {
 	.progress = ferry_rdma_source_progress,
 	.wait = ferry_rdma_source_wait,
 	.settle = ferry_rdma_source_settle,
+	.pulls = ferry_rdma_source_pulls,
+	.switch_over = ferry_rdma_source_switch_over,
+	.urgent = ferry_rdma_source_urgent,
 	.hear = source_hear,
 	.quiesce = source_quiesce,
 	.get_stats = source_get_stats,
@@ -252,5 +267,6 @@ FerryCarrier *ferry_rdma_source_new(const FerryVerbs *verbs, const char *host, g
 	s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->spins = g_get_num_processors() > 2;
 	g_mutex_init(&s->lock);
+	g_mutex_init(&s->urgent_lock);
 	return &s->base;
 }

@@ -7,6 +7,9 @@
 
 #define RETRY_US 2000
 #define POLL_BATCH 16
+#define BULK_BATCH 4
+/* Before the thread looks at other things again. */
+#define TURNS 64u
 
 /* ---- records ---- */
 
@@ -77,7 +80,7 @@ static gboolean say_all_patiently(FerryRdmaDestination *d)
 
 /* ---- fences ---- */
 
-static gboolean post_receive(FerryRdmaDestination *d, guint queue, GError **error)
+gboolean ferry_rdma_destination_post_receive(FerryRdmaDestination *d, guint queue, GError **error)
 {
 	/* Of a write with immediate data nothing but the number comes into a receive. */
 	struct ibv_recv_wr *bad, request = { .wr_id = queue };
@@ -92,7 +95,8 @@ static gboolean completion_failed(const struct ibv_wc *wc, GError **error)
 {
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK,
 		    "RDMA queue pair %u: %s (vendor's code 0x%x): the connection failed",
-		    (guint)wc->wr_id, ferry_rdma_wc_name(wc->status), wc->vendor_err);
+		    (guint)(wc->wr_id % FERRY_RDMA_GIVEN_BACK), ferry_rdma_wc_name(wc->status),
+		    wc->vendor_err);
 	return FALSE;
 }
 
@@ -101,15 +105,6 @@ static gboolean take_fence(FerryRdmaDestination *d, const struct ibv_wc *wc, GEr
 	guint queue = (guint)wc->wr_id;
 	guint32 fence = GUINT32_FROM_BE(wc->imm_data), last;
 
-	if (wc->status != IBV_WC_SUCCESS)
-		return completion_failed(wc, error);
-	if (wc->opcode != IBV_WC_RECV_RDMA_WITH_IMM) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-			    "RDMA queue pair %u: the peer sent a message (opcode %d); only writes "
-			    "and fences are agreed",
-			    queue, wc->opcode);
-		return FALSE;
-	}
 	g_mutex_lock(&d->lock);
 	last = d->fences[queue];
 	if (fence > last) {
@@ -119,27 +114,71 @@ static gboolean take_fence(FerryRdmaDestination *d, const struct ibv_wc *wc, GEr
 	}
 	g_mutex_unlock(&d->lock);
 	if (fence > last)
-		return post_receive(d, queue, error);
+		return ferry_rdma_destination_post_receive(d, queue, error);
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 		    "RDMA queue pair %u: fence %u came after fence %u", queue, fence, last);
 	return FALSE;
 }
 
-static gboolean take_completions(FerryRdmaDestination *d, GError **error)
+static gboolean take_completion(FerryRdmaDestination *d, const struct ibv_wc *wc, GError **error)
+{
+	guint queue = (guint)(wc->wr_id % FERRY_RDMA_GIVEN_BACK);
+
+	if (wc->status != IBV_WC_SUCCESS)
+		return completion_failed(wc, error);
+	if (wc->wr_id >= FERRY_RDMA_GIVEN_BACK)
+		return ferry_rdma_destination_gave_back(d, queue, error);
+	if (wc->opcode == IBV_WC_RECV_RDMA_WITH_IMM)
+		return wc->byte_len ? ferry_rdma_destination_take_write(d, wc, error)
+				    : take_fence(d, wc, error);
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
+		    "RDMA queue pair %u: the peer sent a message (opcode %d); only writes "
+		    "and fences are agreed",
+		    queue, wc->opcode);
+	return FALSE;
+}
+
+/* At most @most of one queue; how many there were, -1: failed. */
+static int take_some(FerryRdmaDestination *d, struct ibv_cq *cq, int most, GError **error)
 {
 	struct ibv_wc done[POLL_BATCH];
-	int n;
+	int n = cq ? d->verbs->poll_cq(cq, most, done) : 0;
 
-	while ((n = d->verbs->poll_cq(d->link->cq, POLL_BATCH, done)) > 0)
-		for (int i = 0; i < n; i++)
-			if (!take_fence(d, &done[i], error))
-				return FALSE;
 	if (n < 0)
-		return ferry_verbs_failed(error, "ibv_poll_cq", -n);
+		return ferry_verbs_failed(error, "ibv_poll_cq", -n), -1;
+	for (int i = 0; i < n; i++)
+		if (!take_completion(d, &done[i], error))
+			return -1;
+	return n;
+}
+
+/* Pages that are waited for before others, at every turn. *@all: nothing is left. */
+static gboolean take_completions(FerryRdmaDestination *d, gboolean *all, GError **error)
+{
+	*all = FALSE;
+	for (guint turn = 0; turn < TURNS && !*all; turn++) {
+		int urgent = take_some(d, d->link->urgent.cq, POLL_BATCH, error);
+		int bulk = urgent < 0 ? -1 : take_some(d, d->link->bulk.cq, BULK_BATCH, error);
+
+		if (bulk < 0)
+			return FALSE;
+		*all = urgent + bulk == 0;
+	}
 	return TRUE;
 }
 
 /* ---- regions ---- */
+
+/* After the switch the source writes no more, and needs no region. */
+static void registered_for_reading(FerryRdmaDestination *d, const struct ibv_mr *mr,
+				   const GError *error)
+{
+	if (!mr) {
+		ferry_rdma_link_fail(d->link, g_error_copy(error));
+		ferry_rdma_destination_wake(d);
+	}
+	ferry_rdma_destination_wake_fetching(d);
+}
 
 /* On the regions' own thread. */
 static void registered(gpointer user, guint32 block, guint32 chunk, const struct ibv_mr *mr,
@@ -149,6 +188,10 @@ static void registered(gpointer user, guint32 block, guint32 chunk, const struct
 	guint8 payload[FERRY_RDMA_REGION_SIZE];
 	g_autofree char *why = NULL;
 
+	if (d->readable && g_atomic_int_get(&d->begun)) {
+		registered_for_reading(d, mr, error);
+		return;
+	}
 	if (mr) {
 		FerryRdmaRegion region = { block, chunk, (guintptr)mr->addr, mr->rkey };
 
@@ -182,8 +225,13 @@ static gboolean prepare(gpointer user, guint queue, GError **error)
 	if (!d->regions)
 		d->regions = make_regions(d);
 	g_mutex_unlock(&d->lock);
-	for (guint i = 0; i < FERRY_RDMA_RECEIVES; i++)
-		if (!post_receive(d, queue, error))
+	if (d->readable && !d->link->queues[queue].reads) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+			    "the RDMA device here reads nothing: turn rdma-postcopy-pull off");
+		return FALSE;
+	}
+	for (guint i = 0; i < d->depths.receives; i++)
+		if (!ferry_rdma_destination_post_receive(d, queue, error))
 			return FALSE;
 	return TRUE;
 }
@@ -219,6 +267,7 @@ static void report_death(FerryRdmaDestination *d)
 	g_mutex_lock(&d->lock);
 	g_cond_broadcast(&d->changed);
 	g_mutex_unlock(&d->lock);
+	ferry_rdma_destination_wake_fetching(d);
 	if (g_atomic_int_get(&d->quiet))
 		return;
 	cause = ferry_rdma_link_error(d->link);
@@ -227,14 +276,30 @@ static void report_death(FerryRdmaDestination *d)
 	d->session->died(d->session->user);
 }
 
-/* Armed before it is polled: what completes after the poll makes the descriptor readable. */
-static void look(FerryRdmaDestination *d)
+/* A flushed read tells nothing of the cause: whatever else says one comes before it. */
+static void look_at_flushed(FerryRdmaDestination *d)
+{
+	GError *flushed;
+
+	g_mutex_lock(&d->lock);
+	flushed = g_steal_pointer(&d->flushed);
+	g_mutex_unlock(&d->lock);
+	if (flushed)
+		ferry_rdma_link_fail(d->link, flushed);
+}
+
+/* Armed before it is polled: what completes after the poll makes the descriptor readable. TRUE:
+ * nothing was left. */
+static gboolean look(FerryRdmaDestination *d)
 {
 	GError *error = NULL;
+	gboolean all = TRUE;
 
 	ferry_rdma_link_take_events(d->link);
-	if (!ferry_rdma_link_arm(d->link, &error) || !take_completions(d, &error))
+	if (!ferry_rdma_link_arm(d->link, &error) || !take_completions(d, &all, &error))
 		ferry_rdma_link_fail(d->link, error);
+	look_at_flushed(d);
+	return all;
 }
 
 static void watch(FerryRdmaDestination *d)
@@ -242,15 +307,15 @@ static void watch(FerryRdmaDestination *d)
 	guint64 count;
 
 	while (!g_atomic_int_get(&d->quiet)) {
-		gboolean all;
+		gboolean none_left = look(d), all;
 
-		look(d);
 		if (ferry_rdma_link_is_dead(d->link)) {
 			report_death(d);
 			return;
 		}
 		all = say_all(d);
-		ferry_rdma_link_wait(d->link, d->wake, all ? -1 : RETRY_US);
+		if (none_left)
+			ferry_rdma_link_wait(d->link, d->wake, all ? -1 : RETRY_US);
 		(void)!read(d->wake, &count, sizeof(count));
 	}
 }

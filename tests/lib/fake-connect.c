@@ -38,6 +38,7 @@ static void request_connection(FakeId *id, struct rdma_conn_param *param)
 				  .type = RDMA_CM_EVENT_UNREACHABLE,
 				  .status = -ETIMEDOUT };
 	FakeId *listener = fake_find_listener(nic, &id->id.route.addr.dst_addr), *request;
+	struct rdma_conn_param seen = *param;
 
 	if (nic->cut) {
 		g_array_append_val(nic->timers, unreachable);
@@ -58,7 +59,10 @@ static void request_connection(FakeId *id, struct rdma_conn_param *param)
 	request->peer = id;
 	request->rnr_retry = param->rnr_retry_count;
 	id->peer = request;
-	fake_push_event(request, listener, RDMA_CM_EVENT_CONNECT_REQUEST, 0, param, CONNECT_DATA);
+	/* What one side may ask is what the other answers. */
+	seen.responder_resources = param->initiator_depth;
+	seen.initiator_depth = param->responder_resources;
+	fake_push_event(request, listener, RDMA_CM_EVENT_CONNECT_REQUEST, 0, &seen, CONNECT_DATA);
 }
 
 int fake_connect(struct rdma_cm_id *rdma_id, struct rdma_conn_param *param)
@@ -102,6 +106,7 @@ int fake_accept(struct rdma_cm_id *rdma_id, struct rdma_conn_param *param)
 	} else {
 		id->connected = peer->connected = TRUE;
 		peer->rnr_retry = param->rnr_retry_count;
+		id->reads = param->initiator_depth;
 		rdma_id->qp->state = peer->id.qp->state = IBV_QPS_RTS;
 		fake_push_event(peer, peer, RDMA_CM_EVENT_ESTABLISHED, 0, param, ACCEPT_DATA);
 		fake_push_event(id, id, RDMA_CM_EVENT_ESTABLISHED, 0, NULL, 0);

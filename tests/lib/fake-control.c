@@ -197,6 +197,14 @@ void fake_written(FakeNic *nic, guint64 *writes, guint64 *bytes, guint64 *fences
 	g_mutex_unlock(&nic->lock);
 }
 
+void fake_read(FakeNic *nic, guint64 *reads, guint64 *bytes)
+{
+	g_mutex_lock(&nic->lock);
+	*reads = nic->reads;
+	*bytes = nic->bytes_read;
+	g_mutex_unlock(&nic->lock);
+}
+
 static void check_counts(FakeNic *nic, GString *out, FakeSide side)
 {
 	const FakeCounts *c = &nic->devices[side].counts;

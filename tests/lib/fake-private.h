@@ -56,6 +56,7 @@ typedef struct FakeId {
 	guint unacked;
 	guint8 rnr_retry; /* what its peer asked of it (rdma_connect(3)) */
 	guint8 own_rnr_retry;
+	guint8 reads; /* what it may have under way, of the accepting side */
 } FakeId;
 
 typedef struct {
@@ -176,6 +177,7 @@ struct FakeNic {
 	guint32 next_key;
 	GArray *timers; /* of FakeTimer */
 	guint64 writes, bytes, fences;
+	guint64 reads, bytes_read;
 	guint unacked_asyncs;
 	guint16 ports; /* given out */
 	guint32 made;  /* queue pairs */

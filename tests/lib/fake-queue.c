@@ -361,7 +361,8 @@ void fake_complete_send(FakeQp *qp, enum ibv_wc_status status)
 	g_autofree FakeWork *work = g_queue_pop_head(&qp->sends);
 	struct ibv_wc wc = { .wr_id = work->id,
 			     .status = status,
-			     .opcode = IBV_WC_RDMA_WRITE,
+			     .opcode = work->opcode == IBV_WR_RDMA_READ ? IBV_WC_RDMA_READ
+									: IBV_WC_RDMA_WRITE,
 			     .vendor_err = status == IBV_WC_SUCCESS ? 0 : 0x99 };
 
 	qp->silent_done++;
@@ -393,7 +394,8 @@ static int check_send(FakeQp *qp, const struct ibv_send_wr *wr)
 {
 	if (qp->qp.state != IBV_QPS_RTS && qp->qp.state != IBV_QPS_ERR)
 		return EINVAL;
-	if (wr->opcode != IBV_WR_RDMA_WRITE && wr->opcode != IBV_WR_RDMA_WRITE_WITH_IMM) {
+	if (wr->opcode != IBV_WR_RDMA_WRITE && wr->opcode != IBV_WR_RDMA_WRITE_WITH_IMM &&
+	    wr->opcode != IBV_WR_RDMA_READ) {
 		fake_problem(nic_of(qp), "ibv_post_send: opcode %d is not made", wr->opcode);
 		return EOPNOTSUPP;
 	}

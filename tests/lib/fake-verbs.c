@@ -174,8 +174,8 @@ static int fake_query_device_ex(struct ibv_context *context,
 			       .max_cqe = config->max_cqe,
 			       .max_mr = 1 << 20,
 			       .max_pd = 64,
-			       .max_qp_rd_atom = 16,
-			       .max_qp_init_rd_atom = 16,
+			       .max_qp_rd_atom = (int)config->max_reads,
+			       .max_qp_init_rd_atom = (int)config->max_reads,
 			       .phys_port_cnt = 1 },
 	};
 	if (config->on_demand) {
@@ -330,6 +330,7 @@ FakeNic *fake_nic_new(guint32 seed)
 	nic->config = (FakeConfig){ .max_qp_wr = 4096,
 				    .max_cqe = 65536,
 				    .max_qp = 64,
+				    .max_reads = 16,
 				    .active_mtu = IBV_MTU_4096,
 				    .retry_us = 50000,
 				    .unreachable_us = 50000 };

@@ -73,6 +73,7 @@ typedef struct {
 	guint max_qp_wr;
 	guint max_cqe;
 	guint max_qp;
+	guint max_reads;      /* under way on a queue pair, both as asker and as asked */
 	guint active_mtu;     /* enum ibv_mtu */
 	gboolean on_demand;   /* on-demand paging for RDMA writes, both sides */
 	guint retry_us;       /* until posted work to a peer that is silent ends in RETRY_EXC_ERR */
@@ -159,5 +160,6 @@ typedef struct {
 FakeCounts fake_counts(FakeNic *nic, FakeSide side);
 guint fake_calls(FakeNic *nic, FakeSide side, FakeVerb verb);
 guint64 fake_registered_peak(FakeNic *nic, FakeSide side); /* bytes, since the start */
-/* RDMA writes with data and their bytes that came through, and fences. */
+/* RDMA writes with data and their bytes that came through, and those without; RDMA reads. */
 void fake_written(FakeNic *nic, guint64 *writes, guint64 *bytes, guint64 *fences);
+void fake_read(FakeNic *nic, guint64 *reads, guint64 *bytes);

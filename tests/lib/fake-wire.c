@@ -115,9 +115,11 @@ static gboolean is_chosen(FakeDevice *device)
 
 static gboolean local_memory_is_right(FakeQp *qp, const FakeWork *work)
 {
+	int access = work->opcode == IBV_WR_RDMA_READ ? IBV_ACCESS_LOCAL_WRITE : 0;
+
 	for (guint i = 0; i < work->n_sge; i++)
 		if (!fake_find_mr(qp->qp.pd, work->sge[i].lkey, FALSE, work->sge[i].addr,
-				  work->sge[i].length, 0))
+				  work->sge[i].length, access))
 			return FALSE;
 	return TRUE;
 }
@@ -144,6 +146,19 @@ static void move_data(FakeNic *nic, FakeQp *peer, const FakeWork *work)
 	nic->bytes += work->length;
 }
 
+/* The data of a read is there when it completes. */
+static void fetch_data(FakeNic *nic, const FakeWork *work)
+{
+	guint64 from = work->address;
+
+	for (guint i = 0; i < work->n_sge; i++) {
+		memcpy(host_pointer(work->sge[i].addr), host_pointer(from), work->sge[i].length);
+		from += work->sge[i].length;
+	}
+	nic->reads++;
+	nic->bytes_read += work->length;
+}
+
 /* Completes the first fence that came to @peer. FALSE: that ended in an error. */
 static gboolean complete_fence(FakeNic *nic, FakeQp *peer)
 {
@@ -162,7 +177,7 @@ static gboolean complete_fence(FakeNic *nic, FakeQp *peer)
 	}
 	if (!nic->config.void_fences)
 		fake_land(peer, 0, fence->epoch);
-	nic->fences++;
+	nic->fences += !fence->length;
 	fake_complete(peer, peer->qp.recv_cq, &wc, 0);
 	return TRUE;
 }
@@ -222,6 +237,7 @@ static void execute(FakeNic *nic, FakeQp *qp, gint64 now)
 	FakeWork *work = g_queue_peek_head(&qp->sends);
 	FakeQp *peer = peer_of(qp);
 	gboolean fence = work->opcode == IBV_WR_RDMA_WRITE_WITH_IMM;
+	gboolean read = work->opcode == IBV_WR_RDMA_READ;
 
 	if (!work->counted && is_chosen(qp->device))
 		return fail_work(qp, qp->device->work_status);
@@ -229,17 +245,22 @@ static void execute(FakeNic *nic, FakeQp *qp, gint64 now)
 	if (nic->cut || !peer || peer->qp.state != IBV_QPS_RTS)
 		return wait_for_answer(nic, qp, work, now);
 	work->silent = 0;
+	if (read && !qp->id->reads)
+		return fail_work(qp, IBV_WC_LOC_QP_OP_ERR);
 	if (!local_memory_is_right(qp, work))
 		return fail_work(qp, IBV_WC_LOC_PROT_ERR);
-	if (work->length && !fake_find_mr(peer->qp.pd, work->key, TRUE, work->address, work->length,
-					  IBV_ACCESS_REMOTE_WRITE)) {
+	if (work->length &&
+	    !fake_find_mr(peer->qp.pd, work->key, TRUE, work->address, work->length,
+			  read ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_REMOTE_WRITE)) {
 		fail_responder(peer, IBV_EVENT_QP_ACCESS_ERR);
 		return fail_work(qp, IBV_WC_REM_ACCESS_ERR);
 	}
 	if (fence && g_queue_is_empty(&peer->receives))
 		return wait_for_receive(qp, work, now);
 	qp->rnr_tries = 0;
-	if (work->length)
+	if (read)
+		fetch_data(nic, work);
+	else if (work->length)
 		move_data(nic, peer, work);
 	if (fence && !deliver_fence(nic, peer, work, now))
 		return fail_work(qp, IBV_WC_REM_OP_ERR);

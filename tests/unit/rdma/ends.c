@@ -303,8 +303,7 @@ void ends_enable(End *end, FerryCapability capability)
 
 /* ---- moving pages ---- */
 
-/* One step of the engine's loop: FALSE: an end is dead. */
-static gboolean step(Ends *ends, FerryIo io, gint64 deadline, GError **error)
+gboolean ends_step(Ends *ends, FerryIo io, gint64 deadline, GError **error)
 {
 	FerryCarrier *carrier = ends->source.carrier;
 
@@ -331,13 +330,13 @@ gboolean ends_linger(Ends *ends, gint64 timeout_us, GError **error)
 	while (g_get_monotonic_time() < end) {
 		FerryIo io = carrier->ops->progress(carrier);
 
-		if (!step(ends, io == FERRY_IO_OK ? FERRY_IO_AGAIN : io, G_MAXINT64, error))
+		if (!ends_step(ends, io == FERRY_IO_OK ? FERRY_IO_AGAIN : io, G_MAXINT64, error))
 			return TRUE;
 	}
 	return FALSE;
 }
 
-static gboolean put_runs(Ends *ends, const FerryRun *runs, size_t n, GError **error)
+gboolean ends_put_runs(Ends *ends, const FerryRun *runs, size_t n, GError **error)
 {
 	FerryCarrier *carrier = ends->source.carrier;
 	gint64 deadline = g_get_monotonic_time() + DEADLINE_US;
@@ -350,7 +349,7 @@ static gboolean put_runs(Ends *ends, const FerryRun *runs, size_t n, GError **er
 		n -= taken;
 		if (taken)
 			deadline = g_get_monotonic_time() + DEADLINE_US;
-		if (!step(ends, io, deadline, error))
+		if (!ends_step(ends, io, deadline, error))
 			return FALSE;
 		if (io == FERRY_IO_AGAIN)
 			carrier->ops->progress(carrier);
@@ -403,7 +402,7 @@ gboolean ends_put(Ends *ends, guint sparse, guint most, gboolean shuffle, GError
 		ends->pages += g_array_index(runs, FerryRun, i).pages;
 	if (shuffle)
 		shuffle_runs(ends->random, runs);
-	return put_runs(ends, (const FerryRun *)runs->data, runs->len, error);
+	return ends_put_runs(ends, (const FerryRun *)runs->data, runs->len, error);
 }
 
 static gboolean settle(Ends *ends, GError **error)
@@ -414,7 +413,7 @@ static gboolean settle(Ends *ends, GError **error)
 
 	do {
 		io = carrier->ops->settle(carrier, ends->fence);
-		if (!step(ends, io, deadline, error))
+		if (!ends_step(ends, io, deadline, error))
 			return FALSE;
 	} while (io == FERRY_IO_AGAIN);
 	return TRUE;

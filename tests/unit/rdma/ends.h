@@ -61,9 +61,15 @@ gboolean ends_connect(Ends *ends, GError **error);
  * first round sends every page. */
 gboolean ends_round(Ends *ends, guint sparse, guint most, gboolean shuffle, GError **error);
 
+gboolean ends_put_runs(Ends *ends, const FerryRun *runs, size_t n, GError **error);
+
 /* Only the pages, without a fence. */
 gboolean ends_put(Ends *ends, guint sparse, guint most, gboolean shuffle, GError **error);
 gboolean ends_fence(Ends *ends, GError **error);
+
+/* One step of the source's engine, whose carrier answered @io: sleeps on AGAIN. FALSE: an end is
+ * dead, which says why, or @deadline (monotonic) passed. */
+gboolean ends_step(Ends *ends, FerryIo io, gint64 deadline, GError **error);
 
 /* The source's engine has nothing to send: TRUE once an end died, which says why; FALSE: none has
  * within @timeout_us. */

@@ -121,14 +121,14 @@ static Bench *bench_new(guint n)
 	memset(&device, 0, sizeof(device));
 	bench->link = ferry_rdma_link_new(&verbs);
 	bench->link->n = n;
-	bench->link->cq = &cq;
+	bench->link->bulk.cq = &cq;
 	bench->link->events = &channel;
 	bench->link->context = &context;
 	for (guint i = 0; i < n; i++) {
 		ids[i].qp = &qps[i];
 		bench->link->queues[i].id = &ids[i];
 	}
-	bench->queues = ferry_rdma_queues_new(bench->link, &ram, &limits);
+	bench->queues = ferry_rdma_queues_new(bench->link, 0, n, &ram, &limits);
 	return bench;
 }
 
@@ -137,7 +137,7 @@ static void bench_free(Bench *bench)
 {
 	ferry_rdma_queues_free(bench->queues);
 	memset(bench->link->queues, 0, sizeof(bench->link->queues));
-	bench->link->cq = NULL;
+	bench->link->bulk.cq = NULL;
 	bench->link->events = NULL;
 	ferry_rdma_link_free(bench->link);
 	g_free(bench);

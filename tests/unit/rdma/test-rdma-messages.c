@@ -34,6 +34,15 @@ static void put_offer(guint8 *out)
 	ferry_rdma_put_terms(out, &offer);
 }
 
+static void put_postcopy_offer(guint8 *out)
+{
+	FerryRdmaTerms terms = offer;
+
+	terms.queue_pairs++;
+	terms.flags = FERRY_RDMA_RELAXED_ORDERING | FERRY_RDMA_POSTCOPY | FERRY_RDMA_PULL;
+	ferry_rdma_put_terms(out, &terms);
+}
+
 static void put_answer(guint8 *out)
 {
 	ferry_rdma_put_terms(out, &answer);
@@ -67,11 +76,13 @@ static const struct {
 	void (*put)(guint8 *out);
 } examples[] = {
 	{ "OFFER", FERRY_RECORD_RDMA_OFFER, FERRY_RDMA_TERMS_SIZE, put_offer },
+	{ "OFFER, postcopy", FERRY_RECORD_RDMA_OFFER, FERRY_RDMA_TERMS_SIZE, put_postcopy_offer },
 	{ "ANSWER", FERRY_RECORD_RDMA_ANSWER, FERRY_RDMA_TERMS_SIZE, put_answer },
 	{ "REFUSE \"no\"", FERRY_RECORD_RDMA_REFUSE, 2, put_refuse },
 	{ "REGISTER", FERRY_RECORD_RDMA_REGISTER, FERRY_RDMA_CHUNKS_SIZE, put_chunks },
 	{ "REGION", FERRY_RECORD_RDMA_REGION, FERRY_RDMA_REGION_SIZE, put_region },
 	{ "RELEASE", FERRY_RECORD_RDMA_RELEASE, FERRY_RDMA_CHUNKS_SIZE, put_chunks },
+	{ "SOURCE_REGION", FERRY_RECORD_RDMA_SOURCE_REGION, FERRY_RDMA_REGION_SIZE, put_region },
 	{ "greeting", 0, FERRY_RDMA_GREETING_SIZE, put_greeting },
 };
 
@@ -114,7 +125,7 @@ static void rdma_put__examples_of_protocol_md__same_bytes(void)
 	if (!text)
 		return;
 	lines = g_strsplit(text, "\n", -1);
-	for (line = lines; *line && !g_str_has_prefix(*line, "OFFER        0110 "); line++)
+	for (line = lines; *line && !g_str_has_prefix(*line, "OFFER            0110 "); line++)
 		;
 	for (; *line && !g_str_equal(*line, "```"); line++, compared++) {
 		g_autofree char *says = NULL, *writes = NULL;
@@ -251,16 +262,21 @@ static gboolean terms_pass(guint32 queue_pairs, guint32 write_size, guint64 chun
 static void rdma_get_terms__ends_of_each_range__passed_and_refused(void)
 {
 	CU_ASSERT(terms_pass(1, 4096, 4096, 0));
-	CU_ASSERT(terms_pass(FERRY_RDMA_QUEUES_MAX, 0xfffff000, 1ull << 63, 7));
+	CU_ASSERT(terms_pass(FERRY_RDMA_BULK_MAX, 0xfffff000, 1ull << 63, 7));
+	CU_ASSERT(terms_pass(FERRY_RDMA_QUEUES_MAX, 0xfffff000, 1ull << 63, 31));
+	CU_ASSERT(terms_pass(2, 4096, 4096, FERRY_RDMA_POSTCOPY));
 	CU_ASSERT_FALSE(terms_pass(0, 4096, 4096, 0));
-	CU_ASSERT_FALSE(terms_pass(FERRY_RDMA_QUEUES_MAX + 1, 4096, 4096, 0));
+	CU_ASSERT_FALSE(terms_pass(FERRY_RDMA_BULK_MAX + 1, 4096, 4096, 0));
+	CU_ASSERT_FALSE(terms_pass(FERRY_RDMA_QUEUES_MAX + 1, 4096, 4096, FERRY_RDMA_POSTCOPY));
+	CU_ASSERT_FALSE(terms_pass(1, 4096, 4096, FERRY_RDMA_POSTCOPY));
+	CU_ASSERT_FALSE(terms_pass(2, 4096, 4096, FERRY_RDMA_PULL));
 	CU_ASSERT_FALSE(terms_pass(1, 0, 4096, 0));
 	CU_ASSERT_FALSE(terms_pass(1, 4097, 4096, 0));
 	CU_ASSERT_FALSE(terms_pass(1, 2048, 4096, 0));
 	CU_ASSERT_FALSE(terms_pass(1, 4096, 0, 0));
 	CU_ASSERT_FALSE(terms_pass(1, 4096, 2048, 0));
 	CU_ASSERT_FALSE(terms_pass(1, 4096, 12288, 0));
-	CU_ASSERT_FALSE(terms_pass(1, 4096, 4096, 8));
+	CU_ASSERT_FALSE(terms_pass(2, 4096, 4096, 32));
 }
 
 static gboolean chunks_pass(guint32 first, guint32 n)
@@ -287,7 +303,7 @@ static void rdma_get_greeting__another_protocol_version_or_queue__refused(void)
 	const struct {
 		guint at;
 		guint8 value;
-	} wrong[] = { { 0, 'f' }, { 3, 0 }, { 7, 2 }, { 4, 1 }, { 27, 16 }, { 24, 1 } };
+	} wrong[] = { { 0, 'f' }, { 3, 0 }, { 7, 2 }, { 4, 1 }, { 27, 17 }, { 24, 1 } };
 
 	for (guint i = 0; i < G_N_ELEMENTS(wrong); i++) {
 		guint8 bytes[FERRY_RDMA_GREETING_SIZE];
