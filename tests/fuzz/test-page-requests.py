@@ -13,7 +13,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import cases
 import processes
 from cases import check, wait_for
-from destination import PAGE, PAGES, REQ_PAGES, REQ_PAGES_ID, ZERO_PAGES, Destination, message, request
+from destination import (HAVE_ALL, PAGE, PAGES, READY, RECV_BITMAP, REQ_PAGES, REQ_PAGES_ID, RESUME_ACK, ROUND_DONE, SHUT,
+                         ZERO_PAGES, Destination, message, record, request)
 from processes import Place, QmpError
 
 RAM = 16 << 20
@@ -68,11 +69,15 @@ class Scene:
 
 
 def refused(*words, bad):
-    """@bad: what is said after the switch, of the block's name and size."""
+    """@bad: what is said after the switch, of the block's name and size; None: the end."""
     def case():
         with Scene() as scene:
             scene.switch()
-            scene.peer.say(bad(scene.block, scene.size))
+            said = bad(scene.block, scene.size)
+            if said is None:
+                scene.peer.hang_up()
+            else:
+                scene.peer.say(said)
             scene.check_refused(*words)
     return case
 
@@ -107,23 +112,50 @@ BAD = {  # what is said, and the words of the reason
     "of_more_than_a_message_holds": (lambda block, size: message(REQ_PAGES_ID, RANGE + b"\xff" * 600), "612"),
 }
 
+# Not requests, but just as much out of place there: what is said, and the words of the reason.
+WORSE = {
+    "shut__before_the_last_page": (message(SHUT, struct.pack(">I", 0)),),
+    "shut__with_an_error": (message(SHUT, struct.pack(">I", 1)), "error"),
+    "recv_bitmap__unasked": (message(RECV_BITMAP, b"\3ram"),),
+    "message__of_an_unknown_type": (message(0x99), "0x0099"),
+    "record__of_an_unknown_type": (record(0x7777), "7777"),
+    "end__of_the_connection": (None,),
+}
+
+
+def take_pages(scene, wanted):
+    """Reads on until all pages @wanted have come; returns what came, in order."""
+    came = []
+    while not set(wanted) <= set(came):
+        _, _, payload = scene.peer.serve_until(
+            lambda kind, number, payload: kind == "record" and number in (PAGES, ZERO_PAGES))
+        _, first, pages = struct.unpack(">IQQ", payload)
+        came += range(first, first + pages)
+    return came
+
 
 def well_formed__asked_for__comes_first():
     """What the others are compared with: each request is answered, in its order, before the rest."""
     with Scene() as scene:
         scene.switch()
-        wanted = [scene.size // PAGE - 1, 0, 1234]
+        wanted = [scene.size // PAGE - 1, 2000, 1234]
         scene.peer.say(request(wanted[0] * PAGE, PAGE, scene.block) +
                        b"".join(request(page * PAGE, PAGE) for page in wanted[1:]))
-        came = []
-        while not all(page in came for page in wanted):
-            _, _, payload = scene.peer.serve_until(
-                lambda kind, number, payload: kind == "record" and number in (PAGES, ZERO_PAGES))
-            _, first, pages = struct.unpack(">IQQ", payload)
-            came += range(first, first + pages)
+        came = take_pages(scene, wanted)
         check([page for page in came if page in wanted] == wanted, f"they came as {came}")
         check(len(came) < 1000, f"{len(came)} pages came before them")
-        check(scene.source.migration()["status"] == "postcopy-active", f"{scene.source.migration()}")
+        check(scene.source.state() == "postcopy-active", f"{scene.source.migration()}")
+
+
+def replies__that_nobody_waits_for__change_nothing():
+    with Scene() as scene:
+        scene.switch()
+        scene.peer.say(record(HAVE_ALL) + record(ROUND_DONE, struct.pack(">IQ", 99, 0)) +
+                       record(READY, struct.pack(">IQ", 0, 0)) + message(RESUME_ACK, struct.pack(">I", 1)))
+        scene.peer.say(request(2000 * PAGE, PAGE, scene.block))
+        take_pages(scene, [2000])
+        check(scene.source.state() == "postcopy-active", f"{scene.source.migration()}")
+        check(not scene.source.running(), "the guest runs, which is the destination's")
 
 
 def before_the_switch__well_formed__is_refused_and_guest_runs_on():
@@ -163,9 +195,12 @@ def noise__of_a_seed__pauses_or_is_served():
 
 
 def table():
-    yield "well_formed__asked_for__comes_first", well_formed__asked_for__comes_first
+    for case in (well_formed__asked_for__comes_first, replies__that_nobody_waits_for__change_nothing):
+        yield case.__name__, case
     for name, (make, *words) in BAD.items():
         yield f"request__{name}__is_refused", refused(*words, bad=make)
+    for name, (said, *words) in WORSE.items():
+        yield f"{name}__is_refused", refused(*words, bad=lambda block, size, said=said: said)
     for case in (before_the_switch__well_formed__is_refused_and_guest_runs_on, flood__unread_and_endless__is_refused,
                  noise__of_a_seed__pauses_or_is_served):
         yield case.__name__, case

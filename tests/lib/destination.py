@@ -8,9 +8,9 @@ PAGE = 4096
 HELLO, PING_FERRY, PONG_FERRY = 0x0001, 0x46455252, 0xb9baadad
 ROUND_BEGIN, ROUND_END, ROUND_DONE = 0x0010, 0x0011, 0x0080
 PREPARE, READY, RUNNING = 0x0020, 0x0090, 0x0091
-PAGES, ZERO_PAGES = 0x0100, 0x0101
+HAVE_ALL, PAGES, ZERO_PAGES = 0x0093, 0x0100, 0x0101
 OPEN_RETURN_PATH, PING, RUN, PACKAGED, FERRY = 1, 2, 5, 7, 0x4652
-SHUT, PONG, REQ_PAGES_ID, REQ_PAGES = 1, 2, 3, 4
+SHUT, PONG, REQ_PAGES_ID, REQ_PAGES, RECV_BITMAP, RESUME_ACK = 1, 2, 3, 4, 5, 6
 DIGEST, POSTCOPY = 1, 8
 
 
@@ -60,6 +60,9 @@ class Destination:
 
     def say(self, data):
         self.socket.sendall(data)
+
+    def hang_up(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
 
     def serve_until(self, wanted):
         """Answers what comes, up to and including an element for which wanted(kind, number, payload) is true; kind is
