@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "commands.h"
 #include "common.h"
+#include "postcopy-option.h"
 #include "progress.h"
 #include "report.h"
 #include "set-options.h"
@@ -24,14 +25,20 @@ static const FerryCliHelp help = {
 		"both\nsides can, else by TCP, with a warning), tcp:HOST:PORT, unix:PATH, fd:N (a "
 		"descriptor of this\nprocess), exec:COMMAND or file:PATH. --set takes every capability "
 		"(on, off) and parameter\nby its QMP name. Ctrl-C cancels: the guest stays.\n\n"
+		"--postcopy switches the guest over before its memory, which follows: one that writes "
+		"faster\nthan the link carries moves too. AFTER is when: 2s, 500ms, or round:3; at once "
+		"without it.\nFrom the switch on it cannot be cancelled, and a link that breaks pauses "
+		"it.\n\n"
 		"Examples:\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp tcp:192.0.2.7:4444\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp --set rdma-pin-all=on rdma:192.0.2.7:4444\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp --set max-bandwidth=500M --set "
 		"downtime-limit=50 tcp:b:4444\n"
+		"  ferry migrate --qmp unix:/tmp/a.qmp --postcopy=2s rdma:192.0.2.7:4444\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp --json file:/tmp/guest.stream\n\n"
 		"Exit status: 0 the guest moved; 1 it did not, and still runs at the source; 2 wrong "
-		"usage;\n3 the hand-over is in doubt.",
+		"usage;\n3 the hand-over is in doubt, or the guest runs there and its memory is not "
+		"all there.",
 };
 
 typedef struct {
@@ -39,6 +46,8 @@ typedef struct {
 	char **settings;
 	gboolean json;
 	gboolean quiet;
+	char *postcopy_after;
+	FerryCliPostcopy postcopy;
 	const char *uri;
 } Options;
 
@@ -46,6 +55,7 @@ static void options_clear(Options *options)
 {
 	g_free(options->address);
 	g_strfreev(options->settings);
+	g_free(options->postcopy_after);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
 
@@ -97,7 +107,8 @@ static gboolean start(FerryQmpClient *client, const char *uri, GError **error)
  * not. */
 static gboolean is_settled(const char *status, gint64 *doubted)
 {
-	static const char *const ends[] = { "none", "completed", "failed", "cancelled", NULL };
+	static const char *const ends[] = { "none",      "completed",       "failed",
+					    "cancelled", "postcopy-paused", NULL };
 	gboolean lost = g_str_equal(status, "handover-lost");
 
 	if (!lost)
@@ -108,20 +119,27 @@ static gboolean is_settled(const char *status, gint64 *doubted)
 	       (lost && g_get_monotonic_time() - *doubted > DOUBT_US);
 }
 
-static gboolean cancel(FerryQmpClient *client, GError **error)
+static gboolean cancel(FerryQmpClient *client, const FerryCliMigration *migration, GError **error)
 {
 	g_autoptr(JsonNode) answer = NULL;
 
 	interrupted = 0;
+	if (g_str_has_prefix(migration->status, "postcopy")) {
+		fputs("\rferry migrate: the guest runs there already, this cannot be cancelled; "
+		      "Ctrl-C again stops watching\n",
+		      stderr);
+		return TRUE;
+	}
 	answer = ferry_qmp_client_call(client, "migrate_cancel", NULL, error);
 	return answer != NULL;
 }
 
 /* Watches until the end; the last query-migrate answer, the caller's, or NULL if the monitor is
  * lost. */
-static JsonNode *follow(FerryQmpClient *client, FerryCliProgress *progress, GError **error)
+static JsonNode *follow(FerryQmpClient *client, FerryCliProgress *progress,
+			FerryCliPostcopy *postcopy, GError **error)
 {
-	gint64 doubted = 0;
+	gint64 begin = g_get_monotonic_time(), doubted = 0;
 
 	for (;;) {
 		g_autoptr(JsonNode)
@@ -129,18 +147,22 @@ static JsonNode *follow(FerryQmpClient *client, FerryCliProgress *progress, GErr
 		g_autoptr(JsonNode) event = NULL;
 		g_autoptr(GError) why = NULL;
 		FerryCliMigration migration;
+		gint64 running_ms = (g_get_monotonic_time() - begin) / 1000;
 
 		if (!answer || !ferry_cli_migration_read(answer, &migration))
 			return NULL;
 		if (is_settled(migration.status, &doubted))
 			return g_steal_pointer(&answer);
 		ferry_cli_progress_show(progress, &migration);
-		event = ferry_qmp_client_wait(client, POLL_MS, &why);
+		if (!ferry_cli_postcopy_step(postcopy, client, &migration, running_ms, error))
+			return NULL;
+		event = ferry_qmp_client_wait(
+			client, ferry_cli_postcopy_wait_ms(postcopy, running_ms, POLL_MS), &why);
 		if (why) {
 			g_propagate_error(error, g_steal_pointer(&why));
 			return NULL;
 		}
-		if (interrupted && !cancel(client, error))
+		if (interrupted && !cancel(client, &migration, error))
 			return NULL;
 	}
 }
@@ -174,6 +196,32 @@ static void add_rdma(FerryQmpClient *client, JsonNode *answer)
 		json_object_set_member(json_node_get_object(answer), "rdma", rdma);
 }
 
+static int in_doubt(const FerryCliMigration *migration, const Options *options)
+{
+	ferry_cli_fail("migrate",
+		       "the hand-over to %s is in doubt: %s\nLook whether the guest runs there. "
+		       "Then decide:\n  ferry ctl --qmp %s ferry-resolve "
+		       "action=retry|run-here|discard",
+		       options->uri,
+		       migration->error_desc ? migration->error_desc : "the link died",
+		       options->address);
+	return FERRY_EXIT_IN_DOUBT;
+}
+
+static int paused(const FerryCliMigration *migration, const Options *options)
+{
+	ferry_cli_fail(
+		"migrate",
+		"the guest is at %s, and not all of its memory: %s\nWhat is missing is kept "
+		"here: end neither monitor. When the link is whole again:\n  ferry ctl --qmp "
+		"%s migrate uri=%s resume=true\nWhere the destination cannot be reached there "
+		"any more, first at the destination:\n  ferry ctl --qmp unix:PATH "
+		"migrate-recover uri=URI",
+		options->uri, migration->error_desc ? migration->error_desc : "the link died",
+		options->address, options->uri);
+	return FERRY_EXIT_IN_DOUBT;
+}
+
 static int conclude(FerryQmpClient *client, JsonNode *answer, const Options *options)
 {
 	FerryCliMigration migration;
@@ -191,16 +239,10 @@ static int conclude(FerryQmpClient *client, JsonNode *answer, const Options *opt
 			ferry_cli_report(&migration, options->uri);
 		return FERRY_EXIT_DONE;
 	}
-	if (g_str_equal(migration.status, "handover-lost")) {
-		ferry_cli_fail(
-			"migrate",
-			"the hand-over to %s is in doubt: %s\nLook whether the guest runs there. "
-			"Then decide:\n  ferry ctl --qmp %s ferry-resolve "
-			"action=retry|run-here|discard",
-			options->uri, migration.error_desc ? migration.error_desc : "the link died",
-			options->address);
-		return FERRY_EXIT_IN_DOUBT;
-	}
+	if (g_str_equal(migration.status, "handover-lost"))
+		return in_doubt(&migration, options);
+	if (g_str_equal(migration.status, "postcopy-paused"))
+		return paused(&migration, options);
 	if (g_str_equal(migration.status, "cancelled"))
 		ferry_cli_fail("migrate", "cancelled");
 	else
@@ -231,7 +273,7 @@ static int refused(const Options *options, const GError *error)
 	return ferry_cli_fail("migrate", "%s", error->message);
 }
 
-static int watch(FerryQmpClient *client, const Options *options)
+static int watch(FerryQmpClient *client, Options *options)
 {
 	FerryCliProgressStyle style = ferry_cli_progress_style();
 	FerryCliProgress *progress;
@@ -242,11 +284,20 @@ static int watch(FerryQmpClient *client, const Options *options)
 	if (options->quiet || (options->json && style == FERRY_CLI_PROGRESS_ROUNDS))
 		style = FERRY_CLI_PROGRESS_NONE;
 	progress = ferry_cli_progress_new(style);
-	answer = follow(client, progress, &error);
+	answer = follow(client, progress, &options->postcopy, &error);
 	if (answer)
 		ferry_cli_migration_read(answer, &migration);
 	ferry_cli_progress_finish(progress, answer ? &migration : NULL);
 	return answer ? conclude(client, answer, options) : lost(options, error);
+}
+
+/* Options with a value that may be left out want a callback, which could not know the Options: so it
+ * is put in. */
+static void complete_postcopy(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (g_str_equal(argv[i], "--postcopy"))
+			argv[i] = (char *)"--postcopy=now";
 }
 
 int ferry_cli_migrate(int argc, char **argv)
@@ -257,6 +308,8 @@ int ferry_cli_migrate(int argc, char **argv)
 		  "The source monitor's QMP socket", "unix:PATH" },
 		{ "set", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.settings,
 		  "Set a capability or parameter first", "NAME=VALUE" },
+		{ "postcopy", 0, 0, G_OPTION_ARG_STRING, &options.postcopy_after,
+		  "Switch the guest over first, its memory follows", "AFTER" },
 		{ "json", 0, 0, G_OPTION_ARG_NONE, &options.json,
 		  "Print the result as one JSON object", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &options.quiet,
@@ -266,15 +319,18 @@ int ferry_cli_migrate(int argc, char **argv)
 	g_autoptr(FerryQmpClient) client = NULL;
 	g_autoptr(GError) error = NULL;
 
+	complete_postcopy(argc, argv);
 	if (!ferry_cli_parse(&help, entries, &argc, &argv, 1, 1))
 		return FERRY_EXIT_USAGE;
 	options.uri = argv[1];
 	if (!options.address)
 		return ferry_cli_usage("migrate", "--qmp unix:PATH is missing");
-	if (!ferry_transport_find(ferry_transports(), options.uri, &error))
+	if (!ferry_transport_find(ferry_transports(), options.uri, &error) ||
+	    !ferry_cli_postcopy_parse(options.postcopy_after, &options.postcopy, &error))
 		return ferry_cli_usage("migrate", "%s", error->message);
 	client = ferry_qmp_client_new(options.address, &error);
-	if (client && ferry_cli_apply_settings(client, options.settings, &error)) {
+	if (client && ferry_cli_apply_settings(client, options.settings, &error) &&
+	    ferry_cli_postcopy_enable(&options.postcopy, client, &error)) {
 		catch_signals();
 		if (start(client, options.uri, &error))
 			return watch(client, &options);

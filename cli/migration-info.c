@@ -41,6 +41,7 @@ static void read_ram(JsonObject *ram, FerryCliMigration *migration)
 	migration->rate = number(ram, "mbps", 0) * 1e6 / 8;
 	migration->dirty_rate = number(ram, "dirty-pages-rate", 0) * page_size;
 	migration->round = number(ram, "dirty-sync-count", 0);
+	migration->requests = number(ram, "postcopy-requests", 0);
 }
 
 gboolean ferry_cli_migration_read(JsonNode *answer, FerryCliMigration *migration)
@@ -63,6 +64,8 @@ gboolean ferry_cli_migration_read(JsonNode *answer, FerryCliMigration *migration
 		.verified = member(object, "verified", JSON_NODE_VALUE),
 	};
 	read_ram(object_member(object, "ram"), migration);
+	migration->followed = number(object_member(object, "postcopy"), "discarded-pages", 0) *
+			      4096;
 	/* QEMU counts its looks for dirty pages; the first is round 1. */
 	migration->round = MAX(migration->round, 1);
 	if (migration->rounds && json_array_get_length(migration->rounds))

@@ -21,6 +21,8 @@ typedef struct {
 	double rate;        /* bytes a second */
 	double dirty_rate;  /* bytes a second */
 	gint64 round;
+	double followed;    /* bytes of RAM that follow, or followed, a guest switched over first */
+	gint64 requests;    /* for pages that it waited for */
 	JsonArray *rounds;  /* NULL where not told */
 	JsonObject *cpu;    /* NULL where not told */
 	JsonObject *rdma;   /* query-rdma's answer; NULL where there was none */

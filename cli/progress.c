@@ -84,6 +84,14 @@ static GPtrArray *details(const FerryCliMigration *migration)
 	g_autofree char *dirty = ferry_cli_format_bytes(migration->dirty_rate);
 
 	g_ptr_array_add(texts, g_strdup_printf("  %8s/s", rate));
+	if (migration->followed > 0) {
+		g_autofree char *remaining = ferry_cli_format_bytes(migration->remaining);
+
+		g_ptr_array_add(texts, g_strdup_printf("  remaining %8s", remaining));
+		g_ptr_array_add(texts, g_strdup_printf("  requests %" G_GINT64_FORMAT,
+						       migration->requests));
+		return texts;
+	}
 	g_ptr_array_add(texts, g_strdup_printf("  round %-3" G_GINT64_FORMAT, migration->round));
 	g_ptr_array_add(texts, g_strdup_printf("  dirtied %8s/s", dirty));
 	if (migration->throttle)

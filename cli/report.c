@@ -58,6 +58,16 @@ static void print_rounds(const FerryCliMigration *migration)
 	       last.round, last.pages);
 }
 
+static void print_postcopy(const FerryCliMigration *migration)
+{
+	g_autofree char *followed = ferry_cli_format_bytes(migration->followed);
+
+	if (migration->followed > 0)
+		printf("  postcopy     %s followed the guest, which asked for pages %" G_GINT64_FORMAT
+		       " times\n",
+		       followed, migration->requests);
+}
+
 static void print_cpu(const FerryCliMigration *migration)
 {
 	static const char *const sides[] = { "source", "destination" };
@@ -80,7 +90,9 @@ static void print_cpu(const FerryCliMigration *migration)
 
 static void print_verified(const FerryCliMigration *migration)
 {
-	if (!migration->verified)
+	if (!migration->verified && migration->followed > 0)
+		puts("  verified     no: the guest ran before its memory was there to compare");
+	else if (!migration->verified)
 		puts("  verified     not asked for; --set verify-ram=on compares all memory");
 	else if (json_node_get_boolean(migration->verified))
 		puts("  verified     yes, the memory there equals the memory here (comparing is "
@@ -101,6 +113,7 @@ void ferry_cli_report(const FerryCliMigration *migration, const char *uri)
 		print_rdma(migration->rdma);
 	print_moved(migration);
 	print_rounds(migration);
+	print_postcopy(migration);
 	print_verified(migration);
 	print_cpu(migration);
 }

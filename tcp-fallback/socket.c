@@ -22,9 +22,9 @@
 /* A unix: socket does not tune its buffer by itself; the default lets 200 KiB out at a time. */
 #define UNIX_BUFFER (1 << 20)
 
-/* At each end: a page that is urgent never waits behind more than a few of these, and a whole run
- * is gone in as many steps. */
-#define URGENT_BUFFER (64 << 10)
+/* At each end, and the kernel doubles it. So little that a page never waits behind more than a few
+ * runs of 64; with half of it such a run would take twice as long, with twice as much no less. */
+#define URGENT_BUFFER (128 << 10)
 
 #define UNIX_BACKLOG_RETRY_US 5000
 

@@ -63,8 +63,8 @@ typedef struct {
 	 * while anything is left. */
 	FerryIo (*progress)(FerryCarrier *carrier);
 
-	/* Source: sleeps until progress() can do something or @timeout_us passed. The only one that
-	 * blocks; returns early when the channel is shut down. */
+	/* Source: sleeps until progress() can do something, urgent() has room again or @timeout_us
+	 * passed. The only one that blocks; returns early when the channel is shut down. */
 	void (*wait)(FerryCarrier *carrier, gint64 timeout_us);
 
 	/* Source: a fence. OK once every page put so far is on its way in an order that makes the

@@ -44,6 +44,8 @@ WRONG = (
     (("migrate", "--qmp", "/nowhere/qmp", "tcp:a:1"), "expected unix:PATH"),
     (("migrate", "--qmp", NOWHERE, "pigeon:home"), "pigeon:home"),
     (("migrate", "--frobnicate"), "--frobnicate"),
+    (("migrate", "--qmp", NOWHERE, "--postcopy=soon", "tcp:a:1"), "2s or 500ms, or a round as round:3"),
+    (("migrate", "--qmp", NOWHERE, "--postcopy=round:0", "tcp:a:1"), "round:3"),
     (("ctl", "query-status"), "--qmp"),
     (("ctl", "--qmp", NOWHERE), "expected COMMAND"),
     (("ctl", "--qmp", NOWHERE, "migrate", "uri"), "expected KEY=VALUE"),

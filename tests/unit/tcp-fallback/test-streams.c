@@ -222,33 +222,59 @@ static void streams__strangers_at_the_port__shown_out(void)
 	pair_close(&pair);
 }
 
+/* @groups are lengths, each with a space before it but the first; 0: another space. */
+static void check_example(const char *text, const char *name, const guint8 *bytes,
+			  const guint *groups)
+{
+	g_autoptr(GString) line = g_string_new(NULL);
+
+	g_string_printf(line, "\n%-18s", name);
+	for (guint i = 0; groups[i] != G_MAXUINT; i++) {
+		if (i)
+			g_string_append_c(line, ' ');
+		for (guint n = 0; n < groups[i]; n++)
+			g_string_append_printf(line, "%02x", *bytes++);
+	}
+	g_string_append_c(line, '\n');
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, line->str));
+}
+
+static void check_terms_example(const char *text, const char *name, guint16 type,
+				const FerryStreamsTerms *terms)
+{
+	static const guint one[] = { 2, 1, 1, 4, 0, 4, G_MAXUINT };
+	static const guint two[] = { 2, 1, 1, 4, 0, 4, 4, G_MAXUINT };
+	g_autoptr(GByteArray) record = g_byte_array_new();
+	guint8 payload[FERRY_STREAMS_TERMS_MAX];
+	size_t len = ferry_streams_put_terms(payload, terms);
+
+	ferry_put_record_header(record, type, 0, (guint32)len);
+	g_byte_array_append(record, payload, (guint)len);
+	check_example(text, name, record->data, terms->flags ? two : one);
+}
+
 static void streams__examples_of_protocol_md__same_bytes(void)
 {
+	static const guint greeting_groups[] = { 4, 4, 16, 4, G_MAXUINT };
+	static const guint fence_groups[] = { 1, 2, 2, 2, 1, 1, 4, 0, 4, G_MAXUINT };
 	guint8 greeting[FERRY_STREAMS_GREETING_SIZE], fence[FERRY_STREAMS_FENCE_SIZE];
-	g_autofree char *text = NULL, *line = NULL, *digits = NULL;
 	FerryStreamsGreeting example = { .index = 3 };
-	GString *hex = g_string_new(NULL);
+	g_autofree char *text = NULL;
 
+	CU_ASSERT(g_file_get_contents(PROTOCOL_MD, &text, NULL, NULL));
+	if (!text)
+		return;
 	memcpy(example.nonce, pair_nonce, FERRY_NONCE_SIZE);
 	ferry_streams_put_greeting(greeting, &example);
+	check_example(text, "greeting 3", greeting, greeting_groups);
 	ferry_streams_put_fence(fence, 3);
-	for (guint i = 0; i < sizeof(greeting); i++)
-		g_string_append_printf(hex, i == 4 || i == 8 || i == 24 ? " %02x" : "%02x",
-				       greeting[i]);
-	line = g_strdup_printf("\ngreeting 3        %s\n", hex->str);
-	g_string_truncate(hex, 0);
-	for (guint i = 0; i < sizeof(fence); i++)
-		g_string_append_printf(hex,
-				       i == 1 || i == 3 || i == 5 || i == 7 || i == 8 || i == 9
-					       ? " %02x"
-				       : i == 13 ? "  %02x"
-						 : "%02x",
-				       fence[i]);
-	digits = g_strdup_printf("\nSTREAMS_FENCE 3   %s\n", hex->str);
-	g_string_free(hex, TRUE);
-	CU_ASSERT(g_file_get_contents(PROTOCOL_MD, &text, NULL, NULL));
-	CU_ASSERT(text && strstr(text, line));
-	CU_ASSERT(text && strstr(text, digits));
+	check_example(text, "STREAMS_FENCE 3", fence, fence_groups);
+	check_terms_example(text, "STREAMS_OFFER 4", FERRY_RECORD_STREAMS_OFFER,
+			    &(FerryStreamsTerms){ .streams = 4 });
+	check_terms_example(text, "STREAMS_ANSWER 2", FERRY_RECORD_STREAMS_ANSWER,
+			    &(FerryStreamsTerms){ .streams = 2 });
+	check_terms_example(text, "OFFER 4, urgent", FERRY_RECORD_STREAMS_OFFER,
+			    &(FerryStreamsTerms){ 4, FERRY_STREAMS_URGENT });
 }
 
 static CU_TestInfo cases[] = {
