@@ -37,6 +37,8 @@ struct FerryDestination {
 	FerryPostcopyRam *postcopy;
 	const char *mode;               /* static; NULL: not switched */
 	FerryPostcopyStatus postcopied; /* its last word, when it is gone */
+	gboolean pausing;               /* somebody wants this postcopy to pause */
+	guint64 pauses;
 
 	gboolean has_session;
 	guint8 nonce[FERRY_NONCE_SIZE];
@@ -46,6 +48,9 @@ struct FerryDestination {
 
 gboolean ferry_destination_enter(FerryDestination *destination, FerryState from, FerryState to);
 void ferry_destination_set_error(FerryDestination *destination, const char *text);
+
+/* Enters postcopy-recover, from postcopy-paused, or from handover-lost where nobody decided. */
+gboolean ferry_destination_begin_recovery(FerryDestination *destination);
 
 /* Takes the decision about a guest that is loaded and waits: FALSE if it was taken before. */
 gboolean ferry_destination_decide(FerryDestination *destination, FerryHandoverAnswer answer);
@@ -106,6 +111,8 @@ typedef struct {
 	FerryPostcopyRam *postcopy; /* from LISTEN on; the destination's */
 	gboolean pulls;             /* then: the carrier beside the channel fetches */
 	FerryFaults *faults;        /* while the guest may wait for pages */
+	gboolean recovers;          /* HELLO named a session that was switched over to here */
+	gboolean over; /* a session that is known here is complete: its source has to hear it */
 } FerryIncoming;
 
 /* Serves one connection, which @listener accepted, to its end; @heartbeat is around @channel where
@@ -147,12 +154,32 @@ gboolean ferry_incoming_postcopy_command(FerryIncoming *incoming, const FerryStr
 /* PAGES or ZERO_PAGES, from LISTEN on. */
 gboolean ferry_incoming_land(FerryIncoming *incoming, const FerryIncomingRecord *record,
 			     GError **error);
+/* Tells the carrier beside the channel that pages come to a guest that runs. */
+gboolean ferry_incoming_begin_beside(FerryIncoming *incoming, GError **error);
 /* From PREPARE behind a package to the last page. incoming-switch.c */
 FerryIncomingResult ferry_incoming_switch(FerryIncoming *incoming, GError **error);
+/* Whoever waits for a page from here on is heard, until the faults are stopped. */
+void ferry_incoming_begin_faults(FerryIncoming *incoming);
+/* The vCPUs run: their waiting is counted. */
+void ferry_incoming_note_vcpus(FerryIncoming *incoming);
+/* Pages, to the end of this connection. */
+FerryIncomingResult ferry_incoming_receive(FerryIncoming *incoming, GError **error);
+
+/* At HELLO: whether it names a session whose guest was switched over to here; its RAM is then the
+ * connection's. incoming-recover.c */
+gboolean ferry_incoming_find_session(FerryIncoming *incoming);
+/* Such a connection, to its end. */
+FerryIncomingResult ferry_incoming_recover(FerryIncoming *incoming, GError **error);
+/* There is no such session, and the source believes that there is. */
+gboolean ferry_incoming_refuse_recovery(FerryIncoming *incoming, GError **error);
+/* Whether this destination may take a guest now; the error has its state. incoming-ram.c */
+gboolean ferry_incoming_may_take(FerryIncoming *incoming, GError **error);
 
 /* Takes PREPARE, and says READY. incoming-handover.c */
 gboolean ferry_incoming_get_ready(FerryIncoming *incoming, GError **error);
 gboolean ferry_incoming_reply_running(FerryIncoming *incoming, GError **error);
+/* The source knows that the guest runs here once it says so; till then it may ask again. */
+FerryIncomingResult ferry_incoming_wait_for_done(FerryIncoming *incoming);
 
 /* From PREPARE to the end; and the answer to a QUERY. incoming-handover.c */
 FerryIncomingResult ferry_incoming_hand_over(FerryIncoming *incoming, GError **error);

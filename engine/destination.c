@@ -50,23 +50,60 @@ void ferry_destination_free(FerryDestination *destination)
 
 /* ---- states ---- */
 
+static gboolean enter_locked(FerryDestination *destination, FerryState from, FerryState to)
+{
+	if (destination->state != from || !ferry_state_allows(FERRY_SIDE_DESTINATION, from, to))
+		return FALSE;
+	destination->state = to;
+	if (to == FERRY_STATE_COMPLETED || to == FERRY_STATE_FAILED)
+		destination->end_us = g_get_monotonic_time();
+	g_cond_broadcast(&destination->changed);
+	ferry_vm_emit(
+		destination->vm,
+		&(FerryEvent){ .type = FERRY_EVENT_MIGRATION, .state = to, .incoming = TRUE });
+	return TRUE;
+}
+
 gboolean ferry_destination_enter(FerryDestination *destination, FerryState from, FerryState to)
 {
 	gboolean ok;
 
 	g_mutex_lock(&destination->lock);
-	ok = destination->state == from && ferry_state_allows(FERRY_SIDE_DESTINATION, from, to);
-	if (ok) {
-		destination->state = to;
-		if (to == FERRY_STATE_COMPLETED || to == FERRY_STATE_FAILED)
-			destination->end_us = g_get_monotonic_time();
-		g_cond_broadcast(&destination->changed);
-		ferry_vm_emit(destination->vm, &(FerryEvent){ .type = FERRY_EVENT_MIGRATION,
-							      .state = to,
-							      .incoming = TRUE });
-	}
+	ok = enter_locked(destination, from, to);
 	g_mutex_unlock(&destination->lock);
 	return ok;
+}
+
+gboolean ferry_destination_begin_recovery(FerryDestination *destination)
+{
+	FerryState from;
+	gboolean ok;
+
+	g_mutex_lock(&destination->lock);
+	from = destination->state;
+	ok = (from == FERRY_STATE_POSTCOPY_PAUSED ||
+	      destination->answer == FERRY_HANDOVER_WAITING) &&
+	     enter_locked(destination, from, FERRY_STATE_POSTCOPY_RECOVER);
+	g_mutex_unlock(&destination->lock);
+	return ok;
+}
+
+/* The link of a guest that was switched over is gone. One that was not started yet waits for its
+ * source, or for the operator. */
+static void pause_incoming(FerryDestination *destination, const GError *cause)
+{
+	gboolean runs;
+
+	g_mutex_lock(&destination->lock);
+	runs = destination->answer == FERRY_HANDOVER_RUNS;
+	g_free(destination->error_desc);
+	destination->error_desc = g_strdup(destination->pausing ? "paused by hand (migrate-pause)"
+								: cause->message);
+	destination->pausing = FALSE;
+	destination->pauses++;
+	enter_locked(destination, destination->state,
+		     runs ? FERRY_STATE_POSTCOPY_PAUSED : FERRY_STATE_HANDOVER_LOST);
+	g_mutex_unlock(&destination->lock);
 }
 
 void ferry_destination_set_error(FerryDestination *destination, const char *text)
@@ -133,6 +170,17 @@ static void publish(FerryDestination *destination, FerryChannel *channel)
 	g_mutex_unlock(&destination->lock);
 }
 
+/* A connection that has touched nothing. A guest that waits for its source goes on waiting. */
+static void refused(FerryDestination *destination, gboolean again, const GError *error)
+{
+	FerryState state = ferry_destination_state(destination);
+
+	if (state == FERRY_STATE_SETUP && !again)
+		fail(destination, error);
+	else if (state == FERRY_STATE_SETUP)
+		ferry_destination_set_error(destination, error->message);
+}
+
 /* Serves one connection; whether to take another. */
 static gboolean serve(FerryDestination *destination, FerryListener *listener, FerryChannel *channel)
 {
@@ -150,10 +198,7 @@ static gboolean serve(FerryDestination *destination, FerryListener *listener, Fe
 	ferry_channel_close(channel);
 	switch (result) {
 	case FERRY_INCOMING_REFUSED:
-		if (!listener->again)
-			fail(destination, error);
-		else if (ferry_destination_state(destination) == FERRY_STATE_SETUP)
-			ferry_destination_set_error(destination, error->message);
+		refused(destination, listener->again, error);
 		return TRUE;
 	case FERRY_INCOMING_FAILED:
 		fail(destination, error);
@@ -164,9 +209,7 @@ static gboolean serve(FerryDestination *destination, FerryListener *listener, Fe
 					FERRY_STATE_HANDOVER_LOST);
 		return TRUE;
 	case FERRY_INCOMING_PAUSED:
-		ferry_destination_set_error(destination, error->message);
-		ferry_destination_enter(destination, FERRY_STATE_POSTCOPY_ACTIVE,
-					FERRY_STATE_POSTCOPY_PAUSED);
+		pause_incoming(destination, error);
 		return TRUE;
 	case FERRY_INCOMING_CLOSED:
 		return FALSE;
@@ -213,23 +256,36 @@ gboolean ferry_destination_defer(FerryDestination *destination, GError **error)
 	return ok;
 }
 
+/* The lock is held; no thread runs. @listener is taken over. */
+static void listen_locked(FerryDestination *destination, FerryListener *listener)
+{
+	gpointer *arguments = g_new(gpointer, 3);
+
+	g_free(destination->uri);
+	destination->uri = g_strdup(listener->uri);
+	destination->cancellable = g_cancellable_new();
+	arguments[0] = destination;
+	arguments[1] = listener;
+	arguments[2] = g_object_ref(destination->cancellable);
+	destination->thread = g_thread_new("ferry-incoming", listen_thread, arguments);
+}
+
 /* Forgets what came before. The lock is held; no thread runs. */
-static void reset_locked(FerryDestination *destination, const FerryListener *listener)
+static void reset_locked(FerryDestination *destination)
 {
 	g_clear_pointer(&destination->error_desc, g_free);
 	g_clear_pointer(&destination->transport, g_free);
 	g_clear_pointer(&destination->carrier, g_variant_unref);
-	g_free(destination->uri);
-	destination->uri = g_strdup(listener->uri);
 	destination->deferred = FALSE;
 	destination->mode = NULL;
 	memset(&destination->postcopied, 0, sizeof(destination->postcopied));
+	destination->pausing = FALSE;
+	destination->pauses = 0;
 	destination->has_session = FALSE;
 	destination->answer = FERRY_HANDOVER_UNKNOWN;
 	destination->begin_us = g_get_monotonic_time();
 	destination->end_us = 0;
 	destination->received = 0;
-	destination->cancellable = g_cancellable_new();
 	destination->state = FERRY_STATE_SETUP;
 }
 
@@ -248,25 +304,80 @@ gboolean ferry_destination_start(FerryDestination *destination, const char *uri,
 {
 	const FerryTransport *transport = ferry_transport_find(destination->transports, uri, error);
 	g_autoptr(FerryListener) listener = NULL;
-	gpointer *arguments;
 
 	if (!transport || !may_start(destination, error))
 		return FALSE;
 	/* A finished one may still answer questions, on the very same address. */
 	stop_thread(destination);
+	ferry_destination_drop_postcopy(destination);
 	listener = transport->listen(uri, NULL, error);
 	if (!listener || !ferry_vm_incoming_begin(destination->vm, error))
 		return FALSE;
 	g_mutex_lock(&destination->lock);
-	reset_locked(destination, listener);
+	reset_locked(destination);
 	ferry_vm_emit(destination->vm, &(FerryEvent){ .type = FERRY_EVENT_MIGRATION,
 						      .state = FERRY_STATE_SETUP,
 						      .incoming = TRUE });
-	arguments = g_new(gpointer, 3);
-	arguments[0] = destination;
-	arguments[1] = g_steal_pointer(&listener);
-	arguments[2] = g_object_ref(destination->cancellable);
-	destination->thread = g_thread_new("ferry-incoming", listen_thread, arguments);
+	listen_locked(destination, g_steal_pointer(&listener));
+	g_mutex_unlock(&destination->lock);
+	return TRUE;
+}
+
+/* ---- postcopy that paused ---- */
+
+gboolean ferry_destination_pause(FerryDestination *destination, GError **error)
+{
+	FerryState state;
+
+	g_mutex_lock(&destination->lock);
+	state = destination->state;
+	if (state == FERRY_STATE_POSTCOPY_ACTIVE) {
+		destination->pausing = TRUE;
+		if (destination->channel)
+			ferry_channel_shutdown(destination->channel);
+	}
+	g_mutex_unlock(&destination->lock);
+	if (state == FERRY_STATE_POSTCOPY_ACTIVE)
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+		    "only a migration in postcopy-active can be paused; this one is in state %s",
+		    ferry_state_name(state));
+	return FALSE;
+}
+
+/* Whether a source may come again. */
+static gboolean may_recover(FerryDestination *destination, GError **error)
+{
+	FerryState state;
+	gboolean may;
+
+	g_mutex_lock(&destination->lock);
+	state = destination->state;
+	may = state == FERRY_STATE_POSTCOPY_PAUSED ||
+	      (state == FERRY_STATE_HANDOVER_LOST && destination->postcopy);
+	g_mutex_unlock(&destination->lock);
+	if (!may)
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+			    "only a migration in postcopy-paused can be recovered; this one is in "
+			    "state %s",
+			    ferry_state_name(state));
+	return may;
+}
+
+gboolean ferry_destination_recover(FerryDestination *destination, const char *uri, GError **error)
+{
+	const FerryTransport *transport = ferry_transport_find(destination->transports, uri, error);
+	FerryListener *listener;
+
+	if (!transport || !may_recover(destination, error))
+		return FALSE;
+	/* It may be the very same address; and a source that has just come there, comes again. */
+	stop_thread(destination);
+	listener = may_recover(destination, error) ? transport->listen(uri, NULL, error) : NULL;
+	if (!listener)
+		return FALSE;
+	g_mutex_lock(&destination->lock);
+	listen_locked(destination, listener);
 	g_mutex_unlock(&destination->lock);
 	return TRUE;
 }
@@ -290,13 +401,23 @@ void ferry_destination_set_autostart(FerryDestination *destination, gboolean aut
 
 /* ---- the operator ---- */
 
+/* In one step: a source that comes again, or commits, finds it decided. */
 static gboolean discard(FerryDestination *destination)
 {
-	if (!ferry_destination_decide(destination, FERRY_HANDOVER_DISCARDED))
-		return FALSE;
-	ferry_destination_drop_postcopy(destination);
-	ferry_destination_set_error(destination, "discarded by the operator");
-	return ferry_destination_enter(destination, FERRY_STATE_HANDOVER_LOST, FERRY_STATE_FAILED);
+	gboolean ok;
+
+	g_mutex_lock(&destination->lock);
+	ok = destination->answer == FERRY_HANDOVER_WAITING &&
+	     enter_locked(destination, FERRY_STATE_HANDOVER_LOST, FERRY_STATE_FAILED);
+	if (ok) {
+		destination->answer = FERRY_HANDOVER_DISCARDED;
+		g_free(destination->error_desc);
+		destination->error_desc = g_strdup("discarded by the operator");
+	}
+	g_mutex_unlock(&destination->lock);
+	if (ok)
+		ferry_destination_drop_postcopy(destination);
+	return ok;
 }
 
 static gboolean run_here(FerryDestination *destination, GError **error)
@@ -357,6 +478,7 @@ static void fill_postcopy(FerryDestination *destination, FerryPostcopyStatus *st
 		ferry_postcopy_ram_get_status(destination->postcopy, status);
 	else
 		*status = destination->postcopied;
+	status->pauses = destination->pauses;
 	status->switched = destination->mode != NULL;
 	status->mode = destination->mode;
 }

@@ -30,7 +30,7 @@ struct FerryFaultTimes {
 	guint64 steps[N_STEPS];
 	GArray *vcpus;
 	guint n_waiting;  /* vCPUs */
-	gint64 all_since; /* where all wait */
+	gint64 all_since; /* where all wait: the last one's begin */
 	gint64 all_total;
 };
 
@@ -105,8 +105,8 @@ static void vcpu_waits(FerryFaultTimes *times, gint32 thread, gint64 now)
 		return;
 	vcpu->waits = TRUE;
 	vcpu->since = now;
-	if (++times->n_waiting == times->vcpus->len)
-		times->all_since = MAX(times->all_since, now);
+	times->n_waiting++;
+	times->all_since = MAX(times->all_since, now);
 }
 
 static void vcpu_goes_on(FerryFaultTimes *times, gint32 thread, gint64 now)

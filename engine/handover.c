@@ -75,8 +75,7 @@ gboolean ferry_outgoing_prepare(FerryOutgoing *outgoing, gboolean verify_ram, GE
 	       verify(outgoing, &ours, &reply.ready, error);
 }
 
-/* The source knows: the destination need not answer questions any more. */
-static void farewell(FerryOutgoing *outgoing)
+void ferry_outgoing_farewell(FerryOutgoing *outgoing)
 {
 	g_autoptr(GByteArray) done = g_byte_array_new();
 
@@ -96,7 +95,7 @@ static gboolean commit(FerryOutgoing *outgoing, GError **error)
 	ferry_progress_resumed(outgoing->progress);
 	ferry_progress_destination_cpu(outgoing->progress, reply.running.user_us / 1e6,
 				       reply.running.system_us / 1e6);
-	farewell(outgoing);
+	ferry_outgoing_farewell(outgoing);
 	ferry_return_path_wait(outgoing->path, FERRY_REPLY_SHUT, SHUT_US, &reply, NULL);
 	return TRUE;
 }
@@ -150,7 +149,7 @@ static Doubt ask_once(FerryOutgoing *outgoing)
 				outgoing->uri);
 	}
 	if (answer == FERRY_HANDOVER_RUNS)
-		farewell(outgoing);
+		ferry_outgoing_farewell(outgoing);
 	ferry_outgoing_hang_up(outgoing);
 	if (error)
 		ferry_source_set_error(outgoing->source, error->message);

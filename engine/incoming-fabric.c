@@ -30,7 +30,7 @@ static gboolean open_link(FerryIncoming *incoming, FerryFabric *fabric, GError *
 	FerryFabricSession session = {
 		.nonce = incoming->nonce,
 		.settings = ferry_vm_settings(incoming->vm),
-		.postcopy = incoming->advised != NULL,
+		.postcopy = incoming->advised || incoming->postcopy,
 		.cancellable = incoming->destination->cancellable,
 	};
 	FerryCarrier *carrier;
@@ -99,9 +99,10 @@ static gboolean go_beside(FerryIncoming *incoming, GError **error)
 {
 	FerryDestination *destination = incoming->destination;
 
-	if (!ferry_first_touch_settle(incoming->touch, error))
+	if (incoming->touch && !ferry_first_touch_settle(incoming->touch, error))
 		return FALSE;
-	ferry_first_touch_on_landed(incoming->touch, NULL, NULL);
+	if (incoming->touch)
+		ferry_first_touch_on_landed(incoming->touch, NULL, NULL);
 	g_clear_pointer(&incoming->digest, ferry_digest_free);
 	g_mutex_lock(&destination->lock);
 	g_free(destination->transport);

@@ -73,8 +73,7 @@ static gboolean next_record(FerryIncoming *incoming, FerryIncomingRecord *record
 	return TRUE;
 }
 
-/* The source knows that the guest runs here once it says so; till then it may ask again. */
-static FerryIncomingResult wait_for_done(FerryIncoming *incoming)
+FerryIncomingResult ferry_incoming_wait_for_done(FerryIncoming *incoming)
 {
 	FerryIncomingRecord record;
 
@@ -117,7 +116,7 @@ static FerryIncomingResult committed(FerryIncoming *incoming, GError **error)
 	told = ferry_incoming_reply_running(incoming, NULL) &&
 	       ferry_reply_shut(&incoming->replies, 0, NULL);
 	ferry_destination_enter(destination, from, FERRY_STATE_COMPLETED);
-	return told ? wait_for_done(incoming) : FERRY_INCOMING_COMPLETED;
+	return told ? ferry_incoming_wait_for_done(incoming) : FERRY_INCOMING_COMPLETED;
 }
 
 static gboolean right_nonce(const FerryIncomingRecord *record, const guint8 *expected,
@@ -265,7 +264,7 @@ FerryIncomingResult ferry_incoming_query(FerryIncoming *incoming, const FerryInc
 		return FERRY_INCOMING_ANSWERED;
 	/* The answer can be lost like the RUNNING before it. */
 	if (answer == FERRY_HANDOVER_RUNS)
-		return wait_for_done(incoming);
+		return ferry_incoming_wait_for_done(incoming);
 	if (answer != FERRY_HANDOVER_WAITING || !next_record(incoming, &next, error) ||
 	    next.type != FERRY_RECORD_HANDOVER_COMMIT || !right_nonce(&next, nonce, error))
 		return FERRY_INCOMING_ANSWERED;

@@ -26,7 +26,9 @@ static gboolean advise(FerryIncoming *incoming, const guint8 *data, size_t len, 
 {
 	FerryRam *ram = ferry_vm_ram(incoming->vm);
 
-	if (!ferry_postcopy_get_advise(ram, data, len, error))
+	/* The RAM of a guest that is here already is not to be tried. */
+	if (!ferry_incoming_may_take(incoming, error) ||
+	    !ferry_postcopy_get_advise(ram, data, len, error))
 		return FALSE;
 	incoming->advised = ferry_postcopy_ram_new(ram, error);
 	if (!incoming->advised) {
@@ -43,12 +45,25 @@ static gboolean discard(gpointer user, const FerryRun *run, GError **error)
 	return ferry_postcopy_ram_discard(user, run, error);
 }
 
+gboolean ferry_incoming_begin_beside(FerryIncoming *incoming, GError **error)
+{
+	FerryCarrier *carrier = ferry_fabric_link_carrier(incoming->link);
+	FerryArrivals arrivals = ferry_postcopy_ram_arrivals(incoming->postcopy);
+
+	if (!carrier->ops->begin_postcopy) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+			    "%s brings no pages to a guest that runs", carrier->ops->name);
+		return FALSE;
+	}
+	incoming->pulls = carrier->ops->pulls && carrier->ops->pulls(carrier);
+	return carrier->ops->begin_postcopy(carrier, ferry_postcopy_ram_target(incoming->postcopy),
+					    &arrivals, error);
+}
+
 /* LISTEN: from here nothing writes but into pages that are missing. */
 static gboolean listen(FerryIncoming *incoming, GError **error)
 {
 	FerryDestination *destination = incoming->destination;
-	FerryCarrier *carrier;
-	FerryArrivals arrivals;
 
 	if (!ferry_first_touch_settle(incoming->touch, error))
 		return FALSE;
@@ -59,18 +74,7 @@ static gboolean listen(FerryIncoming *incoming, GError **error)
 	g_mutex_lock(&destination->lock);
 	incoming->postcopy = destination->postcopy = g_steal_pointer(&incoming->advised);
 	g_mutex_unlock(&destination->lock);
-	if (!ferry_incoming_is_beside(incoming))
-		return TRUE;
-	carrier = ferry_fabric_link_carrier(incoming->link);
-	if (!carrier->ops->begin_postcopy) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
-			    "%s brings no pages to a guest that runs", carrier->ops->name);
-		return FALSE;
-	}
-	incoming->pulls = carrier->ops->pulls && carrier->ops->pulls(carrier);
-	arrivals = ferry_postcopy_ram_arrivals(incoming->postcopy);
-	return carrier->ops->begin_postcopy(carrier, ferry_postcopy_ram_target(incoming->postcopy),
-					    &arrivals, error);
+	return !ferry_incoming_is_beside(incoming) || ferry_incoming_begin_beside(incoming, error);
 }
 
 static GByteArray *read_package(FerryIncoming *incoming, guint32 length, GError **error)

@@ -44,6 +44,20 @@ static void digest_landed(gpointer user, const FerryRun *run)
 	ferry_digest_touched(user, run);
 }
 
+static gboolean takes_none(FerryIncoming *incoming, GError **error)
+{
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+		    "this destination takes no guest now: its migration is in state %s",
+		    ferry_state_name(ferry_destination_state(incoming->destination)));
+	return FALSE;
+}
+
+gboolean ferry_incoming_may_take(FerryIncoming *incoming, GError **error)
+{
+	return ferry_destination_state(incoming->destination) == FERRY_STATE_SETUP ||
+	       takes_none(incoming, error);
+}
+
 static gboolean accept_list(FerryIncoming *incoming, GError **error)
 {
 	FerryDestination *destination = incoming->destination;
@@ -62,12 +76,8 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 	if (!incoming->carrier->ops->share_ram(incoming->carrier, incoming->memory, error))
 		return FALSE;
 	/* What a guest that is here already has loaded is not touched. */
-	if (!ferry_destination_enter(destination, FERRY_STATE_SETUP, FERRY_STATE_ACTIVE)) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
-			    "this destination takes no guest now: its migration is in state %s",
-			    ferry_state_name(ferry_destination_state(destination)));
-		return FALSE;
-	}
+	if (!ferry_destination_enter(destination, FERRY_STATE_SETUP, FERRY_STATE_ACTIVE))
+		return takes_none(incoming, error);
 	incoming->listed = TRUE;
 	incoming->touch = ferry_first_touch_new(incoming->memory);
 	if (incoming->will_digest) {
@@ -326,6 +336,9 @@ gboolean ferry_incoming_ram_record(FerryIncoming *incoming, const FerryIncomingR
 		if (record->type == FERRY_RECORD_ROUND_END)
 			return end_round(incoming, record, error);
 	}
+	/* A new migration shows its block list first. */
+	if (incoming->ferry_peer && !incoming->listed && FERRY_RECORD_IS_FABRIC(record->type))
+		return ferry_incoming_refuse_recovery(incoming, error);
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 		    "offset %" G_GUINT64_FORMAT ": record %s (0x%04x) does not belong here",
 		    ferry_stream_reader_offset(incoming->reader),

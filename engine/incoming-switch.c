@@ -45,7 +45,7 @@ static Decision read_decision(FerryIncoming *incoming, GError **error)
 	return DECISION_NONE;
 }
 
-static void note_vcpus(FerryIncoming *incoming)
+void ferry_incoming_note_vcpus(FerryIncoming *incoming)
 {
 	gint32 ids[FERRY_VCPUS_MAX];
 
@@ -53,8 +53,7 @@ static void note_vcpus(FerryIncoming *incoming)
 				     ferry_vm_vcpu_threads(incoming->vm, ids, G_N_ELEMENTS(ids)));
 }
 
-/* Whoever waits for a page from here on is heard. */
-static void begin_faults(FerryIncoming *incoming)
+void ferry_incoming_begin_faults(FerryIncoming *incoming)
 {
 	FerryDestination *destination = incoming->destination;
 	FerryFaultsConfig config = {
@@ -133,9 +132,9 @@ static gboolean finish(FerryIncoming *incoming, GError **error)
 	return ferry_postcopy_ram_finish(incoming->postcopy, error);
 }
 
-static FerryIncomingResult receive(FerryIncoming *incoming, GError **error)
+FerryIncomingResult ferry_incoming_receive(FerryIncoming *incoming, GError **error)
 {
-	if (!take_pages(incoming, error) || !finish(incoming, error))
+	if (!take_pages(incoming, error) || (!incoming->over && !finish(incoming, error)))
 		return FERRY_INCOMING_PAUSED;
 	if (incoming->heartbeat)
 		ferry_heartbeat_stop(incoming->heartbeat, LAST_WORDS_US);
@@ -143,7 +142,7 @@ static FerryIncomingResult receive(FerryIncoming *incoming, GError **error)
 	ferry_reply_shut(&incoming->replies, 0, NULL);
 	ferry_destination_enter(incoming->destination, FERRY_STATE_POSTCOPY_ACTIVE,
 				FERRY_STATE_COMPLETED);
-	return FERRY_INCOMING_CLOSED;
+	return ferry_incoming_wait_for_done(incoming);
 }
 
 /* RUN came. */
@@ -157,13 +156,13 @@ static FerryIncomingResult run_here(FerryIncoming *incoming, GError **error)
 			    "the operator decided before the source's commit came");
 		return FERRY_INCOMING_ANSWERED;
 	}
-	begin_faults(incoming);
+	ferry_incoming_begin_faults(incoming);
 	if (ferry_incoming_take_over(destination, error)) {
 		ferry_incoming_reply_running(incoming, NULL);
-		note_vcpus(incoming);
+		ferry_incoming_note_vcpus(incoming);
 		ferry_destination_enter(destination, FERRY_STATE_HANDOVER,
 					FERRY_STATE_POSTCOPY_ACTIVE);
-		result = receive(incoming, error);
+		result = ferry_incoming_receive(incoming, error);
 	} else {
 		result = FERRY_INCOMING_IN_DOUBT;
 	}

@@ -69,7 +69,11 @@ static gboolean say_hello(FerryIncoming *incoming, const FerryIncomingRecord *re
 	}
 	memcpy(incoming->nonce, hello.nonce, FERRY_NONCE_SIZE);
 	incoming->will_digest = hello.features & FERRY_FEATURE_DIGEST;
-	incoming->fabrics_agreed = hello.features & ferry_fabric_features(incoming->fabric);
+	incoming->recovers = ferry_incoming_find_session(incoming);
+	/* To a guest that is whole no page comes. */
+	incoming->fabrics_agreed = incoming->over ? 0
+						  : hello.features &
+							    ferry_fabric_features(incoming->fabric);
 	incoming->may_postcopy = hello.features & FERRY_FEATURE_POSTCOPY;
 	hello.features &= FERRY_FEATURE_DIGEST | FERRY_FEATURE_POSTCOPY | incoming->fabrics_agreed;
 	ferry_record_put_hello(answer, &hello);
@@ -165,6 +169,9 @@ static gboolean handle_command(FerryIncoming *incoming, const FerryStreamElement
 	case FERRY_COMMAND_POSTCOPY_RAM_DISCARD:
 	case FERRY_COMMAND_PACKAGED:
 		return ferry_incoming_postcopy_command(incoming, element, error);
+	case FERRY_COMMAND_RECV_BITMAP:
+	case FERRY_COMMAND_POSTCOPY_RESUME:
+		return ferry_incoming_refuse_recovery(incoming, error);
 	default:
 		return refuse_command(element, error);
 	}
@@ -325,7 +332,8 @@ static gboolean greet(FerryIncoming *incoming, FerryIncomingRecord *record, gboo
 	if (!ferry_stream_read_header(incoming->reader, error) ||
 	    !read_configuration(incoming, error))
 		return FALSE;
-	while (ferry_stream_reader_peek(incoming->reader) == FERRY_SECTION_COMMAND) {
+	while (!incoming->recovers &&
+	       ferry_stream_reader_peek(incoming->reader) == FERRY_SECTION_COMMAND) {
 		if (!ferry_stream_next(incoming->reader, &element, error))
 			return FALSE;
 		if (element.command != FERRY_COMMAND_FERRY) {
@@ -354,6 +362,10 @@ static FerryIncomingResult serve(FerryIncoming *incoming, gboolean only, GError 
 	if (query) {
 		ferry_watchdog_calm(watchdog);
 		return ferry_incoming_query(incoming, &record, error);
+	}
+	if (incoming->recovers && ferry_stream_reader_peek(incoming->reader) >= 0) {
+		ferry_watchdog_calm(watchdog);
+		return ferry_incoming_recover(incoming, error);
 	}
 	if (load(incoming, watchdog, error))
 		return incoming->packaged ? ferry_incoming_switch(incoming, error)

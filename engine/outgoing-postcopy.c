@@ -209,8 +209,10 @@ static gboolean finish(Push *push, guint64 pages, GError **error)
 	if (!ferry_outgoing_flush(outgoing, error) ||
 	    !ferry_return_path_wait(outgoing->path, FERRY_REPLY_SHUT, SHUT_US, &reply, error))
 		return FALSE;
-	if (!reply.shut)
+	if (!reply.shut) {
+		ferry_outgoing_farewell(outgoing);
 		return TRUE;
+	}
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 		    "the destination ended postcopy with error %u: see its log", reply.shut);
 	return FALSE;
@@ -230,31 +232,54 @@ static gboolean send_missing(Push *push, GError **error)
 	       finish(push, pages, error);
 }
 
+static const char *mode_of(FerryOutgoing *outgoing)
+{
+	return is_pulled(outgoing) ? "pull" : outgoing->link ? "push" : "stream";
+}
+
 /* RUN, and what follows it on this connection. */
 static gboolean run_there(Push *push, GError **error)
 {
 	FerryOutgoing *outgoing = push->outgoing;
-	const char *mode = is_pulled(outgoing) ? "pull" : outgoing->link ? "push" : "stream";
 
-	ferry_progress_switched(outgoing->progress, mode, ferry_bitmap_count(outgoing->pending));
+	ferry_progress_switched(outgoing->progress, mode_of(outgoing),
+				ferry_bitmap_count(outgoing->pending));
 	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_POSTCOPY_RUN, NULL, 0);
 	return ferry_outgoing_flush(outgoing, error) && send_missing(push, error);
 }
 
-/* The link is gone, and the guest, or the right to it, is the destination's: RAM is kept for it. */
-static void pause_postcopy(FerryOutgoing *outgoing, const GError *cause)
+/* The same on a later connection. */
+static gboolean go_on_there(Push *push, GError **error)
+{
+	FerryOutgoing *outgoing = push->outgoing;
+
+	if (!ferry_outgoing_recover(outgoing, error))
+		return FALSE;
+	push->sender = ferry_outgoing_sender(outgoing);
+	ferry_progress_recovered(outgoing->progress, mode_of(outgoing),
+				 ferry_bitmap_count(outgoing->pending));
+	return send_missing(push, error);
+}
+
+/* The link is gone, and the guest, or the right to it, is the destination's: RAM is kept for it.
+ * Takes @cause over. */
+static void pause_postcopy(FerryOutgoing *outgoing, GError *cause)
 {
 	FerrySource *source = outgoing->source;
+	gboolean by_hand;
 
-	ferry_source_set_error(source, cause->message);
+	ferry_outgoing_prefer_reason(outgoing, &cause);
 	ferry_progress_describe(outgoing->progress, NULL);
 	ferry_outgoing_hang_up(outgoing);
-	ferry_source_enter(source, FERRY_STATE_POSTCOPY_ACTIVE, FERRY_STATE_POSTCOPY_PAUSED);
 	g_clear_pointer(&outgoing->link, ferry_fabric_link_free);
 	g_mutex_lock(&source->lock);
-	while (!source->quit)
-		g_cond_wait(&source->changed, &source->lock);
+	by_hand = source->pausing;
+	source->pausing = FALSE;
 	g_mutex_unlock(&source->lock);
+	ferry_source_set_error(source, by_hand ? "paused by hand (migrate-pause)" : cause->message);
+	ferry_progress_paused(outgoing->progress);
+	ferry_source_enter(source, ferry_source_state(source), FERRY_STATE_POSTCOPY_PAUSED);
+	g_error_free(cause);
 }
 
 gboolean ferry_outgoing_postcopy(FerryOutgoing *outgoing)
@@ -264,11 +289,14 @@ gboolean ferry_outgoing_postcopy(FerryOutgoing *outgoing)
 		.sender = ferry_outgoing_sender(outgoing),
 		.holes = ferry_holes_new(ferry_vm_ram(outgoing->vm)),
 	};
-	g_autoptr(GError) cause = NULL;
-	gboolean done = run_there(&push, &cause);
+	GError *cause = NULL;
+	gboolean done = run_there(&push, &cause), freed = FALSE;
 
+	while (!done && !freed) {
+		pause_postcopy(outgoing, g_steal_pointer(&cause));
+		freed = !ferry_outgoing_await_recovery(outgoing);
+		done = !freed && go_on_there(&push, &cause);
+	}
 	ferry_holes_free(push.holes);
-	if (!done)
-		pause_postcopy(outgoing, cause);
 	return done;
 }

@@ -49,6 +49,17 @@ static gboolean moved_by_cancel(GError **error)
 	return FALSE;
 }
 
+void ferry_outgoing_open_fabric(FerryOutgoing *outgoing)
+{
+	const FerryTransport *transport = outgoing->transport;
+
+	/* Pages that a guest waits for want a way of their own, whatever the scheme. */
+	if (transport->prefers_fabric ||
+	    (transport->fabric && ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
+								FERRY_CAPABILITY_POSTCOPY_RAM)))
+		outgoing->fabric = transport->fabric(outgoing->uri);
+}
+
 static gboolean set_up(FerryOutgoing *outgoing, GError **error)
 {
 	FerryRam *ram = ferry_vm_ram(outgoing->vm);
@@ -57,12 +68,7 @@ static gboolean set_up(FerryOutgoing *outgoing, GError **error)
 	outgoing->collected = ferry_bitmap_new(ram);
 	outgoing->holes = ferry_holes_new(ram);
 	ferry_token_bucket_init(&outgoing->bucket, g_get_monotonic_time());
-	/* Pages that a guest waits for want a way of their own, whatever the scheme. */
-	if (outgoing->transport->prefers_fabric ||
-	    (outgoing->transport->fabric &&
-	     ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
-					   FERRY_CAPABILITY_POSTCOPY_RAM)))
-		outgoing->fabric = outgoing->transport->fabric(outgoing->uri);
+	ferry_outgoing_open_fabric(outgoing);
 	if (!ferry_outgoing_greet(outgoing, CONNECT_MS, error) ||
 	    !ferry_outgoing_check_fabric(outgoing, error) ||
 	    !ferry_outgoing_advise(outgoing, error) || !share_ram(outgoing, error))
@@ -153,7 +159,7 @@ static void prefer_carrier(FerryOutgoing *outgoing, GError **error)
  * A link that broke may have been cut by a destination that said why: that is then the reason. A
  * carrier beside the channel knows its own reason, and keeps it; the destination's words follow.
  */
-static void prefer_reason(FerryOutgoing *outgoing, GError **error)
+void ferry_outgoing_prefer_reason(FerryOutgoing *outgoing, GError **error)
 {
 	g_autoptr(GError) reason = NULL;
 	FerryReply reply;
@@ -185,7 +191,7 @@ static void stay(FerryOutgoing *outgoing, GError *error)
 	resumed = ferry_vm_outgoing_end(outgoing->vm, FERRY_OUTGOING_STAYED, &resume_error);
 	if (resumed)
 		ferry_progress_resumed(outgoing->progress);
-	prefer_reason(outgoing, &error);
+	ferry_outgoing_prefer_reason(outgoing, &error);
 	if (!resumed) {
 		g_prefix_error(&error,
 			       "the guest could not be resumed (%s); the migration failed before: ",

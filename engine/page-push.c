@@ -30,6 +30,17 @@ FerryPagePush *ferry_page_push_new(const FerryRam *ram, FerryBitmap *missing,
 	return push;
 }
 
+void ferry_page_push_restart(FerryPagePush *push, FerryCarrier *carrier)
+{
+	g_mutex_lock(&push->lock);
+	push->carrier = carrier;
+	push->dead = FALSE;
+	push->waiting.pages = 0;
+	ferry_page_cursor_init(&push->cursor, push->cursor.ram, push->cursor.missing);
+	push->counts.missing = ferry_bitmap_count(push->cursor.missing);
+	g_mutex_unlock(&push->lock);
+}
+
 void ferry_page_push_free(FerryPagePush *push)
 {
 	if (!push)

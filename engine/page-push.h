@@ -17,6 +17,10 @@ typedef struct FerryPagePush FerryPagePush;
  * the guest asks for, where it has one. All are borrowed. */
 FerryPagePush *ferry_page_push_new(const FerryRam *ram, FerryBitmap *missing,
 				   FerryPageRequests *requests, FerryCarrier *carrier);
+/* A new connection: @missing, changed by the caller, is to be sent by @carrier. The counts of pages
+ * go on. Nobody else uses the push. */
+void ferry_page_push_restart(FerryPagePush *push, FerryCarrier *carrier);
+
 /* NULL is allowed. */
 void ferry_page_push_free(FerryPagePush *push);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryPagePush, ferry_page_push_free)

@@ -1,162 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "postcopy-memory.h"
 
-#include "mapping.h"
 #include "page-set.h"
+#include "postcopy-backing.h"
 #include "uffd.h"
 #include "zero.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
-
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
-#endif
-#define HUGETLBFS_MAGIC 0x958458f6
-/* So that second mappings can use transparent huge pages as the first do. */
-#define ALIGNMENT (2ull << 20)
-
-typedef struct {
-	gboolean shared;
-	gboolean hugetlb;
-	guint64 step;   /* bytes of what the kernel gives at least */
-	guint8 *second; /* mapped here; NULL: not yet */
-} Backing;
 
 struct FerryPostcopyMemory {
 	const FerryRam *ram;
 	int uffd;
-	Backing *backings; /* ram->n_blocks */
+	FerryPostcopyBacking *backings; /* ram->n_blocks */
 	FerryRam *view;
 	FerryRam *target;
+	gint watched;          /* atomic */
 	gint warned;           /* atomic */
 	FerryPageSet *unshown; /* of private memory: the kernel could not, and they are still in
 				* the second memory */
 };
-
-static gboolean unsupported(const FerryRamBlock *block, const char *what, const char *remedy,
-			    GError **error)
-{
-	g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP, "postcopy: RAM block '%s': %s; %s",
-		    block->name, what, remedy);
-	return FALSE;
-}
-
-/* ---- what is behind a block ---- */
-
-static gboolean find_file(const FerryRamBlock *block, const FerryMapping *mapping, Backing *backing,
-			  GError **error)
-{
-	struct stat st;
-	struct statfs fs;
-
-	if (!mapping->shared)
-		return unsupported(block, "it is a private mapping of its file",
-				   "map it MAP_SHARED, or use anonymous memory", error);
-	if (fstat(block->fd, &st) < 0 || fstatfs(block->fd, &fs) < 0)
-		return unsupported(block, g_strerror(errno), "give it the file that it is of",
-				   error);
-	if (mapping->inode != st.st_ino || mapping->device != st.st_dev ||
-	    mapping->offset != block->fd_offset)
-		return unsupported(block, "it is not of the file and offset that it was added with",
-				   "give those that it is mapped from", error);
-	backing->shared = TRUE;
-	backing->hugetlb = fs.f_type == HUGETLBFS_MAGIC;
-	return TRUE;
-}
-
-static gboolean find_backing(const char *maps, const FerryRamBlock *block, Backing *backing,
-			     GError **error)
-{
-	guint64 start = (guintptr)block->host;
-	FerryMapping mapping;
-
-	if (!ferry_mapping_find(maps, start, start + block->size, &mapping))
-		return unsupported(block, "it is more than one mapping", "map it in one piece",
-				   error);
-	if (block->fd >= 0) {
-		if (!find_file(block, &mapping, backing, error))
-			return FALSE;
-	} else if (mapping.shared) {
-		return unsupported(block, "it is shared memory without a file",
-				   "back it with a memfd, and add it with that", error);
-	} else if (mapping.inode && !mapping.hugetlb) {
-		return unsupported(block, "it is a private mapping of a file",
-				   "map it MAP_SHARED, or use anonymous memory", error);
-	} else {
-		backing->hugetlb = mapping.hugetlb;
-	}
-	if (backing->hugetlb && block->page_size == FERRY_PAGE_SIZE)
-		return unsupported(block, "it is of huge pages, but was added with small ones",
-				   "add it with the page size of its backing", error);
-	backing->step = backing->hugetlb ? block->page_size : FERRY_PAGE_SIZE;
-	return TRUE;
-}
-
-static gboolean find_backings(FerryPostcopyMemory *memory, GError **error)
-{
-	g_autofree char *maps = NULL;
-	g_autoptr(GError) cause = NULL;
-
-	if (!g_file_get_contents("/proc/self/maps", &maps, NULL, &cause)) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP, "postcopy: %s; mount /proc",
-			    cause->message);
-		return FALSE;
-	}
-	for (guint i = 0; i < memory->ram->n_blocks; i++)
-		if (!find_backing(maps, &memory->ram->blocks[i], &memory->backings[i], error))
-			return FALSE;
-	return TRUE;
-}
-
-/* ---- second mappings ---- */
-
-/* Address space whose start is aligned; MAP_FAILED with errno. */
-static guint8 *reserve(guint64 size, guint64 align)
-{
-	guint8 *p = mmap(NULL, size + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-			 -1, 0);
-	guint64 before, after;
-
-	if (p == MAP_FAILED)
-		return p;
-	before = -(guintptr)p & (align - 1);
-	after = align - before;
-	if (before)
-		munmap(p, before);
-	munmap(p + before + size, after);
-	return p + before;
-}
-
-static gboolean map_second(const FerryRamBlock *block, Backing *backing, GError **error)
-{
-	int flags = backing->shared ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-	guint8 *at = reserve(block->size, MAX(block->page_size, ALIGNMENT));
-	g_autofree char *what = NULL;
-
-	if (at != MAP_FAILED) {
-		if (mmap(at, block->size, PROT_READ | PROT_WRITE, flags | MAP_FIXED,
-			 backing->shared ? block->fd : -1,
-			 backing->shared ? (off_t)block->fd_offset : 0) != MAP_FAILED) {
-			backing->second = at;
-			/* A core dump has the guest's mapping. */
-			madvise(at, block->size, MADV_DONTDUMP);
-			return TRUE;
-		}
-		what = g_strdup_printf("cannot map it a second time: %s", g_strerror(errno));
-		munmap(at, block->size);
-		return unsupported(block, what,
-				   backing->hugetlb ? "raise vm.nr_hugepages"
-						    : "open its file for reading and writing",
-				   error);
-	}
-	what = g_strdup_printf("no room for a second mapping: %s", g_strerror(errno));
-	return unsupported(block, what, "raise the limit of address space", error);
-}
 
 static gboolean add_second(FerryRam *ram, const FerryRamBlock *block, guint8 *host, gboolean shared,
 			   GError **error)
@@ -171,9 +36,9 @@ static gboolean map_all(FerryPostcopyMemory *memory, GError **error)
 	memory->target = ferry_ram_new();
 	for (guint i = 0; i < memory->ram->n_blocks; i++) {
 		const FerryRamBlock *block = &memory->ram->blocks[i];
-		Backing *b = &memory->backings[i];
+		FerryPostcopyBacking *b = &memory->backings[i];
 
-		if (!map_second(block, b, error) ||
+		if (!ferry_postcopy_backing_map(b, block, error) ||
 		    !add_second(memory->view, block, b->shared ? b->second : block->host, b->shared,
 				error) ||
 		    !add_second(memory->target, block, b->second, b->shared, error))
@@ -188,37 +53,10 @@ static gboolean open_uffd(FerryPostcopyMemory *memory, GError **error)
 {
 	guint64 required = 0, on;
 
-	for (guint i = 0; i < memory->ram->n_blocks; i++) {
-		const Backing *b = &memory->backings[i];
-
-		if (b->hugetlb)
-			required |= UFFD_FEATURE_MISSING_HUGETLBFS;
-		if (b->shared)
-			required |= b->hugetlb
-					    ? UFFD_FEATURE_MINOR_HUGETLBFS
-					    : UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM;
-	}
+	for (guint i = 0; i < memory->ram->n_blocks; i++)
+		required |= ferry_postcopy_backing_features(&memory->backings[i]);
 	memory->uffd = ferry_uffd_open(required, UFFD_FEATURE_THREAD_ID, TRUE, &on, error);
 	return memory->uffd >= 0;
-}
-
-static gboolean watch_block(FerryPostcopyMemory *memory, guint i, GError **error)
-{
-	const FerryRamBlock *block = &memory->ram->blocks[i];
-	const Backing *b = &memory->backings[i];
-	guint64 mode = UFFDIO_REGISTER_MODE_MISSING | (b->shared ? UFFDIO_REGISTER_MODE_MINOR : 0);
-	guint64 ioctls = 1ull << (b->shared ? _UFFDIO_CONTINUE : _UFFDIO_COPY) |
-			 1ull << _UFFDIO_WAKE;
-	g_autofree char *what = NULL;
-
-	if (ferry_uffd_register(memory->uffd, (guintptr)block->host, block->size, mode, ioctls))
-		return TRUE;
-	what = g_strdup_printf("userfaultfd cannot watch it: %s", g_strerror(errno));
-	return unsupported(block, what,
-			   errno == EBUSY
-				   ? "another userfaultfd does: end that first"
-				   : "back it with a memfd, tmpfs, hugetlb or anonymous memory",
-			   error);
 }
 
 static void unwatch(FerryPostcopyMemory *memory, guint n)
@@ -231,38 +69,20 @@ static void unwatch(FerryPostcopyMemory *memory, guint n)
 static gboolean watch_all(FerryPostcopyMemory *memory, GError **error)
 {
 	for (guint i = 0; i < memory->ram->n_blocks; i++)
-		if (!watch_block(memory, i, error)) {
+		if (!ferry_postcopy_backing_watch(&memory->backings[i], &memory->ram->blocks[i],
+						  memory->uffd, error)) {
 			unwatch(memory, i);
 			return FALSE;
 		}
+	g_atomic_int_set(&memory->watched, TRUE);
 	return TRUE;
-}
-
-/* Locked memory (mlock) is let go too: it is locked again when its page comes. */
-static gboolean let_go(guint8 *at, guint64 len)
-{
-	return madvise(at, len, MADV_DONTNEED) == 0 ||
-	       (errno == EINVAL && madvise(at, len, MADV_DONTNEED_LOCKED) == 0);
-}
-
-/* Tries it on huge pages of its own, which it does not touch: those of the RAM may be in use. */
-static gboolean try_huge(const FerryRamBlock *block, GError **error)
-{
-	int size = __builtin_ctzll(block->page_size) << MAP_HUGE_SHIFT;
-	void *p = mmap(NULL, block->page_size, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE | size, -1, 0);
-	gboolean ok = p != MAP_FAILED && let_go(p, block->page_size);
-
-	if (p != MAP_FAILED)
-		munmap(p, block->page_size);
-	return ok || unsupported(block, "its huge pages cannot be taken back (MADV_DONTNEED)",
-				 "use Linux 5.18 or later, or ordinary pages", error);
 }
 
 static gboolean try_all(FerryPostcopyMemory *memory, GError **error)
 {
 	for (guint i = 0; i < memory->ram->n_blocks; i++)
-		if (memory->backings[i].hugetlb && !try_huge(&memory->ram->blocks[i], error))
+		if (!ferry_postcopy_backing_check(&memory->backings[i], &memory->ram->blocks[i],
+						  error))
 			return FALSE;
 	if (!watch_all(memory, error))
 		return FALSE;
@@ -276,10 +96,10 @@ FerryPostcopyMemory *ferry_postcopy_memory_new(const FerryRam *ram, GError **err
 
 	memory->ram = ram;
 	memory->uffd = -1;
-	memory->backings = g_new0(Backing, ram->n_blocks);
+	memory->backings = g_new0(FerryPostcopyBacking, ram->n_blocks);
 	memory->unshown = ferry_page_set_new(ram, FALSE);
-	if (!find_backings(memory, error) || !open_uffd(memory, error) || !try_all(memory, error) ||
-	    !map_all(memory, error))
+	if (!ferry_postcopy_backing_find(ram, memory->backings, error) ||
+	    !open_uffd(memory, error) || !try_all(memory, error) || !map_all(memory, error))
 		return NULL;
 	return g_steal_pointer(&memory);
 }
@@ -322,7 +142,7 @@ int ferry_postcopy_memory_uffd(const FerryPostcopyMemory *memory)
 gboolean ferry_postcopy_memory_drop(FerryPostcopyMemory *memory, const FerryRun *run,
 				    GError **error)
 {
-	if (let_go(ferry_run_host(memory->ram, run), ferry_run_bytes(run)))
+	if (ferry_postcopy_let_go(ferry_run_host(memory->ram, run), ferry_run_bytes(run)))
 		return TRUE;
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_IO,
 		    "postcopy: cannot drop %" G_GUINT64_FORMAT
@@ -354,7 +174,9 @@ gboolean ferry_postcopy_memory_watch(FerryPostcopyMemory *memory, GError **error
 
 void ferry_postcopy_memory_unwatch(FerryPostcopyMemory *memory)
 {
-	unwatch(memory, memory->ram->n_blocks);
+	/* Once: it would take the blocks from another userfaultfd that watches them by then. */
+	if (g_atomic_int_exchange(&memory->watched, FALSE))
+		unwatch(memory, memory->ram->n_blocks);
 }
 
 /* ---- pages ---- */
@@ -413,7 +235,7 @@ static void advance(Rest *rest, guint64 len)
 }
 
 /* The guest has them. */
-static void shown(const Backing *b, Rest *rest, guint64 len)
+static void shown(const FerryPostcopyBacking *b, Rest *rest, guint64 len)
 {
 	if (len && !b->shared)
 		madvise(rest->second, len, MADV_DONTNEED);
@@ -422,7 +244,7 @@ static void shown(const Backing *b, Rest *rest, guint64 len)
 
 static void show_some(FerryPostcopyMemory *memory, guint block, Rest *rest)
 {
-	const Backing *b = &memory->backings[block];
+	const FerryPostcopyBacking *b = &memory->backings[block];
 	int failure;
 	guint64 done = b->shared ? ferry_uffd_continue(memory->uffd, rest->at, rest->len, &failure)
 				 : ferry_uffd_copy(memory->uffd, rest->at, rest->second, rest->len,

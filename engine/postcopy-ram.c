@@ -281,7 +281,7 @@ static void on_landed(gpointer user, const FerryRun *run)
 {
 	FerryPostcopyRam *p = user;
 
-	g_return_if_fail(is_inside(p->ram, run));
+	g_return_if_fail(ferry_postcopy_ram_is_listening(p) && is_inside(p->ram, run));
 	land(p, run, FALSE);
 }
 
@@ -297,13 +297,18 @@ FerryArrivals ferry_postcopy_ram_arrivals(FerryPostcopyRam *p)
 
 void ferry_postcopy_ram_land_zero(FerryPostcopyRam *p, const FerryRun *run)
 {
-	g_return_if_fail(is_inside(p->ram, run));
-	for (FerryRun rest = *run, part; ferry_page_set_split(&rest, &part);) {
-		/* What is here belongs to the guest. */
-		if (ferry_postcopy_ram_wants(p, &part))
-			ferry_postcopy_memory_make_zero(p->memory, &part);
-		land(p, &part, TRUE);
+	guint64 end = run->first + run->pages;
+	FerryRun wanted = { .first = run->first };
+
+	g_return_if_fail(ferry_postcopy_ram_is_listening(p) && is_inside(p->ram, run));
+	/* What is here belongs to the guest. */
+	while (ferry_page_set_find(p->here, FALSE, run->block, wanted.first + wanted.pages,
+				   run->pages, &wanted) &&
+	       wanted.first < end) {
+		wanted.pages = MIN(wanted.pages, end - wanted.first);
+		ferry_postcopy_memory_make_zero(p->memory, &wanted);
 	}
+	land(p, run, TRUE);
 }
 
 gboolean ferry_postcopy_ram_wants(FerryPostcopyRam *p, const FerryRun *run)

@@ -242,6 +242,22 @@ void ferry_progress_pushed(FerryProgress *progress, const FerryPushCounts *count
 	g_mutex_unlock(&progress->lock);
 }
 
+void ferry_progress_paused(FerryProgress *progress)
+{
+	g_mutex_lock(&progress->lock);
+	progress->status.postcopy.pauses++;
+	g_mutex_unlock(&progress->lock);
+}
+
+void ferry_progress_recovered(FerryProgress *progress, const char *mode, guint64 missing)
+{
+	g_mutex_lock(&progress->lock);
+	progress->status.postcopy.mode = mode;
+	progress->status.postcopy.missing = missing;
+	progress->status.ram.remaining = missing << FERRY_PAGE_SHIFT;
+	g_mutex_unlock(&progress->lock);
+}
+
 double ferry_progress_bandwidth(FerryProgress *progress)
 {
 	double bandwidth;

@@ -46,6 +46,9 @@ double ferry_progress_bandwidth(FerryProgress *progress);
 
 /* The guest is switched over, with @missing pages to come by @mode (static). */
 void ferry_progress_switched(FerryProgress *progress, const char *mode, guint64 missing);
+/* It is paused; and then goes on, with what is missing by now. */
+void ferry_progress_paused(FerryProgress *progress);
+void ferry_progress_recovered(FerryProgress *progress, const char *mode, guint64 missing);
 /* What became of them so far, where the source sends them. */
 void ferry_progress_pushed(FerryProgress *progress, const FerryPushCounts *counts);
 

@@ -9,14 +9,16 @@ static gboolean refuse(GError **error, FerryErrorCode code, const char *message)
 	return FALSE;
 }
 
-static gboolean check_migrate(JsonObject *arguments, GError **error)
+static gboolean check_migrate(const FerryQmpCall *call, JsonObject *arguments, gboolean resume,
+			      GError **error)
 {
 	if (ferry_qmp_get_boolean(arguments, "blk", FALSE) ||
 	    ferry_qmp_get_boolean(arguments, "inc", FALSE))
 		return refuse(error, FERRY_ERROR_NOSUPP,
 			      "Block migration (blk, inc) is not supported: copy the disks with "
 			      "NBD mirroring, then migrate without the flag");
-	if (ferry_qmp_get_boolean(arguments, "resume", FALSE))
+	/* Before a descriptor is given away. */
+	if (resume && ferry_source_state(call->source) != FERRY_STATE_POSTCOPY_PAUSED)
 		return refuse(error, FERRY_ERROR_STATE,
 			      "Cannot resume if there is no paused migration");
 	return TRUE;
@@ -25,12 +27,14 @@ static gboolean check_migrate(JsonObject *arguments, GError **error)
 static JsonNode *migrate(const FerryQmpCall *call, JsonObject *arguments, GError **error)
 {
 	const char *uri = ferry_qmp_get_string(arguments, "uri");
+	gboolean resume = ferry_qmp_get_boolean(arguments, "resume", FALSE);
 	g_autofree char *resolved = NULL;
 
-	if (!check_migrate(arguments, error))
+	if (!check_migrate(call, arguments, resume, error))
 		return NULL;
 	resolved = ferry_qmp_fds_resolve(call->fds, uri, error);
-	if (resolved && ferry_source_migrate(call->source, resolved, error))
+	if (resolved && (resume ? ferry_source_recover(call->source, resolved, error)
+				: ferry_source_migrate(call->source, resolved, error)))
 		ferry_qmp_fds_forget(call->fds, uri);
 	return NULL;
 }
@@ -105,17 +109,38 @@ static JsonNode *migrate_start_postcopy(const FerryQmpCall *call, JsonObject *ar
 	return NULL;
 }
 
+static gboolean is_incoming(const FerryQmpCall *call, FerryState state)
+{
+	return call->destination && ferry_destination_state(call->destination) == state;
+}
+
 static JsonNode *migrate_pause(const FerryQmpCall *call, JsonObject *arguments, GError **error)
 {
-	refuse(error, FERRY_ERROR_STATE,
-	       "migrate-pause is only possible in the state postcopy-active");
+	if (ferry_source_state(call->source) == FERRY_STATE_POSTCOPY_ACTIVE)
+		ferry_source_pause(call->source, error);
+	else if (is_incoming(call, FERRY_STATE_POSTCOPY_ACTIVE))
+		ferry_destination_pause(call->destination, error);
+	else
+		refuse(error, FERRY_ERROR_STATE,
+		       "migrate-pause is only possible in the state postcopy-active");
 	return NULL;
 }
 
 static JsonNode *migrate_recover(const FerryQmpCall *call, JsonObject *arguments, GError **error)
 {
-	refuse(error, FERRY_ERROR_STATE,
-	       "migrate-recover is only possible when postcopy is paused");
+	const char *uri = ferry_qmp_get_string(arguments, "uri");
+	g_autofree char *resolved = NULL;
+
+	/* Before a descriptor is given away. */
+	if (!is_incoming(call, FERRY_STATE_POSTCOPY_PAUSED) &&
+	    !is_incoming(call, FERRY_STATE_HANDOVER_LOST)) {
+		refuse(error, FERRY_ERROR_STATE,
+		       "migrate-recover is only possible when postcopy is paused");
+		return NULL;
+	}
+	resolved = ferry_qmp_fds_resolve(call->fds, uri, error);
+	if (resolved && ferry_destination_recover(call->destination, resolved, error))
+		ferry_qmp_fds_forget(call->fds, uri);
 	return NULL;
 }
 

@@ -35,6 +35,10 @@ struct FerrySource {
 	gboolean quit;    /* the object is being freed */
 	gboolean resolving;
 	FerryResolve resolve;
+	gboolean pausing; /* somebody wants this postcopy to pause */
+	/* where to recover it, taken by the migration thread; owned; NULL: not yet */
+	char *recover_uri;
+	const FerryTransport *recover_transport;
 };
 
 /* One migration, the migration thread's own. */
@@ -85,6 +89,12 @@ gpointer ferry_outgoing_thread(gpointer data);
 /* Writes what is in @out to the channel. outgoing.c */
 gboolean ferry_outgoing_flush(FerryOutgoing *outgoing, GError **error);
 
+/* The way beside the channel that @uri has, where this migration wants one. outgoing.c */
+void ferry_outgoing_open_fabric(FerryOutgoing *outgoing);
+/* Makes a link's error the reason for which it broke: the carrier's, or the destination's words.
+ * Before hanging up. */
+void ferry_outgoing_prefer_reason(FerryOutgoing *outgoing, GError **error);
+
 /* Connects, sends the stream's head and finds out who is there. greeting.c */
 gboolean ferry_outgoing_greet(FerryOutgoing *outgoing, guint timeout_ms, GError **error);
 /* Closes the connection and what hangs on it. */
@@ -126,9 +136,18 @@ gboolean ferry_outgoing_advise(FerryOutgoing *outgoing, GError **error);
 /* Stops the guest, and sends everything but the missing pages; returns at READY. */
 gboolean ferry_outgoing_switch(FerryOutgoing *outgoing, GError **error);
 
-/* From the commit of a switch to the last page; the guest never comes back. FALSE: the object is
- * freed before that. outgoing-postcopy.c */
+/* From the commit of a switch to the last page, through any number of pauses; the guest never comes
+ * back. FALSE: the object is freed before that. outgoing-postcopy.c */
 gboolean ferry_outgoing_postcopy(FerryOutgoing *outgoing);
+
+/* While the migration is in postcopy-recover: connects anew, makes @pending what is missing there,
+ * and returns at the destination's word that it goes on. outgoing-recover.c */
+gboolean ferry_outgoing_recover(FerryOutgoing *outgoing, GError **error);
+/* Sleeps in postcopy-paused until somebody recovers it. FALSE: the object is freed. */
+gboolean ferry_outgoing_await_recovery(FerryOutgoing *outgoing);
+
+/* Tells the destination that it need not answer questions any more. handover.c */
+void ferry_outgoing_farewell(FerryOutgoing *outgoing);
 
 /* Phase one of both hand-overs: the destination has everything, and says so. Any error means that
  * the guest stays here. handover.c */

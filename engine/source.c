@@ -15,13 +15,20 @@ FerrySource *ferry_source_new(FerryVm *vm, const FerryTransport *const *transpor
 	return source;
 }
 
+/* Whether the guest may be the destination's, so that no cancel ends the migration. */
+static gboolean is_kept(FerryState state)
+{
+	return state == FERRY_STATE_HANDOVER_LOST || state == FERRY_STATE_POSTCOPY_ACTIVE ||
+	       state == FERRY_STATE_POSTCOPY_PAUSED || state == FERRY_STATE_POSTCOPY_RECOVER;
+}
+
 void ferry_source_free(FerrySource *source)
 {
 	if (!source)
 		return;
 	g_mutex_lock(&source->lock);
 	source->quit = TRUE;
-	if (source->state == FERRY_STATE_HANDOVER_LOST) {
+	if (is_kept(source->state)) {
 		g_cancellable_cancel(source->cancellable);
 		if (source->channel)
 			ferry_channel_shutdown(source->channel);
@@ -34,6 +41,7 @@ void ferry_source_free(FerrySource *source)
 	g_clear_object(&source->cancellable);
 	ferry_progress_free(source->progress);
 	g_free(source->error_desc);
+	g_free(source->recover_uri);
 	g_cond_clear(&source->changed);
 	g_mutex_clear(&source->lock);
 	g_free(source);
@@ -137,7 +145,7 @@ static void reset_locked(FerrySource *source)
 	source->cancellable = g_cancellable_new();
 	g_atomic_int_set(&source->cancel, 0);
 	g_atomic_int_set(&source->switch_over, 0);
-	source->prepared = source->proceed = source->resolving = FALSE;
+	source->prepared = source->proceed = source->resolving = source->pausing = FALSE;
 	source->state = FERRY_STATE_SETUP;
 }
 
@@ -192,7 +200,8 @@ void ferry_source_publish(FerrySource *source, FerryChannel *channel, FerryRetur
 	g_mutex_lock(&source->lock);
 	source->channel = channel;
 	source->path = path;
-	if (channel && g_atomic_int_get(&source->cancel))
+	if (channel &&
+	    (g_atomic_int_get(&source->cancel) || (source->quit && is_kept(source->state))))
 		ferry_channel_shutdown(channel);
 	g_mutex_unlock(&source->lock);
 }
@@ -251,6 +260,52 @@ gboolean ferry_source_start_postcopy(FerrySource *source, GError **error)
 	}
 	g_atomic_int_set(&source->switch_over, 1);
 	return TRUE;
+}
+
+gboolean ferry_source_pause(FerrySource *source, GError **error)
+{
+	FerryState state;
+
+	g_mutex_lock(&source->lock);
+	state = source->state;
+	if (state == FERRY_STATE_POSTCOPY_ACTIVE) {
+		source->pausing = TRUE;
+		if (source->channel)
+			ferry_channel_shutdown(source->channel);
+	}
+	g_mutex_unlock(&source->lock);
+	if (state == FERRY_STATE_POSTCOPY_ACTIVE)
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+		    "only a migration in postcopy-active can be paused; this one is in state %s",
+		    ferry_state_name(state));
+	return FALSE;
+}
+
+gboolean ferry_source_recover(FerrySource *source, const char *uri, GError **error)
+{
+	const FerryTransport *transport = ferry_transport_find(source->transports, uri, error);
+	FerryState state;
+
+	if (!transport)
+		return FALSE;
+	g_mutex_lock(&source->lock);
+	state = source->state;
+	if (state == FERRY_STATE_POSTCOPY_PAUSED) {
+		g_free(source->recover_uri);
+		source->recover_uri = g_strdup(uri);
+		source->recover_transport = transport;
+		source->state = FERRY_STATE_POSTCOPY_RECOVER;
+		g_cond_broadcast(&source->changed);
+		emit_state(source, source->state);
+	}
+	g_mutex_unlock(&source->lock);
+	if (state == FERRY_STATE_POSTCOPY_PAUSED)
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+		    "only a migration in postcopy-paused can be resumed; this one is in state %s",
+		    ferry_state_name(state));
+	return FALSE;
 }
 
 gboolean ferry_source_resolve(FerrySource *source, FerryResolve how, GError **error)

@@ -32,17 +32,17 @@ static const struct {
 	 * switched over also a source that comes again. */
 	[FERRY_STATE_HANDOVER_LOST] = { "handover-lost", TO(COMPLETED) | TO(FAILED),
 					TO(COMPLETED) | TO(FAILED) | TO(POSTCOPY_RECOVER), FALSE },
-	/* From the first byte of the commit on the source can only go on, or pause. The destination
-	 * fails where it cannot publish pages any more. */
+	/* From the first byte of the commit on the guest is the destination's: both sides can only
+	 * go on, or pause. */
 	[FERRY_STATE_POSTCOPY_ACTIVE] = { "postcopy-active", TO(COMPLETED) | TO(POSTCOPY_PAUSED),
-					  TO(COMPLETED) | TO(POSTCOPY_PAUSED) | TO(FAILED), FALSE },
+					  TO(COMPLETED) | TO(POSTCOPY_PAUSED), FALSE },
 	[FERRY_STATE_POSTCOPY_PAUSED] = { "postcopy-paused", TO(POSTCOPY_RECOVER),
-					  TO(POSTCOPY_RECOVER) | TO(FAILED), FALSE },
+					  TO(POSTCOPY_RECOVER), FALSE },
 	/* HANDOVER_LOST: where the guest was not started yet. */
 	[FERRY_STATE_POSTCOPY_RECOVER] = { "postcopy-recover",
 					   TO(POSTCOPY_ACTIVE) | TO(POSTCOPY_PAUSED),
 					   TO(POSTCOPY_ACTIVE) | TO(POSTCOPY_PAUSED) |
-						   TO(HANDOVER_LOST) | TO(FAILED),
+						   TO(HANDOVER_LOST),
 					   FALSE },
 	[FERRY_STATE_COMPLETED] = { "completed", AGAIN, AGAIN, FALSE },
 	[FERRY_STATE_FAILED] = { "failed", AGAIN, AGAIN, TRUE },
