@@ -183,9 +183,12 @@ static gboolean await_fetched(Push *push, GError **error)
 {
 	FerryReply reply;
 
-	return wait_for_running(push, error) &&
-	       ferry_return_path_wait(push->outgoing->path, FERRY_REPLY_HAVE_ALL, FETCHING_US,
-				      &reply, error);
+	if (!wait_for_running(push, error) ||
+	    !ferry_return_path_wait(push->outgoing->path, FERRY_REPLY_HAVE_ALL, FETCHING_US,
+				    &reply, error))
+		return FALSE;
+	ferry_progress_fetched(push->outgoing->progress);
+	return TRUE;
 }
 
 /* ---- the whole ---- */

@@ -258,6 +258,17 @@ void ferry_progress_recovered(FerryProgress *progress, const char *mode, guint64
 	g_mutex_unlock(&progress->lock);
 }
 
+void ferry_progress_fetched(FerryProgress *progress)
+{
+	guint64 pages;
+
+	g_mutex_lock(&progress->lock);
+	pages = progress->status.postcopy.missing;
+	progress->status.postcopy.missing = 0;
+	g_mutex_unlock(&progress->lock);
+	ferry_progress_sent(progress, pages, 0, pages << FERRY_PAGE_SHIFT);
+}
+
 double ferry_progress_bandwidth(FerryProgress *progress)
 {
 	double bandwidth;

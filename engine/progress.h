@@ -51,6 +51,8 @@ void ferry_progress_paused(FerryProgress *progress);
 void ferry_progress_recovered(FerryProgress *progress, const char *mode, guint64 missing);
 /* What became of them so far, where the source sends them. */
 void ferry_progress_pushed(FerryProgress *progress, const FerryPushCounts *counts);
+/* The destination has fetched them all; until it says so nothing is known of them here. */
+void ferry_progress_fetched(FerryProgress *progress);
 
 void ferry_progress_stopped(FerryProgress *progress); /* the guest stands still from now on */
 void ferry_progress_resumed(

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A guest is switched over before its pages, in one process: over every channel, at every moment,
  * and what must not be switched. */
+#include "fake-fabric.h"
 #include "harness.h"
 #include "mini-guest.h"
 
@@ -80,6 +81,7 @@ static gboolean has_written(gpointer user)
 static gboolean numbers_are_good(Pair *pair)
 {
 	g_auto(FerryMigrationStatus) here = { 0 }, there = { 0 };
+	gboolean is_pulled;
 
 	ferry_source_get_status(pair->source->source, &here);
 	ferry_destination_get_status(pair->destination->destination, &there);
@@ -90,12 +92,15 @@ static gboolean numbers_are_good(Pair *pair)
 	       " max %" G_GUINT64_FORMAT "\n",
 	       here.postcopy.mode, here.downtime_ms, here.postcopy.discarded,
 	       here.postcopy.urgent_pages, here.postcopy.background_pages, there.postcopy.requests,
-	       there.postcopy.repeated_pages, there.postcopy.latency.p50, there.postcopy.latency.p99,
-	       there.postcopy.latency.max);
+	       there.postcopy.repeated_pages, there.postcopy.latency.p50,
+	       there.postcopy.latency.p99, there.postcopy.latency.max);
+	is_pulled = g_strcmp0(here.postcopy.mode, "pull") == 0;
 	return here.postcopy.switched && there.postcopy.switched && here.postcopy.missing == 0 &&
 	       there.postcopy.missing == 0 && there.postcopy.repeated_pages == 0 &&
-	       here.postcopy.urgent_pages + here.postcopy.background_pages ==
+	       there.postcopy.urgent_pages + there.postcopy.background_pages ==
 		       here.postcopy.discarded &&
+	       (is_pulled || here.postcopy.urgent_pages + here.postcopy.background_pages ==
+				     here.postcopy.discarded) &&
 	       there.postcopy.discarded == here.postcopy.discarded;
 }
 
@@ -214,8 +219,8 @@ static void guest__arrives_paused__ram_is_the_same(void)
 
 static void guest__switched_in_mid_round__arrives_whole(void)
 {
-	check_unix((Move){
-		.guest = { .write = TRUE }, .max_bandwidth = 20u << 20, .after_ms = 300 });
+	check_unix(
+		(Move){ .guest = { .write = TRUE }, .max_bandwidth = 20u << 20, .after_ms = 300 });
 }
 
 static void guest__switched_in_mid_round_by_tcp__arrives_whole(void)
@@ -240,6 +245,300 @@ static void guest__in_private_memory__arrives_whole(void)
 			   .rounds = 2 });
 }
 
+/* ---- beside the stream ---- */
+
+static void check_beside(FakeFabric *fabric, Move move)
+{
+	g_autofree char *dir = g_dir_make_tmp("ferry-flow-XXXXXX", NULL);
+	g_autofree char *uri = g_strdup_printf("fake:unix:%s/socket", dir);
+
+	move.guest.transports = fake_fabric_transports(fabric);
+	move.guest.write = TRUE;
+	move.listen = uri;
+	check_move(&move);
+	CU_ASSERT_EQUAL(g_atomic_int_get(&fabric->unwanted), 0);
+	CU_ASSERT(g_atomic_int_get(&fabric->urgent) > 0);
+	CU_ASSERT_EQUAL(g_atomic_int_get(&fabric->closed), 2);
+	fake_fabric_transports(NULL);
+	g_rmdir(dir);
+}
+
+static void pages__pushed_beside_the_stream__arrive_once(void)
+{
+	FakeFabric fabric = { .put_us = 100 };
+
+	check_beside(&fabric, (Move){ 0 });
+}
+
+static void pages__pulled__arrive_once(void)
+{
+	FakeFabric fabric = { .pulls = TRUE };
+
+	check_beside(&fabric, (Move){ .max_bandwidth = 40u << 20, .rounds = 1 });
+	CU_ASSERT_EQUAL(g_atomic_int_get(&fabric.late), 0);
+}
+
+/* Nothing that found no room is lost. */
+static void lane__full_now_and_then__every_page_arrives_once(void)
+{
+	FakeFabric push = { .put_us = 100, .full_every = 2 },
+		   pull = { .pulls = TRUE, .full_every = 3 };
+
+	check_beside(&push, (Move){ 0 });
+	check_beside(&pull, (Move){ 0 });
+}
+
+/* ---- refused, before anything happened ---- */
+
+/* The migration fails with the words in its reason, and the guest runs on. */
+static void check_refused(Pair *pair, const char *uri, const char *words)
+{
+	g_auto(FerryMigrationStatus) status = { 0 };
+
+	set(pair->source, FERRY_CAPABILITY_POSTCOPY_RAM, TRUE);
+	start(pair->source);
+	CU_ASSERT(ferry_source_migrate(pair->source->source, uri, NULL));
+	CU_ASSERT_EQUAL(ferry_source_wait(pair->source->source), FERRY_STATE_FAILED);
+	ferry_source_get_status(pair->source->source, &status);
+	printf("# %s\n", status.error_desc);
+	CU_ASSERT(status.error_desc && strstr(status.error_desc, words));
+	CU_ASSERT_EQUAL(status.n_rounds, 0);
+	CU_ASSERT(g_atomic_int_get(&pair->source->running));
+}
+
+static void channel__without_a_way_back__refused(void)
+{
+	Pair pair = pair_new(&(MiniGuestConfig){ 0 });
+
+	check_refused(&pair, "file:/dev/null", "return-path");
+	pair_free(&pair);
+}
+
+static void return_path__off__refused(void)
+{
+	Pair pair = pair_new(&(MiniGuestConfig){ 0 });
+	g_autofree char *uri = mini_guest_listen(pair.destination, "tcp:127.0.0.1:0");
+
+	set(pair.source, FERRY_CAPABILITY_RETURN_PATH, FALSE);
+	check_refused(&pair, uri, "return-path on");
+	pair_free(&pair);
+}
+
+/* A destination of another kind at the other end of a socket. */
+typedef struct {
+	int fd;
+	gboolean ferry;
+} Stranger;
+
+static void answer_hello(int fd)
+{
+	guint8 hello[5 + 8 + 32];
+	g_autoptr(GByteArray) answer = g_byte_array_new();
+
+	g_assert(recv(fd, hello, sizeof(hello), MSG_WAITALL) == sizeof(hello));
+	/* No feature at all. */
+	ferry_store_be64(hello + 5 + 8 + 4, 0);
+	ferry_put_be16(answer, FERRY_RETURN_FERRY);
+	ferry_put_be16(answer, 8 + 32);
+	g_byte_array_append(answer, hello + 5, 8 + 32);
+	g_assert(write(fd, answer->data, answer->len) == answer->len);
+}
+
+static gpointer be_stranger(gpointer data)
+{
+	const Stranger *stranger = data;
+	g_autoptr(GByteArray) answer = g_byte_array_new();
+	guint32 last = 0;
+	guint8 byte;
+
+	while (last != FERRY_PING_HELLO && read(stranger->fd, &byte, 1) == 1)
+		last = last << 8 | byte;
+	ferry_put_be16(answer, FERRY_RETURN_PONG);
+	ferry_put_be16(answer, 4);
+	ferry_put_be32(answer, stranger->ferry ? ~FERRY_PING_HELLO : FERRY_PING_HELLO);
+	g_assert(write(stranger->fd, answer->data, answer->len) == answer->len);
+	if (stranger->ferry)
+		answer_hello(stranger->fd);
+	while (read(stranger->fd, &byte, 1) == 1)
+		;
+	close(stranger->fd);
+	return NULL;
+}
+
+static void check_stranger(gboolean ferry, const char *words)
+{
+	Pair pair = pair_new(&(MiniGuestConfig){ 0 });
+	g_autofree char *uri = NULL;
+	Stranger stranger = { .ferry = ferry };
+	GThread *thread;
+	int fds[2];
+
+	g_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+	uri = g_strdup_printf("fd:%d", fds[0]);
+	stranger.fd = fds[1];
+	thread = g_thread_new("stranger", be_stranger, &stranger);
+	check_refused(&pair, uri, words);
+	g_thread_join(thread);
+	pair_free(&pair);
+}
+
+static void destination__no_ferry__refused(void)
+{
+	check_stranger(FALSE, "no Ferry");
+}
+
+static void destination__without_the_feature__refused(void)
+{
+	check_stranger(TRUE, "the same release on both sides");
+}
+
+static void destination__in_memory_that_cannot__refused_with_the_block(void)
+{
+	Pair pair = pair_new(&(MiniGuestConfig){ .private_file = TRUE });
+	g_autofree char *uri = mini_guest_listen(pair.destination, "tcp:127.0.0.1:0");
+
+	check_refused(&pair, uri, "'ram'");
+	CU_ASSERT_EQUAL(ferry_destination_state(pair.destination->destination), FERRY_STATE_SETUP);
+	pair_free(&pair);
+}
+
+static void start_postcopy__without_capability_or_migration__refused(void)
+{
+	Pair pair = pair_new(&(MiniGuestConfig){ 0 });
+	g_autoptr(GError) error = NULL;
+
+	start(pair.source);
+	CU_ASSERT_FALSE(ferry_source_start_postcopy(pair.source->source, &error));
+	CU_ASSERT(g_error_matches(error, FERRY_ERROR, FERRY_ERROR_STATE));
+	CU_ASSERT(error && strstr(error->message, "postcopy-ram"));
+	g_clear_error(&error);
+	set(pair.source, FERRY_CAPABILITY_POSTCOPY_RAM, TRUE);
+	CU_ASSERT_FALSE(ferry_source_start_postcopy(pair.source->source, &error));
+	CU_ASSERT(g_error_matches(error, FERRY_ERROR, FERRY_ERROR_STATE));
+	pair_free(&pair);
+}
+
+/* ---- errors before the commit, and what comes too late ---- */
+
+/* One that was only advised goes as always, also over the streams that it made the source try. */
+static void postcopy__advised_and_not_started__moves_as_always(void)
+{
+	Pair pair = pair_new(&(MiniGuestConfig){ 0 });
+	g_auto(FerryMigrationStatus) status = { 0 };
+
+	set(pair.source, FERRY_CAPABILITY_POSTCOPY_RAM, TRUE);
+	set(pair.source, FERRY_CAPABILITY_VERIFY_RAM, TRUE);
+	start(pair.source);
+	CU_ASSERT(begin(&pair, "tcp:127.0.0.1:0"));
+	CU_ASSERT(completes(&pair));
+	ferry_source_get_status(pair.source->source, &status);
+	CU_ASSERT_EQUAL(status.verified, FERRY_VERIFIED_YES);
+	CU_ASSERT_FALSE(status.postcopy.switched);
+	CU_ASSERT_PTR_NULL(status.fallback);
+	CU_ASSERT(mini_guest_same_ram(pair.source, pair.destination));
+	CU_ASSERT(ferry_source_start_postcopy(pair.source->source, NULL));
+	pair_free(&pair);
+}
+
+static void destination__cannot_load_the_devices__guest_runs_on_here(void)
+{
+	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE });
+	g_auto(FerryMigrationStatus) status = { 0 };
+
+	set(pair.source, FERRY_CAPABILITY_POSTCOPY_RAM, TRUE);
+	start(pair.source);
+	g_atomic_int_set(&pair.destination->refuse_load, 1);
+	CU_ASSERT(begin(&pair, "tcp:127.0.0.1:0"));
+	CU_ASSERT(ferry_source_start_postcopy(pair.source->source, NULL));
+	CU_ASSERT_EQUAL(ferry_source_wait(pair.source->source), FERRY_STATE_FAILED);
+	CU_ASSERT_EQUAL(ferry_destination_wait(pair.destination->destination), FERRY_STATE_FAILED);
+	ferry_source_get_status(pair.source->source, &status);
+	printf("# %s\n", status.error_desc);
+	CU_ASSERT(status.error_desc && strstr(status.error_desc, "this counter is not wanted"));
+	CU_ASSERT(g_atomic_int_get(&pair.source->running));
+	/* The next one goes, to the same destination. */
+	g_atomic_int_set(&pair.destination->refuse_load, 0);
+	CU_ASSERT(begin(&pair, "tcp:127.0.0.1:0"));
+	CU_ASSERT(ferry_source_start_postcopy(pair.source->source, NULL));
+	CU_ASSERT(completes(&pair));
+	CU_ASSERT(ferry_vm_stop(pair.destination->vm, NULL));
+	CU_ASSERT(mini_guest_is_right(pair.destination));
+	CU_ASSERT(mini_guest_most_running() == 1);
+	pair_free(&pair);
+}
+
+/* From the commit on it is the destination's, also where it does not start there. */
+static void destination__vcpus_do_not_start__recovered_and_runs(void)
+{
+	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE });
+	g_autofree char *uri = NULL;
+
+	set(pair.source, FERRY_CAPABILITY_POSTCOPY_RAM, TRUE);
+	start(pair.source);
+	g_atomic_int_set(&pair.destination->refuse_resume, 1);
+	CU_ASSERT(begin(&pair, "tcp:127.0.0.1:0"));
+	CU_ASSERT(ferry_source_start_postcopy(pair.source->source, NULL));
+	CU_ASSERT_EQUAL(ferry_source_wait(pair.source->source), FERRY_STATE_POSTCOPY_PAUSED);
+	CU_ASSERT_EQUAL(ferry_destination_wait(pair.destination->destination),
+			FERRY_STATE_HANDOVER_LOST);
+	CU_ASSERT_EQUAL(mini_guest_most_running(), 1);
+	CU_ASSERT_EQUAL(mini_guest_most_running(), 0);
+	/* An operator cannot run a guest without its pages. */
+	CU_ASSERT_FALSE(ferry_destination_resolve(pair.destination->destination,
+						  FERRY_RESOLVE_RUN_HERE, NULL));
+	g_atomic_int_set(&pair.destination->refuse_resume, 0);
+	uri = ferry_destination_uri(pair.destination->destination);
+	CU_ASSERT(ferry_source_recover(pair.source->source, uri, NULL));
+	CU_ASSERT(completes(&pair));
+	CU_ASSERT(ferry_vm_stop(pair.destination->vm, NULL));
+	CU_ASSERT(mini_guest_is_right(pair.destination));
+	CU_ASSERT_EQUAL(mini_guest_most_running(), 1);
+	pair_free(&pair);
+}
+
+static gboolean is_switched(gpointer user)
+{
+	return ferry_source_state(((Pair *)user)->source->source) == FERRY_STATE_POSTCOPY_ACTIVE;
+}
+
+/* It lasts, as the background is slow, and the guest runs: requests are served all the same. Then the
+ * limit goes, and so do the rest of the pages. */
+static void background__limited__guest_is_served_and_a_cancel_comes_too_late(void)
+{
+	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE });
+	g_auto(FerryMigrationStatus) status = { 0 };
+	g_autofree char *dir = NULL;
+	g_autofree char *uri = socket_uri(&dir);
+
+	start(pair.source);
+	set(pair.source, FERRY_CAPABILITY_POSTCOPY_RAM, TRUE);
+	set_number(pair.source, FERRY_PARAMETER_MAX_POSTCOPY_BANDWIDTH, 64 << 10);
+	pair.wanted = 20000;
+	CU_ASSERT(mini_guest_await(has_written, &pair, SETTLE_MS));
+	CU_ASSERT(begin(&pair, uri));
+	CU_ASSERT(ferry_source_start_postcopy(pair.source->source, NULL));
+	CU_ASSERT(mini_guest_await(is_switched, &pair, SETTLE_MS));
+	ferry_source_cancel(pair.source->source);
+	pair.wanted = pair.source->state.counter + 2000;
+	{
+		Pair there = { .source = pair.destination, .wanted = pair.wanted };
+
+		CU_ASSERT(mini_guest_await(has_written, &there, SETTLE_MS));
+	}
+	CU_ASSERT_EQUAL(ferry_source_state(pair.source->source), FERRY_STATE_POSTCOPY_ACTIVE);
+	ferry_source_get_status(pair.source->source, &status);
+	printf("# background %" G_GUINT64_FORMAT ", urgent %" G_GUINT64_FORMAT "\n",
+	       status.postcopy.background_pages, status.postcopy.urgent_pages);
+	CU_ASSERT(status.postcopy.urgent_pages > status.postcopy.background_pages);
+	set_number(pair.source, FERRY_PARAMETER_MAX_POSTCOPY_BANDWIDTH, 0);
+	CU_ASSERT(completes(&pair));
+	CU_ASSERT(numbers_are_good(&pair));
+	CU_ASSERT(ferry_vm_stop(pair.destination->vm, NULL));
+	CU_ASSERT(mini_guest_is_right(pair.destination));
+	pair_free(&pair);
+	g_rmdir(dir);
+}
+
 static CU_TestInfo cases[] = {
 	CASE(guest__switched_at_once_by_unix__arrives_whole),
 	CASE(guest__switched_at_once_by_tcp__arrives_whole),
@@ -250,6 +549,19 @@ static CU_TestInfo cases[] = {
 	CASE(guest__switched_in_mid_round_by_tcp__arrives_whole),
 	CASE(guest__writes_faster_than_the_link__completes_after_rounds),
 	CASE(guest__in_private_memory__arrives_whole),
+	CASE(pages__pushed_beside_the_stream__arrive_once),
+	CASE(pages__pulled__arrive_once),
+	CASE(lane__full_now_and_then__every_page_arrives_once),
+	CASE(channel__without_a_way_back__refused),
+	CASE(return_path__off__refused),
+	CASE(destination__no_ferry__refused),
+	CASE(destination__without_the_feature__refused),
+	CASE(destination__in_memory_that_cannot__refused_with_the_block),
+	CASE(start_postcopy__without_capability_or_migration__refused),
+	CASE(postcopy__advised_and_not_started__moves_as_always),
+	CASE(destination__cannot_load_the_devices__guest_runs_on_here),
+	CASE(destination__vcpus_do_not_start__recovered_and_runs),
+	CASE(background__limited__guest_is_served_and_a_cancel_comes_too_late),
 	CU_TEST_INFO_NULL,
 };
 

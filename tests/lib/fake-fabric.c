@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "fake-fabric.h"
 
+#include <poll.h>
 #include <string.h>
 
 #define OFFER 0x1f0
@@ -23,7 +24,15 @@ typedef struct {
 	gboolean dead;
 	GError *error;
 	GThread *undertaker; /* calls died() */
+	/* from begin_postcopy() on, the destination's */
+	gboolean switched;
+	const FerryRam *target;
+	FerryArrivals arrivals;
+	GQueue fetched; /* of Parcel: landed by progress() */
 } FakeCarrier;
+
+/* Runs that may be fetched at a time. */
+#define FETCHES 8u
 
 /* A transport has no user pointer; one fabric at a time. */
 static FakeFabric *current;
@@ -104,6 +113,7 @@ static void close_carrier(FerryCarrier *carrier)
 	g_usleep(current->close_ms * 1000);
 	g_mutex_lock(&lock);
 	g_queue_clear_full(&wire, parcel_free);
+	g_queue_clear_full(&self->fetched, parcel_free);
 	if (self == source)
 		source = NULL;
 	else
@@ -183,17 +193,68 @@ static __attribute__((no_sanitize("thread"))) void copy(guint8 *to, const guint8
 		((volatile guint8 *)to)[i] = from[i];
 }
 
-static void post(FakeCarrier *self, const FerryRun *run)
+static Parcel *pack(const FakeCarrier *from, const FerryRun *run)
 {
 	Parcel *parcel = g_new0(Parcel, 1);
 	size_t len = run->pages << FERRY_PAGE_SHIFT;
 
 	parcel->run = *run;
 	parcel->data = g_malloc(len);
-	copy(parcel->data, ferry_run_host(self->ram, run), len);
-	g_queue_push_tail(&wire, parcel);
-	self->stats.bytes += len;
+	copy(parcel->data, ferry_run_host(from->ram, run), len);
+	return parcel;
+}
+
+/* Where the guest runs already. The lock is held. */
+static void arrive(FakeCarrier *self, Parcel *parcel)
+{
+	if (!self->arrivals.wanted(self->arrivals.user, &parcel->run))
+		g_atomic_int_inc(&current->unwanted);
+	memcpy(ferry_run_host(self->target, &parcel->run), parcel->data,
+	       parcel->run.pages << FERRY_PAGE_SHIFT);
+	self->arrivals.landed(self->arrivals.user, &parcel->run);
+	parcel_free(parcel);
+}
+
+static void post(FakeCarrier *self, const FerryRun *run)
+{
+	Parcel *parcel = pack(self, run);
+
+	self->stats.bytes += run->pages << FERRY_PAGE_SHIFT;
 	self->stats.pages += run->pages;
+	if (destination && destination->switched)
+		arrive(destination, parcel);
+	else
+		g_queue_push_tail(&wire, parcel);
+}
+
+/* Whether this call finds no room. */
+static gboolean is_full(void)
+{
+	static gint calls;
+
+	return current->full_every &&
+	       ((guint)g_atomic_int_add(&calls, 1) + 1) % current->full_every == 0;
+}
+
+static gboolean pulls(FerryCarrier *carrier)
+{
+	return current->pulls;
+}
+
+static FerryIo urgent(FerryCarrier *carrier, const FerryRun *run)
+{
+	FakeCarrier *self = fake(carrier);
+	FerryIo io = is_full() ? FERRY_IO_AGAIN : FERRY_IO_OK;
+
+	g_mutex_lock(&lock);
+	if (self->dead)
+		io = FERRY_IO_DEAD;
+	if (io == FERRY_IO_OK) {
+		post(self, run);
+		g_atomic_int_inc(&current->urgent);
+	}
+	g_mutex_unlock(&lock);
+	return io;
 }
 
 static FerryIo put(FerryCarrier *carrier, const FerryRun *runs, size_t n, size_t *taken)
@@ -255,6 +316,8 @@ static const FerryCarrierOps source_ops = {
 	.name = "fake",
 	.share_ram = source_share,
 	.put = put,
+	.pulls = pulls,
+	.urgent = urgent,
 	.progress = progress,
 	.wait = wait_for_room,
 	.settle = settle,
@@ -327,9 +390,69 @@ static gboolean await_fence(FerryCarrier *carrier, guint32 fence, GError **error
 	return reached;
 }
 
+static gboolean begin_postcopy(FerryCarrier *carrier, const FerryRam *ram,
+			       const FerryArrivals *arrivals, GError **error)
+{
+	FakeCarrier *self = fake(carrier);
+
+	g_mutex_lock(&lock);
+	self->target = ram;
+	self->arrivals = *arrivals;
+	self->switched = TRUE;
+	g_mutex_unlock(&lock);
+	return TRUE;
+}
+
+/* What comes is what the source's memory holds when it is read. */
+static FerryIo fetch(FerryCarrier *carrier, const FerryRun *run, gboolean is_urgent)
+{
+	FakeCarrier *self = fake(carrier);
+	FerryIo io = FERRY_IO_OK;
+
+	g_mutex_lock(&lock);
+	if (self->dead || !source)
+		io = FERRY_IO_DEAD;
+	else if (is_full() || g_queue_get_length(&self->fetched) >= FETCHES)
+		io = FERRY_IO_AGAIN;
+	if (io == FERRY_IO_OK) {
+		g_queue_push_tail(&self->fetched, pack(source, run));
+		self->stats.pages += run->pages;
+		if (is_urgent)
+			g_atomic_int_inc(&current->urgent);
+	}
+	g_mutex_unlock(&lock);
+	return io;
+}
+
+static FerryIo look(FerryCarrier *carrier)
+{
+	FakeCarrier *self = fake(carrier);
+	FerryIo io;
+	Parcel *parcel;
+
+	g_mutex_lock(&lock);
+	while ((parcel = g_queue_pop_head(&self->fetched)))
+		arrive(self, parcel);
+	io = self->dead ? FERRY_IO_DEAD : FERRY_IO_OK;
+	g_mutex_unlock(&lock);
+	return io;
+}
+
+static void wait_fetched(FerryCarrier *carrier, int fd, gint64 timeout_us)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+
+	poll(&poll_fd, 1, (int)MIN(timeout_us / 1000, 1));
+}
+
 static const FerryCarrierOps destination_ops = {
 	.name = "fake",
 	.share_ram = destination_share,
+	.pulls = pulls,
+	.begin_postcopy = begin_postcopy,
+	.fetch = fetch,
+	.progress = look,
+	.wait_fetched = wait_fetched,
 	.hear = destination_hear,
 	.await_fence = await_fence,
 	.quiesce = quiesce,

@@ -6,7 +6,8 @@
 /*
  * A transport "fake:URI" around another, with a fabric that is a copy inside this process. What the
  * source puts is copied when it puts it and lies in wait: nothing of it is in the destination's RAM
- * before await_fence() of a fence behind it. One of them at a time in a process.
+ * before await_fence() of a fence behind it. After a switch a run lands when it is put, or when the
+ * destination, which fetched it, looks. One of them at a time in a process.
  */
 typedef struct {
 	/* What goes wrong; all 0: nothing. */
@@ -20,6 +21,8 @@ typedef struct {
 	guint put_us;          /* a put takes so long */
 	gint silent;           /* atomic: the channel swallows everything, both ways */
 	gint busy_ms;          /* atomic: the next await_fence() takes so long */
+	gboolean pulls;        /* after a switch the destination fetches */
+	guint full_every;      /* each so many-th urgent() or fetch() finds no room */
 
 	/* What happened; atomics. */
 	gint puts;
@@ -27,6 +30,8 @@ typedef struct {
 	gint quiesced;
 	gint closed; /* carriers */
 	gint late;   /* runs put after quiesce */
+	gint urgent; /* runs that went, or were fetched, as urgent */
+	gint unwanted;
 } FakeFabric;
 
 /* The table with "fake:" alone; @fabric is borrowed. */

@@ -38,8 +38,20 @@ static const FerryVmstateField fields[] = {
 	  .count = 1 },
 	FERRY_VMSTATE_END,
 };
+
+static gboolean take_state(gpointer opaque, guint32 version_id, GError **error)
+{
+	MiniGuest *guest = (MiniGuest *)((guint8 *)opaque - G_STRUCT_OFFSET(MiniGuest, state));
+
+	if (!g_atomic_int_get(&guest->refuse_load))
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_DEVICE, "this counter is not wanted");
+	return FALSE;
+}
+
 static const FerryVmstate state_vmstate = {
 	.name = "mini-guest",
+	.post_load = take_state,
 	.version_id = 1,
 	.minimum_version_id = 1,
 	.fields = fields,
@@ -143,11 +155,13 @@ MiniGuest *mini_guest_new(const MiniGuestConfig *config)
 	guest->fd = config->anonymous ? -1 : memfd_create("mini-guest", MFD_CLOEXEC);
 	g_assert(config->anonymous || ftruncate(guest->fd, guest->size) == 0);
 	guest->ram = mmap(NULL, guest->size, PROT_READ | PROT_WRITE,
-			  config->anonymous ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, guest->fd,
-			  0);
+			  config->anonymous      ? MAP_PRIVATE | MAP_ANONYMOUS
+			  : config->private_file ? MAP_PRIVATE
+						 : MAP_SHARED,
+			  guest->fd, 0);
 	g_assert(guest->ram != MAP_FAILED);
 	if (!ferry_ram_add(ram, config->block ? config->block : "ram", guest->ram, guest->size,
-			   FERRY_PAGE_SIZE, guest->fd, 0, NULL) ||
+			   FERRY_PAGE_SIZE, config->private_file ? -1 : guest->fd, 0, NULL) ||
 	    !ferry_devices_register(devices, &state_vmstate, 0, &guest->state, NULL))
 		g_assert_not_reached();
 	if (!config->no_dirty_source) {
@@ -197,8 +211,7 @@ gboolean mini_guest_is_right(const MiniGuest *guest)
 
 	g_assert(shadow != MAP_FAILED);
 	for (guint64 n = 0; n < guest->state.counter; n++)
-		*(guint64 *)(shadow +
-			     (mix(n ^ guest->state.seed) % pages << FERRY_PAGE_SHIFT) +
+		*(guint64 *)(shadow + (mix(n ^ guest->state.seed) % pages << FERRY_PAGE_SHIFT) +
 			     n % 512 * 8) = n;
 	right = memcmp(guest->ram, shadow, guest->size) == 0;
 	munmap(shadow, guest->size);

@@ -14,6 +14,7 @@ typedef struct {
 	FerryDestination *destination;
 	gint running;       /* atomic: between resume() and pause() */
 	gint refuse_resume; /* atomic: resume() fails */
+	gint refuse_load;   /* atomic: the device cannot be loaded */
 	gint announced;     /* atomic: calls of announce() */
 	/* private */
 	guint8 *ram;
@@ -35,7 +36,8 @@ typedef struct {
 	const FerryTransport *const *transports; /* NULL for ferry_transports() */
 	gboolean write;                          /* the thread writes while it runs */
 	gboolean no_dirty_source;
-	gboolean anonymous; /* RAM is no memfd */
+	gboolean anonymous;    /* RAM is no memfd */
+	gboolean private_file; /* nor is it, but a private mapping of one */
 } MiniGuestConfig;
 
 /* Prelaunch; start it with ferry_vm_start(), or make it a destination. Aborts on failure: a test

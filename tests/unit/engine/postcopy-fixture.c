@@ -269,3 +269,26 @@ gboolean postcopy_touch_end(PostcopyTouch *touch)
 	g_async_queue_unref(touch->started);
 	return touch->right;
 }
+
+gboolean postcopy_touch_now(PostcopyFixture *f, const FerryRun *run, guint8 version)
+{
+	PostcopyTouch touch;
+
+	postcopy_touch_start(&touch, f, run, version);
+	return postcopy_touch_end(&touch);
+}
+
+gboolean postcopy_fixture_await_fault(PostcopyFixture *f, gint timeout_ms)
+{
+	struct pollfd fd = { ferry_postcopy_ram_fault_fd(f->postcopy), POLLIN, 0 };
+
+	return poll(&fd, 1, timeout_ms) == 1;
+}
+
+FerryPostcopyStatus postcopy_fixture_status(PostcopyFixture *f)
+{
+	FerryPostcopyStatus status = { 0 };
+
+	ferry_postcopy_ram_get_status(f->postcopy, &status);
+	return status;
+}

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/postcopy-ram.h"
+#include "harness.h"
 
 /*
  * A FerryPostcopyRam with a thread that takes its faults, threads that touch its pages as a guest
@@ -31,6 +32,17 @@ typedef struct {
 /* Nothing is discarded yet. FALSE: see @skip. Tear down in any case. */
 gboolean postcopy_fixture_set_up(PostcopyFixture *f, PostcopyBacking backing);
 void postcopy_fixture_tear_down(PostcopyFixture *f);
+
+/* Sets up, or leaves the case where that cannot be. */
+#define NEED(f, backing)                                                                           \
+	if (!postcopy_fixture_set_up(f, backing)) {                                                \
+		if ((f)->skip)                                                                     \
+			harness_skip("%s", (f)->skip);                                             \
+		else                                                                               \
+			CU_FAIL("set up");                                                         \
+		postcopy_fixture_tear_down(f);                                                     \
+		return;                                                                            \
+	}
 
 /* Pages of a block, and of its host pages. */
 guint64 postcopy_fixture_pages(const PostcopyFixture *f, guint block);
@@ -70,3 +82,16 @@ void postcopy_touch_start(PostcopyTouch *touch, PostcopyFixture *f, const FerryR
 			  guint8 version);
 /* Joins it; whether every page was right. */
 gboolean postcopy_touch_end(PostcopyTouch *touch);
+
+/* Reads the run so, and waits for the end. */
+gboolean postcopy_touch_now(PostcopyFixture *f, const FerryRun *run, guint8 version);
+
+/* Whether the module's descriptor is readable within @timeout_ms. */
+gboolean postcopy_fixture_await_fault(PostcopyFixture *f, gint timeout_ms);
+
+FerryPostcopyStatus postcopy_fixture_status(PostcopyFixture *f);
+
+static inline gboolean run_equals(const FerryRun *run, guint block, guint64 first, guint64 pages)
+{
+	return run->block == block && run->first == first && run->pages == pages;
+}
