@@ -71,7 +71,7 @@ _ferry_options()
 		echo "--help --ram --kvm --process --vcpus --workload --fill --seed --backing --dirty-source" \
 			"--qmp --incoming --paused --set"
 		;;
-	migrate) echo "--help --qmp --set --postcopy --json --quiet" ;;
+	migrate) echo "--help --qmp --set --postcopy --resume --json --quiet" ;;
 	ctl) echo "--help --qmp" ;;
 	doctor) echo "--help --peer --json" ;;
 	"bench link")

@@ -28,13 +28,15 @@ static const FerryCliHelp help = {
 		"--postcopy switches the guest over before its memory, which follows: one that writes "
 		"faster\nthan the link carries moves too. AFTER is when: 2s, 500ms, or round:3; at once "
 		"without it.\nFrom the switch on it cannot be cancelled, and a link that breaks pauses "
-		"it.\n\n"
+		"it;\n--resume goes on where it was, to the same or another URI of the "
+		"destination.\n\n"
 		"Examples:\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp tcp:192.0.2.7:4444\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp --set rdma-pin-all=on rdma:192.0.2.7:4444\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp --set max-bandwidth=500M --set "
 		"downtime-limit=50 tcp:b:4444\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp --postcopy=2s rdma:192.0.2.7:4444\n"
+		"  ferry migrate --qmp unix:/tmp/a.qmp --resume tcp:192.0.2.7:4444\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp --json file:/tmp/guest.stream\n\n"
 		"Exit status: 0 the guest moved; 1 it did not, and still runs at the source; 2 wrong "
 		"usage;\n3 the hand-over is in doubt, or the guest runs there and its memory is not "
@@ -46,6 +48,7 @@ typedef struct {
 	char **settings;
 	gboolean json;
 	gboolean quiet;
+	gboolean resume;
 	char *postcopy_after;
 	FerryCliPostcopy postcopy;
 	const char *uri;
@@ -89,7 +92,7 @@ static char *monitor_uri(FerryQmpClient *client, const char *uri, GError **error
 								 : NULL;
 }
 
-static gboolean start(FerryQmpClient *client, const char *uri, GError **error)
+static gboolean start(FerryQmpClient *client, const char *uri, gboolean resume, GError **error)
 {
 	g_autofree char *there = monitor_uri(client, uri, error);
 	g_autoptr(JsonNode) answer = NULL;
@@ -99,6 +102,8 @@ static gboolean start(FerryQmpClient *client, const char *uri, GError **error)
 		return FALSE;
 	arguments = json_object_new();
 	json_object_set_string_member(arguments, "uri", there);
+	if (resume)
+		json_object_set_boolean_member(arguments, "resume", TRUE);
 	answer = ferry_qmp_client_call(client, "migrate", arguments, error);
 	return answer != NULL;
 }
@@ -213,8 +218,8 @@ static int paused(const FerryCliMigration *migration, const Options *options)
 	ferry_cli_fail(
 		"migrate",
 		"the guest is at %s, and not all of its memory: %s\nWhat is missing is kept "
-		"here: end neither monitor. When the link is whole again:\n  ferry ctl --qmp "
-		"%s migrate uri=%s resume=true\nWhere the destination cannot be reached there "
+		"here: end neither monitor. When the link is whole again:\n  ferry migrate --qmp "
+		"%s --resume %s\nWhere the destination cannot be reached there "
 		"any more, first at the destination:\n  ferry ctl --qmp unix:PATH "
 		"migrate-recover uri=URI",
 		options->uri, migration->error_desc ? migration->error_desc : "the link died",
@@ -310,6 +315,8 @@ int ferry_cli_migrate(int argc, char **argv)
 		  "Set a capability or parameter first", "NAME=VALUE" },
 		{ "postcopy", 0, 0, G_OPTION_ARG_STRING, &options.postcopy_after,
 		  "Switch the guest over first, its memory follows", "AFTER" },
+		{ "resume", 0, 0, G_OPTION_ARG_NONE, &options.resume,
+		  "Go on with one that was switched over, and paused", NULL },
 		{ "json", 0, 0, G_OPTION_ARG_NONE, &options.json,
 		  "Print the result as one JSON object", NULL },
 		{ "quiet", 'q', 0, G_OPTION_ARG_NONE, &options.quiet,
@@ -325,6 +332,9 @@ int ferry_cli_migrate(int argc, char **argv)
 	options.uri = argv[1];
 	if (!options.address)
 		return ferry_cli_usage("migrate", "--qmp unix:PATH is missing");
+	if (options.resume && options.postcopy_after)
+		return ferry_cli_usage("migrate", "--resume goes on with what is switched over: "
+						  "leave --postcopy out");
 	if (!ferry_transport_find(ferry_transports(), options.uri, &error) ||
 	    !ferry_cli_postcopy_parse(options.postcopy_after, &options.postcopy, &error))
 		return ferry_cli_usage("migrate", "%s", error->message);
@@ -332,7 +342,7 @@ int ferry_cli_migrate(int argc, char **argv)
 	if (client && ferry_cli_apply_settings(client, options.settings, &error) &&
 	    ferry_cli_postcopy_enable(&options.postcopy, client, &error)) {
 		catch_signals();
-		if (start(client, options.uri, &error))
+		if (start(client, options.uri, options.resume, &error))
 			return watch(client, &options);
 	}
 	if (g_error_matches(error, FERRY_ERROR, FERRY_ERROR_INVALID))

@@ -66,6 +66,10 @@ static void tell_incoming(Monitor *monitor, FerryState state)
 		say("no guest came in: %s\nready for migrate-incoming", status.error_desc);
 	else if (state == FERRY_STATE_HANDOVER_LOST)
 		say("the hand-over is in doubt: %s", status.error_desc);
+	else if (state == FERRY_STATE_POSTCOPY_ACTIVE)
+		say("the guest runs here, its memory follows");
+	else if (state == FERRY_STATE_POSTCOPY_PAUSED)
+		say("memory of the guest is missing, and nobody brings it: %s", status.error_desc);
 }
 
 static void tell_outgoing(Monitor *monitor, FerryState state)
@@ -83,6 +87,11 @@ static void tell_outgoing(Monitor *monitor, FerryState state)
 		say("the guest stays: %s", status.error_desc);
 	else if (state == FERRY_STATE_HANDOVER_LOST)
 		say("the hand-over is in doubt: %s", status.error_desc);
+	else if (state == FERRY_STATE_POSTCOPY_ACTIVE)
+		say("the guest is switched over, its memory follows");
+	else if (state == FERRY_STATE_POSTCOPY_PAUSED)
+		say("the guest is switched over, and its memory cannot follow: %s",
+		    status.error_desc);
 }
 
 typedef struct {

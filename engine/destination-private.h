@@ -49,6 +49,23 @@ struct FerryDestination {
 gboolean ferry_destination_enter(FerryDestination *destination, FerryState from, FerryState to);
 void ferry_destination_set_error(FerryDestination *destination, const char *text);
 
+/* With the lock held. */
+gboolean ferry_destination_enter_locked(FerryDestination *destination, FerryState from,
+					FerryState to);
+/* Ends the listening thread, whatever it does. */
+void ferry_destination_stop_thread(FerryDestination *destination);
+/* Starts it; it takes @listener over. The lock is held, and no thread runs. */
+void ferry_destination_listen_locked(FerryDestination *destination, FerryListener *listener);
+
+/* ---- destination-postcopy.c ---- */
+
+/* Whether the guest was to be switched over before its pages, and some are missing. */
+gboolean ferry_destination_is_incomplete(FerryDestination *destination);
+/* The link of a guest that was switched over is gone. One that was not started yet waits for its
+ * source, or for the operator. */
+void ferry_destination_paused(FerryDestination *destination, const GError *cause);
+/* With the lock held. */
+void ferry_destination_fill_postcopy(FerryDestination *destination, FerryPostcopyStatus *status);
 /* Enters postcopy-recover, from postcopy-paused, or from handover-lost where nobody decided. */
 gboolean ferry_destination_begin_recovery(FerryDestination *destination);
 

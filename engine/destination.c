@@ -15,8 +15,7 @@ FerryDestination *ferry_destination_new(FerryVm *vm, const FerryTransport *const
 	return destination;
 }
 
-/* Ends the thread, whatever it does. */
-static void stop_thread(FerryDestination *destination)
+void ferry_destination_stop_thread(FerryDestination *destination)
 {
 	GThread *thread;
 
@@ -37,7 +36,7 @@ void ferry_destination_free(FerryDestination *destination)
 {
 	if (!destination)
 		return;
-	stop_thread(destination);
+	ferry_destination_stop_thread(destination);
 	ferry_destination_drop_postcopy(destination);
 	g_free(destination->error_desc);
 	g_free(destination->uri);
@@ -50,7 +49,8 @@ void ferry_destination_free(FerryDestination *destination)
 
 /* ---- states ---- */
 
-static gboolean enter_locked(FerryDestination *destination, FerryState from, FerryState to)
+gboolean ferry_destination_enter_locked(FerryDestination *destination, FerryState from,
+					FerryState to)
 {
 	if (destination->state != from || !ferry_state_allows(FERRY_SIDE_DESTINATION, from, to))
 		return FALSE;
@@ -69,41 +69,9 @@ gboolean ferry_destination_enter(FerryDestination *destination, FerryState from,
 	gboolean ok;
 
 	g_mutex_lock(&destination->lock);
-	ok = enter_locked(destination, from, to);
+	ok = ferry_destination_enter_locked(destination, from, to);
 	g_mutex_unlock(&destination->lock);
 	return ok;
-}
-
-gboolean ferry_destination_begin_recovery(FerryDestination *destination)
-{
-	FerryState from;
-	gboolean ok;
-
-	g_mutex_lock(&destination->lock);
-	from = destination->state;
-	ok = (from == FERRY_STATE_POSTCOPY_PAUSED ||
-	      destination->answer == FERRY_HANDOVER_WAITING) &&
-	     enter_locked(destination, from, FERRY_STATE_POSTCOPY_RECOVER);
-	g_mutex_unlock(&destination->lock);
-	return ok;
-}
-
-/* The link of a guest that was switched over is gone. One that was not started yet waits for its
- * source, or for the operator. */
-static void pause_incoming(FerryDestination *destination, const GError *cause)
-{
-	gboolean runs;
-
-	g_mutex_lock(&destination->lock);
-	runs = destination->answer == FERRY_HANDOVER_RUNS;
-	g_free(destination->error_desc);
-	destination->error_desc = g_strdup(destination->pausing ? "paused by hand (migrate-pause)"
-								: cause->message);
-	destination->pausing = FALSE;
-	destination->pauses++;
-	enter_locked(destination, destination->state,
-		     runs ? FERRY_STATE_POSTCOPY_PAUSED : FERRY_STATE_HANDOVER_LOST);
-	g_mutex_unlock(&destination->lock);
 }
 
 void ferry_destination_set_error(FerryDestination *destination, const char *text)
@@ -209,7 +177,7 @@ static gboolean serve(FerryDestination *destination, FerryListener *listener, Fe
 					FERRY_STATE_HANDOVER_LOST);
 		return TRUE;
 	case FERRY_INCOMING_PAUSED:
-		pause_incoming(destination, error);
+		ferry_destination_paused(destination, error);
 		return TRUE;
 	case FERRY_INCOMING_CLOSED:
 		return FALSE;
@@ -256,8 +224,7 @@ gboolean ferry_destination_defer(FerryDestination *destination, GError **error)
 	return ok;
 }
 
-/* The lock is held; no thread runs. @listener is taken over. */
-static void listen_locked(FerryDestination *destination, FerryListener *listener)
+void ferry_destination_listen_locked(FerryDestination *destination, FerryListener *listener)
 {
 	gpointer *arguments = g_new(gpointer, 3);
 
@@ -308,7 +275,7 @@ gboolean ferry_destination_start(FerryDestination *destination, const char *uri,
 	if (!transport || !may_start(destination, error))
 		return FALSE;
 	/* A finished one may still answer questions, on the very same address. */
-	stop_thread(destination);
+	ferry_destination_stop_thread(destination);
 	ferry_destination_drop_postcopy(destination);
 	listener = transport->listen(uri, NULL, error);
 	if (!listener || !ferry_vm_incoming_begin(destination->vm, error))
@@ -318,66 +285,7 @@ gboolean ferry_destination_start(FerryDestination *destination, const char *uri,
 	ferry_vm_emit(destination->vm, &(FerryEvent){ .type = FERRY_EVENT_MIGRATION,
 						      .state = FERRY_STATE_SETUP,
 						      .incoming = TRUE });
-	listen_locked(destination, g_steal_pointer(&listener));
-	g_mutex_unlock(&destination->lock);
-	return TRUE;
-}
-
-/* ---- postcopy that paused ---- */
-
-gboolean ferry_destination_pause(FerryDestination *destination, GError **error)
-{
-	FerryState state;
-
-	g_mutex_lock(&destination->lock);
-	state = destination->state;
-	if (state == FERRY_STATE_POSTCOPY_ACTIVE) {
-		destination->pausing = TRUE;
-		if (destination->channel)
-			ferry_channel_shutdown(destination->channel);
-	}
-	g_mutex_unlock(&destination->lock);
-	if (state == FERRY_STATE_POSTCOPY_ACTIVE)
-		return TRUE;
-	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
-		    "only a migration in postcopy-active can be paused; this one is in state %s",
-		    ferry_state_name(state));
-	return FALSE;
-}
-
-/* Whether a source may come again. */
-static gboolean may_recover(FerryDestination *destination, GError **error)
-{
-	FerryState state;
-	gboolean may;
-
-	g_mutex_lock(&destination->lock);
-	state = destination->state;
-	may = state == FERRY_STATE_POSTCOPY_PAUSED ||
-	      (state == FERRY_STATE_HANDOVER_LOST && destination->postcopy);
-	g_mutex_unlock(&destination->lock);
-	if (!may)
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
-			    "only a migration in postcopy-paused can be recovered; this one is in "
-			    "state %s",
-			    ferry_state_name(state));
-	return may;
-}
-
-gboolean ferry_destination_recover(FerryDestination *destination, const char *uri, GError **error)
-{
-	const FerryTransport *transport = ferry_transport_find(destination->transports, uri, error);
-	FerryListener *listener;
-
-	if (!transport || !may_recover(destination, error))
-		return FALSE;
-	/* It may be the very same address; and a source that has just come there, comes again. */
-	stop_thread(destination);
-	listener = may_recover(destination, error) ? transport->listen(uri, NULL, error) : NULL;
-	if (!listener)
-		return FALSE;
-	g_mutex_lock(&destination->lock);
-	listen_locked(destination, listener);
+	ferry_destination_listen_locked(destination, g_steal_pointer(&listener));
 	g_mutex_unlock(&destination->lock);
 	return TRUE;
 }
@@ -408,7 +316,8 @@ static gboolean discard(FerryDestination *destination)
 
 	g_mutex_lock(&destination->lock);
 	ok = destination->answer == FERRY_HANDOVER_WAITING &&
-	     enter_locked(destination, FERRY_STATE_HANDOVER_LOST, FERRY_STATE_FAILED);
+	     ferry_destination_enter_locked(destination, FERRY_STATE_HANDOVER_LOST,
+					    FERRY_STATE_FAILED);
 	if (ok) {
 		destination->answer = FERRY_HANDOVER_DISCARDED;
 		g_free(destination->error_desc);
@@ -427,17 +336,6 @@ static gboolean run_here(FerryDestination *destination, GError **error)
 				       FERRY_STATE_COMPLETED);
 }
 
-/* Whether it was to be switched over before its pages. */
-static gboolean is_incomplete(FerryDestination *destination)
-{
-	gboolean incomplete;
-
-	g_mutex_lock(&destination->lock);
-	incomplete = destination->postcopy && ferry_postcopy_ram_missing(destination->postcopy);
-	g_mutex_unlock(&destination->lock);
-	return incomplete;
-}
-
 gboolean ferry_destination_resolve(FerryDestination *destination, FerryResolve how, GError **error)
 {
 	FerryState state = ferry_destination_state(destination);
@@ -454,7 +352,7 @@ gboolean ferry_destination_resolve(FerryDestination *destination, FerryResolve h
 			"a destination cannot ask: retry at the source, or run or discard the guest here");
 		return FALSE;
 	}
-	if (how == FERRY_RESOLVE_RUN_HERE && is_incomplete(destination)) {
+	if (how == FERRY_RESOLVE_RUN_HERE && ferry_destination_is_incomplete(destination)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
 			    "pages of this guest are still at the source: only the source can let "
 			    "it run here, when it comes again; or discard it");
@@ -470,31 +368,6 @@ gboolean ferry_destination_resolve(FerryDestination *destination, FerryResolve h
 }
 
 /* ---- numbers ---- */
-
-/* With the lock held. */
-static void fill_postcopy(FerryDestination *destination, FerryPostcopyStatus *status)
-{
-	if (destination->postcopy)
-		ferry_postcopy_ram_get_status(destination->postcopy, status);
-	else
-		*status = destination->postcopied;
-	status->pauses = destination->pauses;
-	status->switched = destination->mode != NULL;
-	status->mode = destination->mode;
-}
-
-void ferry_destination_drop_postcopy(FerryDestination *destination)
-{
-	FerryPostcopyStatus last = { 0 };
-	FerryPostcopyRam *postcopy;
-
-	g_mutex_lock(&destination->lock);
-	fill_postcopy(destination, &last);
-	destination->postcopied = last;
-	postcopy = g_steal_pointer(&destination->postcopy);
-	g_mutex_unlock(&destination->lock);
-	ferry_postcopy_ram_free(postcopy);
-}
 
 void ferry_destination_get_status(FerryDestination *destination, FerryMigrationStatus *status)
 {
@@ -513,7 +386,7 @@ void ferry_destination_get_status(FerryDestination *destination, FerryMigrationS
 	else if (destination->carrier)
 		status->carrier = g_variant_ref(destination->carrier);
 	status->ram.transferred = status->wire_bytes = destination->received;
-	fill_postcopy(destination, &status->postcopy);
+	ferry_destination_fill_postcopy(destination, &status->postcopy);
 	end = destination->end_us ? destination->end_us : g_get_monotonic_time();
 	if (destination->begin_us)
 		status->total_time_ms = (end - destination->begin_us) / G_TIME_SPAN_MILLISECOND;

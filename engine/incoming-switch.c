@@ -106,7 +106,8 @@ static gboolean take_pages(FerryIncoming *incoming, GError **error)
 	if (!element.length && incoming->ram_ended)
 		return TRUE;
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK,
-		    "offset %" G_GUINT64_FORMAT ": the stream ends before the pages do",
+		    "offset %" G_GUINT64_FORMAT
+		    ": the source closed the connection, and pages are missing",
 		    element.offset);
 	return FALSE;
 }

@@ -6,6 +6,8 @@ why it waits. Usage: test-postcopy.py FERRY [SUBSTRING-OF-CASES]"""
 import os
 import random
 import signal
+import socket
+import struct
 import sys
 import time
 
@@ -68,7 +70,7 @@ class Scene:
         self.source.wait_state("active")
         self.source.call("migrate-start-postcopy")
         self.source.wait_state("postcopy-active")
-        wait_for(self.destination.running, "the guest to run at the destination")
+        wait_for(self.is_under_way, "the guest to run at the destination")
 
     def wait_paused(self, timeout=NOTICE_S):
         """Both sides are paused, and say why; the source does not run the guest whatever it is told."""
@@ -226,6 +228,18 @@ def source__killed__destination_is_paused_and_refuses_others():
         check(scene.destination.state() == "postcopy-paused", f"{scene.destination.migration()}")
 
 
+def destination__asks_for_what_is_not_there__source_pauses_and_says_what():
+    """The guest is given away, and whoever has it may come to its senses."""
+    with Scene() as scene:
+        name = b"nowhere"
+        scene.relay.inject(struct.pack(">HHQIB", 3, 13 + len(name), 0x5000, 4096, len(name)) + name)
+        scene.wait_paused()
+        why = scene.source.migration()["error-desc"]
+        check("block 'nowhere'" in why and "0x5000" in why, f"the reason is {why}")
+        scene.resume()
+        scene.arrives()
+
+
 # ---- by hand ----
 
 def paused_by_hand(side):
@@ -247,8 +261,8 @@ def commands__in_other_states__refused():
         refuses(scene.source, "paused", "migrate-recover", uri="tcp:127.0.0.1:0")
         scene.relay.cut()
         scene.wait_paused()
-        refuses(scene.source, "scheme", "migrate", uri="carrier-pigeon:1", resume=True)
-        refuses(scene.destination, "scheme", "migrate-recover", uri="carrier-pigeon:1")
+        refuses(scene.source, "no known transport", "migrate", uri="carrier-pigeon:1", resume=True)
+        refuses(scene.destination, "no known transport", "migrate-recover", uri="carrier-pigeon:1")
         check(scene.source.state() == "postcopy-paused", f"{scene.source.migration()}")
         scene.relay.heal()
         scene.resume()
@@ -291,8 +305,10 @@ def recovery__by_tcp_after_unix__guest_arrives():
         check(scene.source.migration()["postcopy"]["mode"] == "stream", f"{scene.source.migration()}")
         scene.source.call("migrate-pause")
         scene.wait_paused()
-        scene.destination.call("migrate-recover", uri="tcp:127.0.0.1:0")
-        scene.resume(scene.destination.uri(2))
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            there = f"tcp:127.0.0.1:{server.getsockname()[1]}"
+        scene.destination.call("migrate-recover", uri=there)
+        scene.resume(there)
         wait_for(scene.is_under_way, lambda: f"to go on: {scene.source.migration()}")
         check(scene.source.migration()["postcopy"]["mode"] == "push", f"{scene.source.migration()}")
         scene.since = scene.source.mark()
@@ -324,12 +340,13 @@ def command__resume_fails__says_that_it_is_paused():
         scene.relay.cut()
         scene.wait_paused()
         code, out, err = ferry("migrate", "--qmp", f"unix:{scene.source.qmp_path}", "--resume", scene.uri)
-        check(code == 3 and "paused" in err and "--resume" in err, f"exit status {code}: {out}{err}")
+        check(code == 3 and "not all of its memory" in err and "--resume" in err, f"exit status {code}: {out}{err}")
 
 
 CASES = (
     link__cut_again_and_again__guest_arrives, link__gone_for_a_while__guest_waits_and_goes_on,
     destination__killed__source_is_paused_and_says_why, source__killed__destination_is_paused_and_refuses_others,
+    destination__asks_for_what_is_not_there__source_pauses_and_says_what,
     commands__in_other_states__refused,
     recovery__fails__paused_again_with_the_reason, recovery__by_unix_after_tcp__guest_arrives,
     recovery__by_tcp_after_unix__guest_arrives, recovery__where_it_listened_before__can_be_told_again,
