@@ -63,11 +63,12 @@ gboolean ferry_rdma_destination_begin_postcopy(FerryCarrier *carrier, const Ferr
 		return FALSE;
 	d->arrivals = *arrivals;
 	number_pages(d);
-	if (d->readable) {
+	if (d->readable)
 		g_atomic_pointer_set(&d->fetches, ferry_rdma_fetches_new(d->link, d->ram));
-		ferry_rdma_regions_request_rest(d->regions);
-	}
 	g_atomic_int_set(&d->begun, TRUE);
+	/* Behind it: the source is told of no region that it did not ask for. */
+	if (d->readable)
+		ferry_rdma_regions_request_rest(d->regions);
 	return TRUE;
 }
 
@@ -206,7 +207,23 @@ static guint find_reads(FerryRdmaDestination *d, const FerryRun *run, FerryRdmaR
 	return known ? n : 0;
 }
 
-/* What was flushed goes to the thread, which may know of what. */
+void ferry_rdma_destination_put_flushed(FerryRdmaDestination *d, GError *error)
+{
+	gboolean first;
+
+	g_mutex_lock(&d->lock);
+	first = !d->flushed;
+	if (first) {
+		d->flushed = error;
+		d->flushed_us = g_get_monotonic_time();
+	}
+	g_mutex_unlock(&d->lock);
+	if (!first)
+		g_error_free(error);
+	ferry_rdma_destination_wake(d);
+	ferry_rdma_destination_wake_fetching(d);
+}
+
 static guint poll_fetches(FerryRdmaDestination *d)
 {
 	g_autoptr(GError) flushed = NULL;
@@ -214,13 +231,12 @@ static guint poll_fetches(FerryRdmaDestination *d)
 
 	if (ferry_rdma_link_is_dead(d->link))
 		ferry_rdma_destination_wake(d);
-	if (!flushed)
-		return n;
-	g_mutex_lock(&d->lock);
-	if (!d->flushed)
-		d->flushed = g_steal_pointer(&flushed);
-	g_mutex_unlock(&d->lock);
-	ferry_rdma_destination_wake(d);
+	if (flushed)
+		ferry_rdma_destination_put_flushed(d, g_steal_pointer(&flushed));
+	if (n && d->starved) {
+		d->starved = FALSE;
+		d->relieved = TRUE;
+	}
 	return n;
 }
 
@@ -237,6 +253,8 @@ FerryIo ferry_rdma_destination_fetch(FerryCarrier *carrier, const FerryRun *run,
 		return FERRY_IO_AGAIN;
 	n = find_reads(d, run, reads);
 	posted = n && ferry_rdma_fetches_read(d->fetches, reads, n, urgent);
+	d->starved = n && !posted;
+	d->relieved = FALSE;
 	if (!ferry_rdma_link_is_dead(d->link))
 		return posted ? FERRY_IO_OK : FERRY_IO_AGAIN;
 	ferry_rdma_destination_wake(d);
@@ -290,6 +308,11 @@ void ferry_rdma_destination_wait_fetched(FerryCarrier *carrier, int fd, gint64 t
 				    timeout_us % G_USEC_PER_SEC * 1000 };
 	eventfd_t woken;
 
+	/* Room that came before this call is news, too, once. */
+	if (d->relieved) {
+		d->relieved = FALSE;
+		return;
+	}
 	if (is_over(d) || !d->fetches || ferry_rdma_fetches_has_landed(d->fetches) || spin(d) ||
 	    !may_sleep(d))
 		return;

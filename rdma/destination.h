@@ -51,6 +51,8 @@ typedef struct {
 		first; /* the number of each block's first page, and behind the last of all pages */
 	int wake_fetching;      /* eventfd: wait_fetched() has something to look at */
 	gboolean spins;         /* there are processors to spare */
+	gboolean starved;       /* fetching thread's: there was no room, nor did any come since */
+	gboolean relieved;      /* the same: it came, and nobody was told */
 	guint64 writes, urgent; /* told by the source; the thread's, read by any: relaxed */
 	struct {
 		guint owed;            /* writes that came and were not given back */
@@ -65,8 +67,9 @@ typedef struct {
 	FerryRdmaQuota *quota;
 	GQueue unsaid; /* of FerryRdmaUnsaid */
 	gboolean error_taken;
-	GError *flushed;  /* of a read, whose cause the thread has to find; NULL: none */
-	guint64 n_fences; /* received, of all queue pairs */
+	GError *flushed;   /* work that was, of which the cause is not known; NULL: none */
+	gint64 flushed_us; /* since when */
+	guint64 n_fences;  /* received, of all queue pairs */
 	guint32 fences[FERRY_RDMA_QUEUES_MAX]; /* the last of each */
 } FerryRdmaDestination;
 
@@ -98,6 +101,9 @@ FerryIo ferry_rdma_destination_fetch(FerryCarrier *carrier, const FerryRun *run,
 FerryIo ferry_rdma_destination_progress(FerryCarrier *carrier);
 void ferry_rdma_destination_wait_fetched(FerryCarrier *carrier, int fd, gint64 timeout_us);
 void ferry_rdma_destination_wake_fetching(FerryRdmaDestination *d); /* any thread */
+
+/* Pulling: work was flushed, whose cause whoever finds it tells; takes @error over. Any thread. */
+void ferry_rdma_destination_put_flushed(FerryRdmaDestination *d, GError *error);
 
 /* Ids of work requests: a receive has its queue's, the word that gives back to it this much more.
  */

@@ -29,7 +29,13 @@ static void report_gid(GVariantDict *dict, FerryRdmaLink *link)
 
 static void report_terms(GVariantDict *dict, const FerryRdmaTerms *terms)
 {
-	insert_u64(dict, "queue-pairs", terms->queue_pairs);
+	gboolean urgent = !!(terms->flags & FERRY_RDMA_POSTCOPY);
+
+	insert_u64(dict, "queue-pairs", terms->queue_pairs - urgent);
+	g_variant_dict_insert(dict, "postcopy", "s",
+			      !urgent                          ? "none"
+			      : terms->flags & FERRY_RDMA_PULL ? "pull"
+							       : "push");
 	insert_u64(dict, "chunk-size", terms->chunk_size);
 	insert_u64(dict, "write-size", terms->write_size);
 	insert_u64(dict, "pin-limit", terms->pin_limit);

@@ -7,7 +7,7 @@
 /* The parts of describe() that both ends have in common: each inserts its keys into @dict. */
 
 /* "device", "port", "gid", "gid-type", "gid-index", "mtu" of @link (NULL: not connected yet) and
- * "queue-pairs", "chunk-size", "write-size", "pin-all", "on-demand", "relaxed-ordering",
+ * "queue-pairs" (without the urgent one), "postcopy" ("none", "push", "pull"), "chunk-size", "write-size", "pin-all", "on-demand", "relaxed-ordering",
  * "pin-limit" of @terms (NULL: nothing is agreed yet). Any thread that keeps @link alive, once it
  * is connected. */
 void ferry_rdma_report_link(GVariantDict *dict, FerryRdmaLink *link, const FerryRdmaTerms *terms);

@@ -40,7 +40,7 @@ typedef struct {
 		FERRY_RDMA_SILENT,
 		FERRY_RDMA_OFFERED,
 		FERRY_RDMA_ANSWERED,
-		FERRY_RDMA_REFUSED, /* the link is dead with the reason */
+		FERRY_RDMA_TURNED_DOWN, /* the link is dead with the reason */
 	} talk;
 	FerryRdmaTerms answer; /* as heard */
 
@@ -70,6 +70,11 @@ typedef struct {
 		guint64 regions_at_first_write;
 	} stats;
 } FerryRdmaSource;
+
+/* source-terms.c: sets what is offered, once the link knows device and port; then what is agreed,
+ * where the answer takes of the offer and adds nothing to it. */
+gboolean ferry_rdma_source_choose_terms(FerryRdmaSource *s, GError **error);
+gboolean ferry_rdma_source_agree(FerryRdmaSource *s, GError **error);
 
 /* source-setup.c */
 gboolean ferry_rdma_source_share_ram(FerryCarrier *carrier, const FerryRam *ram, GError **error);

@@ -52,8 +52,8 @@ static gboolean hear_refusal(FerryRdmaSource *s, const guint8 *payload, size_t l
 
 	g_mutex_lock(&s->lock);
 	asked = s->talk != FERRY_RDMA_SILENT;
-	if (asked && s->talk != FERRY_RDMA_REFUSED) {
-		s->talk = FERRY_RDMA_REFUSED;
+	if (asked && s->talk != FERRY_RDMA_TURNED_DOWN) {
+		s->talk = FERRY_RDMA_TURNED_DOWN;
 		ferry_rdma_link_fail(s->link, g_error_new(FERRY_ERROR, FERRY_ERROR_NOSUPP,
 							  "the destination refuses RDMA: %s", why));
 	}

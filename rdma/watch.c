@@ -6,6 +6,8 @@
 #include "refuse.h"
 
 #define RETRY_US 2000
+/* How long the cause of what was flushed is waited for. */
+#define CAUSE_US (100 * G_TIME_SPAN_MILLISECOND)
 #define POLL_BATCH 16
 #define BULK_BATCH 4
 /* Before the thread looks at other things again. */
@@ -124,6 +126,13 @@ static gboolean take_completion(FerryRdmaDestination *d, const struct ibv_wc *wc
 {
 	guint queue = (guint)(wc->wr_id % FERRY_RDMA_GIVEN_BACK);
 
+	if (wc->status == IBV_WC_WR_FLUSH_ERR && g_atomic_pointer_get(&d->fetches)) {
+		GError *flushed = NULL;
+
+		completion_failed(wc, &flushed);
+		ferry_rdma_destination_put_flushed(d, flushed);
+		return TRUE;
+	}
 	if (wc->status != IBV_WC_SUCCESS)
 		return completion_failed(wc, error);
 	if (wc->wr_id >= FERRY_RDMA_GIVEN_BACK)
@@ -276,16 +285,21 @@ static void report_death(FerryRdmaDestination *d)
 	d->session->died(d->session->user);
 }
 
-/* A flushed read tells nothing of the cause: whatever else says one comes before it. */
-static void look_at_flushed(FerryRdmaDestination *d)
+/* What was flushed tells nothing of the cause, which may be among the completions that another
+ * thread takes. TRUE: one has still time to show. */
+static gboolean awaits_cause(FerryRdmaDestination *d)
 {
-	GError *flushed;
+	GError *flushed = NULL;
+	gboolean waits;
 
 	g_mutex_lock(&d->lock);
-	flushed = g_steal_pointer(&d->flushed);
+	if (d->flushed && g_get_monotonic_time() >= d->flushed_us + CAUSE_US)
+		flushed = g_steal_pointer(&d->flushed);
+	waits = d->flushed != NULL;
 	g_mutex_unlock(&d->lock);
 	if (flushed)
 		ferry_rdma_link_fail(d->link, flushed);
+	return waits;
 }
 
 /* Armed before it is polled: what completes after the poll makes the descriptor readable. TRUE:
@@ -298,7 +312,6 @@ static gboolean look(FerryRdmaDestination *d)
 	ferry_rdma_link_take_events(d->link);
 	if (!ferry_rdma_link_arm(d->link, &error) || !take_completions(d, &all, &error))
 		ferry_rdma_link_fail(d->link, error);
-	look_at_flushed(d);
 	return all;
 }
 
@@ -307,7 +320,7 @@ static void watch(FerryRdmaDestination *d)
 	guint64 count;
 
 	while (!g_atomic_int_get(&d->quiet)) {
-		gboolean none_left = look(d), all;
+		gboolean none_left = look(d), waits = awaits_cause(d), all;
 
 		if (ferry_rdma_link_is_dead(d->link)) {
 			report_death(d);
@@ -315,7 +328,7 @@ static void watch(FerryRdmaDestination *d)
 		}
 		all = say_all(d);
 		if (none_left)
-			ferry_rdma_link_wait(d->link, d->wake, all ? -1 : RETRY_US);
+			ferry_rdma_link_wait(d->link, d->wake, all && !waits ? -1 : RETRY_US);
 		(void)!read(d->wake, &count, sizeof(count));
 	}
 }

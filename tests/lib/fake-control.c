@@ -205,6 +205,16 @@ void fake_read(FakeNic *nic, guint64 *reads, guint64 *bytes)
 	g_mutex_unlock(&nic->lock);
 }
 
+guint fake_not_ready(FakeNic *nic)
+{
+	guint n;
+
+	g_mutex_lock(&nic->lock);
+	n = nic->not_ready;
+	g_mutex_unlock(&nic->lock);
+	return n;
+}
+
 static void check_counts(FakeNic *nic, GString *out, FakeSide side)
 {
 	const FakeCounts *c = &nic->devices[side].counts;

@@ -178,6 +178,7 @@ struct FakeNic {
 	GArray *timers; /* of FakeTimer */
 	guint64 writes, bytes, fences;
 	guint64 reads, bytes_read;
+	guint not_ready;
 	guint unacked_asyncs;
 	guint16 ports; /* given out */
 	guint32 made;  /* queue pairs */

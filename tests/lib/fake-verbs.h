@@ -163,3 +163,4 @@ guint64 fake_registered_peak(FakeNic *nic, FakeSide side); /* bytes, since the s
 /* RDMA writes with data and their bytes that came through, and those without; RDMA reads. */
 void fake_written(FakeNic *nic, guint64 *writes, guint64 *bytes, guint64 *fences);
 void fake_read(FakeNic *nic, guint64 *reads, guint64 *bytes);
+guint fake_not_ready(FakeNic *nic); /* times that a write found no receive */

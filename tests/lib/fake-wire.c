@@ -226,6 +226,7 @@ static void wait_for_answer(FakeNic *nic, FakeQp *qp, FakeWork *work, gint64 now
 /* No receive is posted: 7 tries for ever, other counts are used up. */
 static void wait_for_receive(FakeQp *qp, FakeWork *work, gint64 now)
 {
+	qp->device->nic->not_ready++;
 	if (qp->id->rnr_retry < 7 && qp->rnr_tries++ >= qp->id->rnr_retry)
 		fail_work(qp, IBV_WC_RNR_RETRY_EXC_ERR);
 	else

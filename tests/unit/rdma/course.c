@@ -48,6 +48,8 @@ void course_run(Ends *ends, gboolean fatal, Course *course)
 	count_calls(nic, course->set_up);
 	for (guint i = 0; ok && i < ROUNDS; i++)
 		ok = ends_round(ends, 6, 40, FALSE, &course->error);
+	if (ok && ends->then)
+		ok = ends->then(ends, &course->error);
 	if (ok && fatal && fake_fault_time(nic))
 		ok = !ends_linger(ends, COURSE_NOTICE_US, &course->error);
 	if (!ok && course->end == COURSE_WORKED) {

@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include "engine/settings-private.h"
+#include "switched.h"
 
 #define DEADLINE_US (5 * G_USEC_PER_SEC)
 #define WAIT_US (20 * G_TIME_SPAN_MILLISECOND)
@@ -219,6 +220,7 @@ void ends_open(Ends *ends, FakeNic *nic, const guint *pages)
 {
 	memset(ends, 0, sizeof(*ends));
 	ends->nic = nic;
+	ends->host = "127.0.0.1";
 	ends->random = g_rand_new_with_seed(7);
 	for (guint i = 0; i < sizeof(ends->nonce); i++)
 		ends->nonce[i] = (guint8)g_rand_int(ends->random);
@@ -231,14 +233,14 @@ void ends_open(Ends *ends, FakeNic *nic, const guint *pages)
 gboolean ends_connect(Ends *ends, GError **error)
 {
 	End *s = &ends->source, *d = &ends->destination;
+	const FerryVerbs *source = ends->nic ? fake_verbs(FAKE_SOURCE) : &ferry_verbs;
+	const FerryVerbs *destination = ends->nic ? fake_verbs(FAKE_DESTINATION) : &ferry_verbs;
 	g_autoptr(GError) why = NULL, failure = NULL;
 
-	ends->acceptor = ferry_rdma_acceptor_new(fake_verbs(FAKE_DESTINATION), "127.0.0.1",
-						 ENDS_PORT, &why);
-	d->carrier = ferry_rdma_destination_new(fake_verbs(FAKE_DESTINATION), ends->acceptor,
+	ends->acceptor = ferry_rdma_acceptor_new(destination, ends->host, ENDS_PORT, &why);
+	d->carrier = ferry_rdma_destination_new(destination, ends->acceptor,
 						why ? why->message : NULL, &d->session);
-	s->carrier = ferry_rdma_source_new(fake_verbs(FAKE_SOURCE), "127.0.0.1", ENDS_PORT,
-					   &s->session);
+	s->carrier = ferry_rdma_source_new(source, ends->host, ENDS_PORT, &s->session);
 	s->thread = g_thread_new("return-path", read_inbox, s);
 	d->thread = g_thread_new("loading", read_inbox, d);
 	if (s->carrier->ops->share_ram(s->carrier, s->ram, &failure))
@@ -273,6 +275,7 @@ void ends_close(Ends *ends)
 	End *s = &ends->source, *d = &ends->destination;
 	gint64 begin = g_get_monotonic_time();
 
+	switched_stop(ends->switched);
 	g_cancellable_cancel(s->session.cancellable);
 	g_cancellable_cancel(d->session.cancellable);
 	stop_thread(s);
@@ -283,6 +286,7 @@ void ends_close(Ends *ends)
 	ferry_carrier_close(d->carrier);
 	ends->close_us = g_get_monotonic_time() - begin;
 	ferry_rdma_acceptor_free(ends->acceptor);
+	switched_free(ends->switched);
 	free_end(s);
 	free_end(d);
 	g_rand_free(ends->random);

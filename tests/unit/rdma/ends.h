@@ -32,7 +32,8 @@ typedef struct {
 } End;
 
 struct Ends {
-	FakeNic *nic;
+	FakeNic *nic;     /* NULL: real devices */
+	const char *host; /* of the destination; a test over real devices sets it */
 	GRand *random;
 	guint8 nonce[FERRY_NONCE_SIZE];
 	FerryRdmaAcceptor *acceptor;
@@ -46,9 +47,14 @@ struct Ends {
 	gboolean differs; /* RAM at that fence; guarded by lock */
 	guint64 pages;    /* put so far */
 	gint64 close_us;  /* what closing took */
+	/* What a course does after its rounds; NULL: nothing. */
+	gboolean (*then)(Ends *ends, GError **error);
+	gpointer user;             /* of the test */
+	struct Switched *switched; /* NULL: the guest was not; ends_close() stops and frees it */
 };
 
-/* Blocks of @pages[] (ended by 0) pages on both sides, random at the source, 0xee elsewhere. Not
+/* @nic NULL: over the devices of this host, of which the destination's is at @host. Blocks of
+ * @pages[] (ended by 0) pages on both sides, random at the source, 0xee elsewhere. Not
  * connected; settings can be changed and faults planned. */
 void ends_open(Ends *ends, FakeNic *nic, const guint *pages);
 
