@@ -24,6 +24,7 @@ RAM, PAGES = "32M", 32 * MIB // PAGE
 BANDWIDTH = 4 * MIB
 WORKLOAD = f"random:{3 * BANDWIDTH // MIB}"  # three times what may go: precopy never ends
 TRICKLE = MIB  # bytes a second of what nobody waits for, so that postcopy lasts
+RECOVERY_PORTS = {None: 4490, "source": 4491}  # a case each: connections of an earlier one may still be there
 LONG_S = 150  # an emulated machine, and often a starved one
 
 
@@ -143,8 +144,8 @@ def wire__cut_and_healed__goes_on_over_tcp(push=None):
             scene.cut(wire)
             for monitor in scene.place.monitors:
                 monitor.set(max_postcopy_bandwidth=0)
-            scene.destination.call("migrate-recover", uri=f"tcp:{FAR}:0")
-            uri = scene.destination.uri(nth=2)
+            uri = f"tcp:{FAR}:{RECOVERY_PORTS[push]}"
+            scene.destination.call("migrate-recover", uri=uri)
             since = scene.source.mark()
             scene.source.call("migrate", uri=uri, resume=True)
             _, state = scene.source.wait_state("completed", "postcopy-paused", since=since, timeout=LONG_S)
