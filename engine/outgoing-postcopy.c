@@ -12,6 +12,12 @@
 /* How long a wait may last before the link is looked at again. */
 #define WAIT_US (20 * G_TIME_SPAN_MILLISECOND)
 
+/* Bytes that nobody waits for and that lie in the carrier's queues: as soon as one of them is asked
+ * for, it has all of the others before it. */
+#define AHEAD_MAX (1u << 20)
+/* How often it is looked at whether they have left. */
+#define LOOK_US 200
+
 /* The migration thread's work after the commit. */
 typedef struct {
 	FerryOutgoing *outgoing;
@@ -19,6 +25,8 @@ typedef struct {
 	FerryHoles *holes; /* of RAM that does not change any more */
 	guint64 owed;      /* bytes that went ahead of the rate */
 	guint64 lane;      /* urgent pages beside the loop that are counted already */
+	guint64 ahead;     /* bytes put beside the stream that have not left */
+	guint64 left;      /* bytes that had left at the last look */
 	gboolean drained;  /* everything that was put has left */
 	gint64 since;      /* when it last had, monotonic us */
 	gboolean running;  /* RUNNING came */
@@ -87,8 +95,10 @@ static gboolean put_background(Push *push, const FerryRun *run, GError **error)
 						      part.pages, &zero);
 		if (!ferry_round_put(&push->sender, &part, zero, error))
 			return FALSE;
-		if (!zero)
-			push->owed += ferry_run_bytes(&part);
+		if (zero)
+			continue;
+		push->owed += ferry_run_bytes(&part);
+		push->ahead += ferry_run_bytes(&part);
 	}
 	return TRUE;
 }
@@ -99,8 +109,12 @@ static gboolean drain(Push *push, GError **error)
 {
 	if (!ferry_round_progress(&push->sender, &push->drained, error))
 		return FALSE;
-	if (push->drained)
+	push->ahead -= MIN(push->ahead, *push->sender.accounted - push->left);
+	push->left = *push->sender.accounted;
+	if (push->drained) {
 		push->since = g_get_monotonic_time();
+		push->ahead = 0;
+	}
 	return TRUE;
 }
 
@@ -108,7 +122,9 @@ static gboolean drain(Push *push, GError **error)
  * them. */
 static gboolean may_put_background(Push *push)
 {
-	return (push->drained || push->sender.carrier->ops->urgent) && pay(push);
+	gboolean room = push->sender.carrier->ops->urgent ? push->ahead < AHEAD_MAX : push->drained;
+
+	return room && pay(push);
 }
 
 /* Nothing may go now: until there is room, the rate allows it, or somebody asks. */
@@ -116,8 +132,12 @@ static gboolean rest(Push *push, GError **error)
 {
 	gint64 delay;
 
-	if (!push->drained)
+	if (!push->drained && !push->sender.carrier->ops->urgent)
 		return ferry_round_wait(&push->sender, push->since, error);
+	if (push->ahead >= AHEAD_MAX) {
+		ferry_page_push_sleep(push->outgoing->push, LOOK_US);
+		return TRUE;
+	}
 	delay = ferry_token_bucket_delay_us(push->sender.bucket, g_get_monotonic_time(),
 					    MIN(push->owed, FERRY_TOKEN_BUCKET_BATCH));
 	ferry_page_push_sleep(push->outgoing->push, CLAMP(delay, 1, WAIT_US));
@@ -163,6 +183,9 @@ static gboolean push_all(Push *push, GError **error)
 {
 	gboolean done = FALSE;
 
+	push->left = *push->sender.accounted;
+	push->ahead = push->owed = 0;
+	push->since = g_get_monotonic_time();
 	while (!done) {
 		if (!step(push, &done, error))
 			return FALSE;
@@ -184,8 +207,8 @@ static gboolean await_fetched(Push *push, GError **error)
 	FerryReply reply;
 
 	if (!wait_for_running(push, error) ||
-	    !ferry_return_path_wait(push->outgoing->path, FERRY_REPLY_HAVE_ALL, FETCHING_US,
-				    &reply, error))
+	    !ferry_return_path_wait(push->outgoing->path, FERRY_REPLY_HAVE_ALL, FETCHING_US, &reply,
+				    error))
 		return FALSE;
 	ferry_progress_fetched(push->outgoing->progress);
 	return TRUE;

@@ -120,6 +120,9 @@ static gboolean map_at(guint8 *at, const FerryRamBlock *block, gboolean shared)
 		 shared ? block->fd : -1, shared ? (off_t)block->fd_offset : 0) != MAP_FAILED) {
 		/* A core dump has the guest's mapping. */
 		madvise(at, block->size, MADV_DONTDUMP);
+		/* Staging is written and freed in pieces. */
+		if (!shared)
+			madvise(at, block->size, MADV_NOHUGEPAGE);
 		return TRUE;
 	}
 	failure = errno;

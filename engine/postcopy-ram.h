@@ -12,7 +12,7 @@
  * that alias, which the guest does not see, and are published in the guest's own mapping by
  * UFFDIO_CONTINUE, without a copy (userfaultfd in modes MINOR and MISSING: a page may be a hole of
  * the file yet). Private memory has no second mapping: its pages go into staging memory, and are
- * published by UFFDIO_COPY, or where the kernel can UFFDIO_MOVE.
+ * published by UFFDIO_COPY. Not by UFFDIO_MOVE: it fails for what is registered with a NIC.
  *
  * What has landed is said by a bitmap of ours, a bit for each page of FERRY_PAGE_SIZE; the page
  * cache says nothing. The guest is shown whole host pages: one of 2 MiB once all its 512 parts have

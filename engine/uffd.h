@@ -44,9 +44,9 @@ void ferry_uffd_unregister(int fd, guint64 start, guint64 len);
 
 /*
  * Each gives pages to [@start, @start + @len) and wakes who waits for them, up to the first page
- * that it cannot do: returns the bytes done, and in *@failure why it stopped, 0 for the end. EEXIST:
- * the page is there. EFAULT of ferry_uffd_continue(): the file has a hole there. ENOENT: not
- * registered any more.
+ * that it cannot do: returns the bytes done, and in *@failure why it stopped, 0 for the end.
+ * EEXIST: the page is there. EFAULT of ferry_uffd_continue(): the file has a hole there. ENOENT:
+ * not registered any more.
  */
 guint64 ferry_uffd_continue(int fd, guint64 start, guint64 len, int *failure);
 guint64 ferry_uffd_copy(int fd, guint64 start, const void *from, guint64 len, int *failure);
