@@ -7,15 +7,19 @@
 
 static int report(const FerryReceiver *r, const char *directory)
 {
+	g_autofree char *late = r->late_pages ? g_strdup_printf(", %" G_GUINT64_FORMAT
+								" of both by postcopy",
+								r->late_pages)
+					      : g_strdup("");
 	guint64 bytes = 0;
 
 	for (guint i = 0; i < r->capture->blocks->len; i++)
 		bytes += g_array_index(r->capture->blocks, FerryCaptureBlock, i).size;
 	g_print("received %s into %s: %u RAM blocks of %" G_GUINT64_FORMAT
 		" bytes (%" G_GUINT64_FORMAT " pages, %" G_GUINT64_FORMAT
-		" zero pages came), %u device sections of %zu bytes\n",
+		" zero pages came%s), %u device sections of %zu bytes\n",
 		r->capture->config.machine ? r->capture->config.machine : "a guest", directory,
-		r->capture->blocks->len, bytes, r->pages, r->zero_pages, r->devices,
+		r->capture->blocks->len, bytes, r->pages, r->zero_pages, late, r->devices,
 		g_bytes_get_size(r->capture->devices));
 	return 0;
 }
@@ -89,6 +93,9 @@ int ferry_cli_receive(int argc, char **argv)
 		"\n"
 		"With port 0 a free port is chosen; the line \"listening on URI\" says which. With the\n"
 		"capability return-path the source goes on running the guest should this side fail.\n"
+		"With postcopy-ram the source may migrate-start-postcopy; if the connection is then\n"
+		"lost, it comes again with migrate -r URI. An interrupt (Ctrl-C) in postcopy waits for\n"
+		"the same, to let the guest go on at the source; a second one gives the guest up.\n"
 		"DIR must not exist or be empty; it is complete once it has a map.json. Exit status:\n"
 		"0 received, 1 failed, 2 wrong usage.\n");
 	g_option_context_add_main_entries(context, entries, NULL);

@@ -41,8 +41,11 @@ static gboolean begin_switch(FerryReceiver *r, const char *command, GError **err
 					   !r->advised   ? "without POSTCOPY_ADVISE"
 					   : r->switched ? "after the package"
 							 : "before the RAM's begin");
-	if (!r->missing)
-		r->missing = ferry_missing_new(r->ram.blocks);
+	if (r->missing)
+		return TRUE;
+	r->missing = ferry_missing_new(r->ram.blocks);
+	r->stopper = ferry_cli_stopper_new();
+	ferry_cli_stopper_watch(r->stopper, r->channel);
 	return r->missing || ferry_receiver_fail(r->reader, error,
 						 "no memory to track the pages that are missing");
 }

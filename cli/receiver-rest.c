@@ -90,8 +90,7 @@ static gboolean conclude(FerryReceiver *r, GError **error)
 	gboolean whole = !r->refused && ferry_capture_finish(r->capture, &r->refused);
 	g_autoptr(GError) unheard = NULL;
 
-	/* Without it the source is sure to pause: the guest that is whole here has gone on from
-	 * it. */
+	/* A source that does not hear SHUT 0 stays paused; the guest is safe here all the same. */
 	if (ferry_receiver_answer(r, FERRY_RETURN_SHUT, whole ? 0 : 1, &unheard) &&
 	    r->channel->ops->finish(r->channel, &unheard))
 		return TRUE;
@@ -191,6 +190,8 @@ static gboolean is_return(FerryReceiver *r)
 	ferry_cli_stopper_watch(r->stopper, r->channel);
 	if (first == FERRY_SECTION_COMMAND)
 		return TRUE;
+	if (ferry_cli_stopper_signals(r->stopper) != r->signals)
+		return FALSE;
 	g_printerr("ferry receive: refused a connection: %s\n",
 		   first == 'Q' ? "a new migration, which needs a receiver of its own"
 		   : first < 0  ? "nothing came"
@@ -237,8 +238,6 @@ static gboolean fail_for_good(FerryReceiver *r, GError *failure, GError **error)
 
 gboolean ferry_receiver_take_rest(FerryReceiver *r, GError *failure, GError **error)
 {
-	r->stopper = ferry_cli_stopper_new();
-	ferry_cli_stopper_watch(r->stopper, r->channel);
 	while (failure || !take_connection(r, &failure)) {
 		ferry_cli_stopper_watch(r->stopper, NULL);
 		ferry_receiver_set_channel(r, NULL);

@@ -28,7 +28,7 @@ typedef struct {
 	gboolean resuming;        /* RESUME has not come yet on this connection */
 	GError *refused;          /* the guest is to go back to the source: why; or NULL */
 	guint64 late_pages;       /* pages that came after the switch */
-	FerryCliStopper *stopper; /* from the switch on */
+	FerryCliStopper *stopper; /* as long as missing */
 	guint signals;            /* of the stopper's, dealt with */
 } FerryReceiver;
 

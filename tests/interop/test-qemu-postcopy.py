@@ -114,7 +114,10 @@ def postcopy__after_rounds_over_unix__guest_goes_on():
 def postcopy__paused_by_hand_and_recovered__ram_is_identical():
     with Place() as place, place.qemu("source", "pc") as source:
         wait_steps(source)
-        for number, uri in enumerate(("tcp:127.0.0.1:0", f"unix:{place.file('receive')}")):
+        for number, uri in enumerate(("tcp:127.0.0.1:0", f"unix:{place.file('receive')}", "tcp:127.0.0.1:0")):
+            if number == 2:  # a second connection, whose pages nobody asks for
+                source.capability("postcopy-ram", True)
+                source.capability("postcopy-preempt", True)
             with Receiver(place, uri, f"guest-{number}") as receiver:
                 start(source, receiver.uri, postcopy=SLOW, receiver=receiver)
                 source.qmp("migrate-pause")

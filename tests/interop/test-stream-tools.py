@@ -366,6 +366,32 @@ def receive__pages_that_never_come__are_counted_and_it_ends():
     gives_back(SWITCHED, end_of_postcopy(), why="ended with 4 pages missing")
 
 
+def receive__stranger_that_stays_silent__does_not_keep_the_source_out():
+    with Place() as place, Receiver(place) as receiver:
+        receiver.send(SWITCHED, b"\x05")
+        while receiver.message():
+            pass
+        with socket.create_connection(("127.0.0.1", receiver.port)):
+            receiver.connect()
+            receiver.send(stream.command(9), end_of_postcopy())
+            check(receiver.message() == (6, b"\0\0\0\1") and receiver.message() == (1, b"\0\0\0\1"), "no SHUT 1")
+        status, text = receiver.finish()
+        check(status == 1 and "nothing came" in text, text)
+
+
+def receive__postcopy_through_a_descriptor_is_cut__says_what_is_left():
+    with Place() as place:
+        near, far = socket.socketpair()
+        with near, subprocess.Popen([FERRY, "receive", f"fd:{far.fileno()}", place.file("guest")], text=True,
+                                    pass_fds=[far.fileno()], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            far.close()
+            near.sendall(SWITCHED)
+            check(near.recv(8, socket.MSG_WAITALL) == b"\0\2\0\4\0\0\0\3", "no PONG")
+            near.close()
+            _, text = process.communicate(timeout=30)
+        check(process.returncode == 1 and "its RAM is still at the source" in text, text)
+
+
 def send__to_a_peer_that_says_shut__reports_success_or_failure():
     with Place() as place:
         with Receiver(place) as receiver:
@@ -429,6 +455,8 @@ CASES = [(f.__name__, f) for f in (
     receive__hostile_postcopy__is_refused_by_name_and_given_back,
     receive__resumed_wrongly__is_given_back,
     receive__pages_that_never_come__are_counted_and_it_ends,
+    receive__stranger_that_stays_silent__does_not_keep_the_source_out,
+    receive__postcopy_through_a_descriptor_is_cut__says_what_is_left,
     send__to_a_peer_that_says_shut__reports_success_or_failure,
     wrong_usage__every_subcommand__is_2_and_points_to_help,
 )]
