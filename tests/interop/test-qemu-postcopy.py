@@ -30,14 +30,14 @@ def rates(source, precopy=FAST, postcopy=FAST):
                                             "downtime-limit": 1})
 
 
-def start(source, uri, rounds=0, postcopy=FAST, receiver=None):
-    """Into postcopy, after so many whole rounds; with @receiver until it has the device state."""
+def start(source, uri, receiver=None, live=False, postcopy=FAST):
+    """Into postcopy, at once or after a whole round; with @receiver until it has the device state."""
     source.capability("postcopy-ram", True)
-    rates(source, 12 << 20 if rounds else SLOW, postcopy)
+    rates(source, 16 << 20 if live else SLOW, postcopy)
     source.qmp("migrate", uri=uri)
-    if rounds:
-        wait_for(lambda: source.qmp("query-migrate").get("ram", {}).get("dirty-sync-count", 0) > rounds,
-                 f"round {rounds}")
+    if live:
+        wait_for(lambda: source.qmp("query-migrate").get("ram", {}).get("dirty-sync-count", 0) > 1, "a round")
+        rates(source, SLOW, postcopy)  # that precopy does not end meanwhile
     source.qmp("migrate-start-postcopy")
     state(source, "postcopy-active", "completed")
     if receiver:
@@ -89,11 +89,11 @@ def says(receiver, what):
     check(what in line, f"receive said {line!r}")
 
 
-def moved(machine, uri, rounds, send_uri):
+def moved(machine, uri, live, send_uri):
     with Place() as place, place.qemu("source", machine) as source:
         wait_steps(source)
         with Receiver(place, uri.format(place.path), "guest") as receiver:
-            start(source, receiver.uri, rounds)
+            start(source, receiver.uri, receiver, live)
             finish(source, place, receiver)
         path = place.file("stream")
         check(ferry("send", receiver.directory, f"file:{path}")[0] == 0, "it cannot be sent to a file")
@@ -104,11 +104,11 @@ def moved(machine, uri, rounds, send_uri):
 
 
 def postcopy__at_once_over_tcp__guest_goes_on():
-    moved("pc", "tcp:127.0.0.1:0", 0, "unix:{}/send")
+    moved("pc", "tcp:127.0.0.1:0", False, "unix:{}/send")
 
 
-def postcopy__after_rounds_over_unix__guest_goes_on():
-    moved("q35", "unix:{}/receive", 2, "unix:{}/send")
+def postcopy__after_a_round_over_unix__guest_goes_on():
+    moved("q35", "unix:{}/receive", True, "unix:{}/send")
 
 
 def postcopy__paused_by_hand_and_recovered__ram_is_identical():
@@ -119,7 +119,7 @@ def postcopy__paused_by_hand_and_recovered__ram_is_identical():
                 source.capability("postcopy-ram", True)
                 source.capability("postcopy-preempt", True)
             with Receiver(place, uri, f"guest-{number}") as receiver:
-                start(source, receiver.uri, postcopy=SLOW, receiver=receiver)
+                start(source, receiver.uri, receiver, postcopy=SLOW)
                 source.qmp("migrate-pause")
                 wait_line(receiver, "paused with ")
                 check(wait_line(receiver, "To go on, in QEMU's monitor: migrate -r ") == receiver.uri,
@@ -133,7 +133,7 @@ def postcopy__cut_twice_and_recovered__guest_goes_on():
     with Place() as place, place.qemu("source", "pc") as source:
         wait_steps(source)
         with Receiver(place, "tcp:127.0.0.1:0", "guest") as receiver, Relay(receiver.uri) as relay:
-            start(source, relay.uri, rounds=1, postcopy=SLOW)
+            start(source, relay.uri, receiver, live=True, postcopy=SLOW)
             missing = []
             for _ in range(2):
                 moved_before = source.qmp("query-migrate")["ram"]["transferred"]
@@ -156,7 +156,7 @@ def postcopy__strangers_connect_while_paused__are_refused_and_recovery_succeeds(
     with Place() as place, place.qemu("source", "pc") as source, place.qemu("other", "microvm") as other:
         wait_steps(source)
         with Receiver(place, f"unix:{place.file('receive')}", "guest") as receiver:
-            start(source, receiver.uri, postcopy=SLOW, receiver=receiver)
+            start(source, receiver.uri, receiver, postcopy=SLOW)
             source.qmp("migrate-pause")
             wait_line(receiver, "paused with ")
             other.capability("return-path", True)
@@ -171,7 +171,7 @@ def postcopy__interrupted__guest_goes_on_at_source():
         wait_steps(source)
         for name, paused in (("running", False), ("paused", True)):
             with Receiver(place, "tcp:127.0.0.1:0", name) as receiver:
-                start(source, receiver.uri, postcopy=SLOW, receiver=receiver)
+                start(source, receiver.uri, receiver, postcopy=SLOW)
                 if paused:
                     source.qmp("migrate-pause")
                     wait_line(receiver, "paused with ")
@@ -185,7 +185,7 @@ def postcopy__interrupted_twice__says_what_is_left():
     with Place() as place, place.qemu("source", "pc") as source:
         wait_steps(source)
         with Receiver(place, "tcp:127.0.0.1:0", "guest") as receiver:
-            start(source, receiver.uri, postcopy=SLOW, receiver=receiver)
+            start(source, receiver.uri, receiver, postcopy=SLOW)
             interrupt(receiver, signal.SIGTERM)
             says(receiver, "interrupted")
             interrupt(receiver, signal.SIGTERM)
@@ -243,7 +243,7 @@ def postcopy__disk_full__guest_goes_on_at_source():
 
 CASES = [(f.__name__, f) for f in (
     postcopy__at_once_over_tcp__guest_goes_on,
-    postcopy__after_rounds_over_unix__guest_goes_on,
+    postcopy__after_a_round_over_unix__guest_goes_on,
     postcopy__paused_by_hand_and_recovered__ram_is_identical,
     postcopy__cut_twice_and_recovered__guest_goes_on,
     postcopy__strangers_connect_while_paused__are_refused_and_recovery_succeeds,
