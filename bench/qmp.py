@@ -63,19 +63,27 @@ class Qmp:
 
     def wait_migration(self, wanted, timeout):
         """Blocks, without polling, until the event MIGRATION says wanted; any other end is an error."""
+        self.wait_event("MIGRATION", "status", wanted, timeout)
+
+    def wait_pass(self, wanted, timeout):
+        """The same until the event MIGRATION_PASS says that round wanted begins."""
+        self.wait_event("MIGRATION_PASS", "pass", wanted, timeout)
+
+    def wait_event(self, name, key, wanted, timeout):
         deadline = time.monotonic() + timeout
         while True:
             while self.events:
                 event = self.events.pop(0)
-                status = event.get("data", {}).get("status") if event["event"] == "MIGRATION" else None
-                if status == wanted:
+                data = event.get("data", {})
+                if event["event"] == name and data.get(key) == wanted:
                     return
+                status = data.get("status") if event["event"] == "MIGRATION" else None
                 if status in ("failed", "cancelled", "handover-lost"):
                     reason = self.command("query-migrate").get("error-desc", "no reason given")
                     raise QmpError(f"migration {status}: {reason}")
             left = deadline - time.monotonic()
             if left <= 0:
-                raise QmpError(f"migration not {wanted} within {timeout} s")
+                raise QmpError(f"no event {name} with {key} {wanted} within {timeout} s")
             message = self.receive(left)
             if "event" in message:
                 self.events.append(message)

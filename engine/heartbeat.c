@@ -8,9 +8,10 @@
 #define QUEUE_MAX (256u << 10)
 #define SAY_US (250 * G_TIME_SPAN_MILLISECOND)
 #define SILENCE_US (1500 * G_TIME_SPAN_MILLISECOND)
-/* How often the thread looks around, and by how much it must have overslept to take it that this
- * process, not the peer, stood still. */
+/* How long the thread waits for a channel that takes no bytes before it looks around. */
 #define TICK_US (50 * G_TIME_SPAN_MILLISECOND)
+/* By how much the thread must have overslept to take it that this process, not the peer, stood
+ * still. */
 #define LATE_US (250 * G_TIME_SPAN_MILLISECOND)
 /* For the last words. */
 #define DRAIN_US (1 * G_TIME_SPAN_SECOND)
@@ -38,8 +39,8 @@ struct FerryHeartbeat {
 	GError *write_error;  /* the same for writes alone */
 	gint64 reading_since; /* 0: nobody is in read() */
 	gint64 counting_since;
-	gint64 spoke;  /* when bytes were last written */
-	gint64 looked; /* when the thread last looked around */
+	gint64 spoke; /* when bytes were last written */
+	gint64 due;   /* when the thread looks around next, at the latest */
 };
 
 static size_t queued(const FerryHeartbeat *hb)
@@ -97,9 +98,8 @@ static void listen_for_peer(FerryHeartbeat *hb, gint64 now)
 {
 	gint64 since = MAX(hb->reading_since, hb->counting_since);
 
-	if (now - hb->looked > TICK_US + LATE_US)
+	if (now - hb->due > LATE_US)
 		hb->counting_since = since = now;
-	hb->looked = now;
 	if (hb->reading_since && !hb->draining && now - since >= SILENCE_US)
 		end(hb,
 		    g_error_new(FERRY_ERROR, FERRY_ERROR_LINK,
@@ -148,6 +148,17 @@ static gboolean can_write(const FerryHeartbeat *hb)
 	return queued(hb) && !hb->write_error;
 }
 
+/* The lock is held, and there is nothing to write: when something has to be said, or the silence has
+ * lasted. A shorter sleep would cost a destination that does nothing else. */
+static gint64 next_duty(const FerryHeartbeat *hb, gint64 now)
+{
+	gint64 duty = (queued(hb) ? now : hb->spoke) + SAY_US;
+
+	if (hb->reading_since)
+		duty = MIN(duty, MAX(hb->reading_since, hb->counting_since) + SILENCE_US);
+	return duty;
+}
+
 static gpointer beat(gpointer data)
 {
 	FerryHeartbeat *hb = data;
@@ -155,14 +166,16 @@ static gpointer beat(gpointer data)
 	gboolean cut;
 
 	g_mutex_lock(&hb->lock);
-	hb->looked = now;
 	while (!hb->shut && !(hb->draining && (!can_write(hb) || now > hb->drain_until))) {
 		if (!queued(hb) && now - hb->spoke >= SAY_US)
 			put_record(hb, FERRY_RECORD_HEARTBEAT, FERRY_RECORD_MAY_SKIP, NULL, 0);
-		if (can_write(hb))
+		if (can_write(hb)) {
+			hb->due = now + TICK_US;
 			write_some(hb);
-		else
-			g_cond_wait_until(&hb->work, &hb->lock, now + TICK_US);
+		} else {
+			hb->due = next_duty(hb, now);
+			g_cond_wait_until(&hb->work, &hb->lock, hb->due);
+		}
 		now = g_get_monotonic_time();
 		listen_for_peer(hb, now);
 	}

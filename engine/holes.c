@@ -6,9 +6,12 @@
 #include <stdio.h>
 #include <unistd.h>
 
+/* How far the page table is walked at a time, 32 MiB: the next page waits for it. */
+#define WALK_PAGES 8192u
+
 typedef enum {
-	BACKING_UNKNOWN,   /* everything is data */
-	BACKING_FILE,      /* the file's own map of holes */
+	BACKING_UNKNOWN, /* everything is data */
+	BACKING_FILE,    /* what is mapped is data; of the rest the file's own map of holes tells */
 	BACKING_ANONYMOUS, /* private: what is neither present nor swapped was never written */
 } Backing;
 
@@ -114,13 +117,13 @@ static void ask_file(const FerryRamBlock *block, Known *known, guint64 first)
 }
 
 /* Without PAGEMAP_SCAN: the entries themselves, one word a page, a buffer at a time. */
-static void ask_entries(const FerryHoles *holes, const FerryRamBlock *block, Known *known,
-			guint64 first)
+static void ask_entries(const FerryHoles *holes, const FerryRamBlock *block, gboolean swapped,
+			Known *known, guint64 first)
 {
 	guint64 entries[1024], n = MIN(ferry_ram_block_pages(block) - first, G_N_ELEMENTS(entries)),
 			       i;
 	guint64 page = ((guintptr)block->host >> FERRY_PAGE_SHIFT) + first;
-	const guint64 content = FERRY_PAGEMAP_PRESENT | FERRY_PAGEMAP_SWAPPED;
+	const guint64 content = FERRY_PAGEMAP_PRESENT | (swapped ? FERRY_PAGEMAP_SWAPPED : 0);
 	gssize got = pread(holes->pagemap, entries, n * sizeof(guint64),
 			   (off_t)(page * sizeof(guint64)));
 
@@ -134,20 +137,20 @@ static void ask_entries(const FerryHoles *holes, const FerryRamBlock *block, Kno
 	know(known, first, first + i, !(entries[0] & content));
 }
 
-static void ask_pagemap(const FerryHoles *holes, const FerryRamBlock *block, Known *known,
-			guint64 first)
+/* Data is what is present and, with @swapped, what is swapped out. */
+static void ask_pagemap(const FerryHoles *holes, const FerryRamBlock *block, gboolean swapped,
+			Known *known, guint64 first)
 {
-	const FerryPagemapQuery query = {
-		.any_of = FERRY_PAGE_IS_PRESENT | FERRY_PAGE_IS_SWAPPED,
-		.report = FERRY_PAGE_IS_PRESENT | FERRY_PAGE_IS_SWAPPED,
-	};
+	const guint64 content = FERRY_PAGE_IS_PRESENT | (swapped ? FERRY_PAGE_IS_SWAPPED : 0);
+	const FerryPagemapQuery query = { .any_of = content, .report = content };
 	guint64 base = (guintptr)block->host, at = base + (first << FERRY_PAGE_SHIFT), walked;
+	guint64 pages = MIN(ferry_ram_block_pages(block) - first, WALK_PAGES);
 	FerryPagemapRegion region;
-	int n = ferry_pagemap_scan(holes->pagemap, at, base + block->size, &query, &region, 1,
-				   &walked);
+	int n = ferry_pagemap_scan(holes->pagemap, at, at + (pages << FERRY_PAGE_SHIFT), &query,
+				   &region, 1, &walked);
 
 	if (n < 0)
-		ask_entries(holes, block, known, first);
+		ask_entries(holes, block, swapped, known, first);
 	else if (n > 0 && region.start == at)
 		know(known, first, (region.end - base) >> FERRY_PAGE_SHIFT, FALSE);
 	else
@@ -155,14 +158,28 @@ static void ask_pagemap(const FerryHoles *holes, const FerryRamBlock *block, Kno
 		     TRUE);
 }
 
+/* The file walks to its next hole, which may be the end of RAM, before it tells of any data: so it
+ * is asked only of what is not mapped. A swapped entry is no sign of content here: write protection
+ * leaves its mark in the same way. */
+static void ask_mapped_file(const FerryHoles *holes, const FerryRamBlock *block, Known *known,
+			    guint64 first)
+{
+	if (holes->pagemap >= 0) {
+		ask_pagemap(holes, block, FALSE, known, first);
+		if (!known->hole)
+			return;
+	}
+	ask_file(block, known, first);
+}
+
 static void ask(const FerryHoles *holes, const FerryRamBlock *block, Known *known, guint64 first)
 {
 	switch (known->backing) {
 	case BACKING_FILE:
-		ask_file(block, known, first);
+		ask_mapped_file(holes, block, known, first);
 		break;
 	case BACKING_ANONYMOUS:
-		ask_pagemap(holes, block, known, first);
+		ask_pagemap(holes, block, TRUE, known, first);
 		break;
 	case BACKING_UNKNOWN:
 		know(known, 0, ferry_ram_block_pages(block), FALSE);

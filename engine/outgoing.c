@@ -71,7 +71,10 @@ static gboolean set_up(FerryOutgoing *outgoing, GError **error)
 	ferry_outgoing_open_fabric(outgoing);
 	if (!ferry_outgoing_greet(outgoing, CONNECT_MS, error) ||
 	    !ferry_outgoing_check_fabric(outgoing, error) ||
-	    !ferry_outgoing_advise(outgoing, error) || !share_ram(outgoing, error))
+	    !ferry_outgoing_advise(outgoing, error))
+		return FALSE;
+	ferry_outgoing_track(outgoing);
+	if (!share_ram(outgoing, error))
 		return FALSE;
 	ferry_progress_setup_done(outgoing->progress);
 	return ferry_source_enter(outgoing->source, FERRY_STATE_SETUP, FERRY_STATE_ACTIVE) ||

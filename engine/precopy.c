@@ -144,16 +144,39 @@ static gboolean converged(FerryOutgoing *outgoing)
 				  MAX(limit - digest_time(outgoing), limit / 4);
 }
 
-static gboolean track(FerryOutgoing *outgoing, GError **error)
+static gpointer start_tracking(gpointer data)
 {
+	FerryOutgoing *outgoing = data;
 	FerryDirtySource *dirty = ferry_vm_dirty_source(outgoing->vm);
 
+	outgoing->tracking = dirty->ops->start(dirty, ferry_vm_ram(outgoing->vm),
+					       &outgoing->tracker_error);
+	return NULL;
+}
+
+void ferry_outgoing_track(FerryOutgoing *outgoing)
+{
+	if (ferry_vm_dirty_source(outgoing->vm))
+		outgoing->tracker = g_thread_new("ferry-track", start_tracking, outgoing);
+}
+
+static void join_tracker(FerryOutgoing *outgoing)
+{
+	if (outgoing->tracker)
+		g_thread_join(g_steal_pointer(&outgoing->tracker));
+}
+
+/* Every write from here on is seen: pages may be read, and holes looked for. */
+static gboolean await_tracking(FerryOutgoing *outgoing, GError **error)
+{
 	/* Without a dirty source the guest must stand still from the beginning. */
-	if (!dirty) {
+	if (!outgoing->tracker) {
 		ferry_progress_stopped(outgoing->progress);
 		return ferry_vm_outgoing_stop(outgoing->vm, error);
 	}
-	outgoing->tracking = dirty->ops->start(dirty, ferry_vm_ram(outgoing->vm), error);
+	join_tracker(outgoing);
+	if (outgoing->tracker_error)
+		g_propagate_error(error, g_steal_pointer(&outgoing->tracker_error));
 	return outgoing->tracking;
 }
 
@@ -161,6 +184,8 @@ void ferry_outgoing_untrack(FerryOutgoing *outgoing)
 {
 	FerryDirtySource *dirty = ferry_vm_dirty_source(outgoing->vm);
 
+	join_tracker(outgoing);
+	g_clear_error(&outgoing->tracker_error);
 	if (outgoing->tracking)
 		dirty->ops->stop(dirty);
 	outgoing->tracking = FALSE;
@@ -175,7 +200,7 @@ gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error)
 {
 	gint64 collect_us = 0;
 
-	if (!track(outgoing, error))
+	if (!await_tracking(outgoing, error))
 		return FALSE;
 	ferry_bitmap_set_all(outgoing->pending);
 	do {

@@ -64,6 +64,8 @@ typedef struct {
 	FerryHoles *holes;
 	FerryTokenBucket bucket;
 	guint64 accounted; /* bytes of the carrier that @progress knows of */
+	GThread *tracker;  /* starts the dirty tracking; @tracking and @tracker_error are its own */
+	GError *tracker_error;
 	gboolean tracking;
 	gboolean stopped; /* precopy is over: the last pages go */
 	guint32 round;
@@ -112,6 +114,9 @@ FerryCarrier *ferry_outgoing_bulk(FerryOutgoing *outgoing);
 gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error);
 /* One more collect and round while the guest is stopped. */
 gboolean ferry_outgoing_last_pages(FerryOutgoing *outgoing, GError **error);
+/* Begins dirty tracking, beside what else there is to set up: protecting much memory takes as long as
+ * connecting a carrier. ferry_outgoing_precopy() waits for it, and tells its failure. */
+void ferry_outgoing_track(FerryOutgoing *outgoing);
 /* Ends dirty tracking. */
 void ferry_outgoing_untrack(FerryOutgoing *outgoing);
 /* Adds what was written since the last collect to @pending. Collect first, read the pages later: a

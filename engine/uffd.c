@@ -12,6 +12,10 @@
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00) /* Linux 6.1 */
 #endif
 
+/* Protecting a piece holds the lock of the whole address space, which whoever maps memory waits
+ * for. */
+#define PIECE_BYTES (16ull << 20)
+
 static gboolean unsupported(GError **error, const char *what, const char *remedy)
 {
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP, "userfaultfd: %s; %s", what, remedy);
@@ -125,7 +129,7 @@ int ferry_uffd_open(guint64 required, guint64 wanted, gboolean kernel_faults, gu
 	return fd;
 }
 
-gboolean ferry_uffd_set_protection(int fd, guint64 start, guint64 len, gboolean on)
+static gboolean set_protection(int fd, guint64 start, guint64 len, gboolean on)
 {
 	struct uffdio_writeprotect arg = {
 		.range = { .start = start, .len = len },
@@ -138,6 +142,14 @@ gboolean ferry_uffd_set_protection(int fd, guint64 start, guint64 len, gboolean 
 		failed = ioctl(fd, UFFDIO_WRITEPROTECT, &arg);
 	while (failed && (errno == EAGAIN || errno == EINTR));
 	return !failed;
+}
+
+gboolean ferry_uffd_set_protection(int fd, guint64 start, guint64 len, gboolean on)
+{
+	for (guint64 at = start, end = start + len; at < end; at += PIECE_BYTES)
+		if (!set_protection(fd, at, MIN(PIECE_BYTES, end - at), on))
+			return FALSE;
+	return TRUE;
 }
 
 static gboolean protect_block(int fd, const FerryRamBlock *block, GError **error)

@@ -60,6 +60,25 @@ static gboolean route(Connecting *c, struct rdma_cm_id *id, GError **error)
 	return TRUE;
 }
 
+static guint count_at(const Connecting *c, Step goal)
+{
+	guint n = 0;
+
+	for (guint i = 0; i < c->link->n; i++)
+		n += c->steps[i] >= goal;
+	return n;
+}
+
+static void note_connected(Connecting *c, guint i)
+{
+	gboolean first = !count_at(c, STEP_CONNECTED);
+
+	c->steps[i] = STEP_CONNECTED;
+	c->link->queues[i].established = TRUE;
+	if (first && c->peer->on_first)
+		c->peer->on_first(c->peer->user);
+}
+
 static gboolean advance(Connecting *c, const FerryRdmaEvent *event, GError **error)
 {
 	guint i;
@@ -76,21 +95,11 @@ static gboolean advance(Connecting *c, const FerryRdmaEvent *event, GError **err
 		c->steps[i] = MAX(c->steps[i], STEP_RESOLVED);
 		return TRUE;
 	case RDMA_CM_EVENT_ESTABLISHED:
-		c->steps[i] = STEP_CONNECTED;
-		c->link->queues[i].established = TRUE;
+		note_connected(c, i);
 		return TRUE;
 	default:
 		return ferry_rdma_event_failed(error, event, i);
 	}
-}
-
-static guint count_at(const Connecting *c, Step goal)
-{
-	guint n = 0;
-
-	for (guint i = 0; i < c->link->n; i++)
-		n += c->steps[i] >= goal;
-	return n;
 }
 
 /* As ferry_rdma_await(), until there is an event, or the link failed: the peer can refuse on the

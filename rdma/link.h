@@ -122,6 +122,10 @@ typedef struct {
 	guint reads; /* of the peer's, under way on each queue pair at a time; at least 1 */
 	GCancellable *cancellable;
 	int wake; /* eventfd: @link may have failed elsewhere, which ends connecting; -1: none */
+	/* As soon as the first queue pair is connected: the peer then hears what is asked of it.
+	 * NULL: none. */
+	void (*on_first)(gpointer user);
+	gpointer user;
 } FerryRdmaPeer;
 
 /* Before anything is offered: finds the first of the peer's addresses to which a local RDMA device

@@ -165,6 +165,12 @@ static gboolean reaches(FerryRdmaSource *s)
 	return ferry_rdma_reach_find(s->reach, 0, 0, &way);
 }
 
+/* The destination registers, and so do we, while the other queue pairs connect. */
+static void ask_early(gpointer user)
+{
+	(void)reaches(user);
+}
+
 /* Until the first chunk, or all of them, can be written: what cannot be registered shows now, while
  * pages can still go another way. */
 static gboolean await_regions(FerryRdmaSource *s, GError **error)
@@ -268,6 +274,8 @@ static gboolean set_up(FerryRdmaSource *s, GError **error)
 	make_regions(s);
 	lap(&since);
 	peer.queues = s->terms.queue_pairs;
+	peer.on_first = ask_early;
+	peer.user = s;
 	peer.depths.sends = MIN(SENDS, (guint)s->link->device.orig_attr.max_qp_wr);
 	if (!connect_queues(s, &peer, error))
 		return FALSE;

@@ -7,7 +7,8 @@ G_BEGIN_DECLS
 
 /*
  * Where dirty pages come from. One object serves one migration at a time: start, any number of
- * collects, stop; then it may start again. The engine calls from its migration thread only.
+ * collects, stop; then it may start again. The engine calls from its migration thread, but for
+ * start(), which a helper of that thread's makes while a connection is set up; never two at once.
  *
  * Order matters and the engine keeps it: collect (fetch and clear, atomically per page) first, then
  * read the pages. A page written while it is read is torn, and right only because it is dirty

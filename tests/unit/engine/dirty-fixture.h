@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bits.h"
+#include "harness.h"
 
 #include <ferry/dirty.h>
 #include <pthread.h>
@@ -42,6 +43,15 @@ typedef struct {
 /* FALSE where there is no memory of this backing; tear down in any case. */
 gboolean dirty_fixture_set_up(DirtyFixture *f, DirtyBacking backing, guint64 size);
 void dirty_fixture_tear_down(DirtyFixture *f);
+
+/* Sets up, or skips the case. */
+#define DIRTY_FIXTURE_NEED(f, backing, size)                                                       \
+	do {                                                                                       \
+		if (!dirty_fixture_set_up((f), (backing), (size))) {                               \
+			dirty_fixture_tear_down(f);                                                \
+			SKIP("no memory of this backing (huge pages: vm.nr_hugepages of 40)");     \
+		}                                                                                  \
+	} while (0)
 
 /* Returns when no writer writes, and lets them go on. */
 void dirty_fixture_hold(DirtyFixture *f);

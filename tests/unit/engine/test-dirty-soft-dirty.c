@@ -39,20 +39,17 @@ static void release_nothing(gpointer user)
 {
 }
 
-static const FerryHoldCallbacks counting = { hold_counting, release_nothing };
+static FerryDirtySource *make_counting(guint *holds, GError **error)
+{
+	const FerryHoldCallbacks counting = { hold_counting, release_nothing };
+
+	return ferry_dirty_source_soft_dirty(&counting, holds, error);
+}
 
 #define NEED(source, error)                                                                        \
 	do {                                                                                       \
 		if (!(source))                                                                     \
 			SKIP("%s", (error)->message);                                              \
-	} while (0)
-
-#define NEED_MEMORY(f, backing, size)                                                              \
-	do {                                                                                       \
-		if (!dirty_fixture_set_up((f), (backing), (size))) {                               \
-			dirty_fixture_tear_down(f);                                                \
-			SKIP("no memory of this backing");                                         \
-		}                                                                                  \
 	} while (0)
 
 /* ---- nothing is lost ---- */
@@ -64,7 +61,7 @@ static void check_writers(DirtyBacking backing, int advice)
 	g_autoptr(FerryDirtySource) source = make(&f, &error);
 
 	NEED(source, error);
-	NEED_MEMORY(&f, backing, DIRTY_FIXTURE_BYTES);
+	DIRTY_FIXTURE_NEED(&f, backing, DIRTY_FIXTURE_BYTES);
 	madvise(f.host, f.size, advice);
 	/* Twice: stop must leave all as it was before start. */
 	for (guint i = 0; i < 2; i++) {
@@ -99,13 +96,12 @@ static void soft_dirty__writers_that_are_not_held__pages_are_lost(void)
 {
 	g_autoptr(GError) error = NULL;
 	guint holds = 0, tries = 0;
-	g_autoptr(FerryDirtySource)
-		source = ferry_dirty_source_soft_dirty(&counting, &holds, &error);
+	g_autoptr(FerryDirtySource) source = make_counting(&holds, &error);
 	guint64 lost = 0;
 	DirtyFixture f;
 
 	NEED(source, error);
-	NEED_MEMORY(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
+	DIRTY_FIXTURE_NEED(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
 	for (; !lost && tries < 50; tries++) {
 		dirty_fixture_track(&f, source, 3);
 		lost = dirty_fixture_count_lost(&f);
@@ -122,13 +118,12 @@ static void soft_dirty__a_few_writes__exactly_their_pages_are_reported_by_one_ho
 {
 	g_autoptr(GError) error = NULL;
 	guint holds = 0;
-	g_autoptr(FerryDirtySource)
-		source = ferry_dirty_source_soft_dirty(&counting, &holds, &error);
+	g_autoptr(FerryDirtySource) source = make_counting(&holds, &error);
 	const FerryRun kept = { .block = 1, .first = 7, .pages = 1 };
 	DirtyFixture f;
 
 	NEED(source, error);
-	NEED_MEMORY(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
+	DIRTY_FIXTURE_NEED(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
 	f.host[100 * FERRY_PAGE_SIZE] = 1;
 	CU_ASSERT_TRUE(source->ops->start(source, f.ram, NULL));
 	f.host[0] = 1;
@@ -159,12 +154,11 @@ static void soft_dirty__blocks_collected_out_of_turn__nothing_is_stale_or_lost(v
 {
 	g_autoptr(GError) error = NULL;
 	guint holds = 0;
-	g_autoptr(FerryDirtySource)
-		source = ferry_dirty_source_soft_dirty(&counting, &holds, &error);
+	g_autoptr(FerryDirtySource) source = make_counting(&holds, &error);
 	DirtyFixture f;
 
 	NEED(source, error);
-	NEED_MEMORY(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
+	DIRTY_FIXTURE_NEED(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
 	CU_ASSERT_TRUE(source->ops->start(source, f.ram, NULL));
 	/* A pass that is broken off after block 0. */
 	f.host[f.size / 2] = 1;
@@ -208,7 +202,7 @@ static void soft_dirty__hold_fails__collect_fails_and_keeps_the_pages(void)
 	DirtyFixture f;
 
 	NEED(source, error);
-	NEED_MEMORY(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
+	DIRTY_FIXTURE_NEED(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
 	CU_ASSERT_TRUE(source->ops->start(source, f.ram, NULL));
 	f.host[0] = 1;
 	bits = ferry_bitmap_block(f.dirty, 0);
@@ -240,13 +234,12 @@ static void soft_dirty__a_second_one_in_the_process__start_is_refused(void)
 {
 	g_autoptr(GError) error = NULL;
 	guint holds = 0;
-	g_autoptr(FerryDirtySource)
-		first = ferry_dirty_source_soft_dirty(&counting, &holds, &error);
-	g_autoptr(FerryDirtySource) second = ferry_dirty_source_soft_dirty(&counting, &holds, NULL);
+	g_autoptr(FerryDirtySource) first = make_counting(&holds, &error);
+	g_autoptr(FerryDirtySource) second = make_counting(&holds, NULL);
 	DirtyFixture f;
 
 	NEED(first && second, error);
-	NEED_MEMORY(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
+	DIRTY_FIXTURE_NEED(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
 	CU_ASSERT_TRUE(first->ops->start(first, f.ram, NULL));
 	check_refused(&f, second, FERRY_ERROR_STATE, "stop it first");
 	first->ops->stop(first);
@@ -259,12 +252,11 @@ static void soft_dirty__hugetlb__start_is_refused(void)
 {
 	g_autoptr(GError) error = NULL;
 	guint holds = 0;
-	g_autoptr(FerryDirtySource)
-		source = ferry_dirty_source_soft_dirty(&counting, &holds, &error);
+	g_autoptr(FerryDirtySource) source = make_counting(&holds, &error);
 	DirtyFixture f;
 
 	NEED(source, error);
-	NEED_MEMORY(&f, DIRTY_HUGETLB, DIRTY_FIXTURE_BYTES);
+	DIRTY_FIXTURE_NEED(&f, DIRTY_HUGETLB, DIRTY_FIXTURE_BYTES);
 	check_refused(&f, source, FERRY_ERROR_NOSUPP, "'low': hugetlb");
 	dirty_fixture_tear_down(&f);
 }
@@ -273,13 +265,12 @@ static void soft_dirty__memory_that_ksm_may_merge__start_is_refused(void)
 {
 	g_autoptr(GError) error = NULL;
 	guint holds = 0;
-	g_autoptr(FerryDirtySource)
-		source = ferry_dirty_source_soft_dirty(&counting, &holds, &error);
+	g_autoptr(FerryDirtySource) source = make_counting(&holds, &error);
 	gboolean mergeable;
 	DirtyFixture f;
 
 	NEED(source, error);
-	NEED_MEMORY(&f, DIRTY_ANONYMOUS, DIRTY_FIXTURE_BYTES);
+	DIRTY_FIXTURE_NEED(&f, DIRTY_ANONYMOUS, DIRTY_FIXTURE_BYTES);
 	mergeable = madvise(f.host + f.size / 2, FERRY_PAGE_SIZE, MADV_MERGEABLE) == 0;
 	if (mergeable)
 		check_refused(&f, source, FERRY_ERROR_NOSUPP, "'high': memory that KSM");
@@ -301,14 +292,13 @@ static void soft_dirty__shared_memory_with_huge_pages__start_is_refused(void)
 {
 	g_autoptr(GError) error = NULL;
 	guint holds = 0;
-	g_autoptr(FerryDirtySource)
-		source = ferry_dirty_source_soft_dirty(&counting, &holds, &error);
+	g_autoptr(FerryDirtySource) source = make_counting(&holds, &error);
 	DirtyFixture f;
 
 	NEED(source, error);
 	if (!shared_memory_may_be_huge())
 		SKIP("/sys/kernel/mm/transparent_hugepage/shmem_enabled is never or deny");
-	NEED_MEMORY(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
+	DIRTY_FIXTURE_NEED(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
 	madvise(f.host, f.size, MADV_HUGEPAGE);
 	check_refused(&f, source, FERRY_ERROR_NOSUPP, "shmem_enabled");
 	dirty_fixture_tear_down(&f);
@@ -324,12 +314,11 @@ static void soft_dirty__shared_memory_paged_out__writes_are_still_reported(void)
 {
 	g_autoptr(GError) error = NULL;
 	guint holds = 0;
-	g_autoptr(FerryDirtySource)
-		source = ferry_dirty_source_soft_dirty(&counting, &holds, &error);
+	g_autoptr(FerryDirtySource) source = make_counting(&holds, &error);
 	DirtyFixture f;
 
 	NEED(source, error);
-	NEED_MEMORY(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
+	DIRTY_FIXTURE_NEED(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
 	CU_ASSERT_TRUE(source->ops->start(source, f.ram, NULL));
 	memset(f.host, 1, f.size);
 	(void)madvise(f.host, f.size, MADV_PAGEOUT);
@@ -353,13 +342,12 @@ static void soft_dirty__one_gib__collect_takes_tens_of_ms(void)
 {
 	g_autoptr(GError) error = NULL;
 	guint holds = 0;
-	g_autoptr(FerryDirtySource)
-		source = ferry_dirty_source_soft_dirty(&counting, &holds, &error);
+	g_autoptr(FerryDirtySource) source = make_counting(&holds, &error);
 	gint64 best = G_MAXINT64, begin, start_us;
 	DirtyFixture f;
 
 	NEED(source, error);
-	NEED_MEMORY(&f, DIRTY_MEMFD, 1ull << 30);
+	DIRTY_FIXTURE_NEED(&f, DIRTY_MEMFD, 1ull << 30);
 	memset(f.host, 1, f.size);
 	begin = g_get_monotonic_time();
 	CU_ASSERT_TRUE(source->ops->start(source, f.ram, NULL));
@@ -384,8 +372,7 @@ static void soft_dirty__kernel_without__error_tells_the_remedy(void)
 {
 	g_autoptr(GError) error = NULL;
 	guint holds = 0;
-	g_autoptr(FerryDirtySource)
-		source = ferry_dirty_source_soft_dirty(&counting, &holds, &error);
+	g_autoptr(FerryDirtySource) source = make_counting(&holds, &error);
 
 	if (source)
 		SKIP("this kernel has soft-dirty bits");

@@ -12,10 +12,7 @@ static void check_source(const char *name, DirtyBacking backing, guint rounds)
 
 	if (!source)
 		SKIP("%s", error->message);
-	if (!dirty_fixture_set_up(&f, backing, DIRTY_FIXTURE_BYTES)) {
-		dirty_fixture_tear_down(&f);
-		SKIP("no memory of this backing (echo 40 > /proc/sys/vm/nr_hugepages)");
-	}
+	DIRTY_FIXTURE_NEED(&f, backing, DIRTY_FIXTURE_BYTES);
 	CU_ASSERT_STRING_EQUAL(source->ops->name, name);
 	/* Twice: stop must leave all as it was before start. */
 	for (guint i = 0; i < 2; i++) {
@@ -68,10 +65,7 @@ static void shadow__source_that_reports_nothing__differs_from_ram(void)
 	g_autoptr(FerryDirtySource) source = ferry_dirty_source_callback(&callbacks, NULL);
 	DirtyFixture f;
 
-	if (!dirty_fixture_set_up(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES)) {
-		dirty_fixture_tear_down(&f);
-		SKIP("no memory");
-	}
+	DIRTY_FIXTURE_NEED(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
 	dirty_fixture_track(&f, source, 10);
 	CU_ASSERT(memcmp(f.host, f.shadow, f.size) != 0);
 	dirty_fixture_tear_down(&f);
@@ -87,10 +81,7 @@ static void check_exact(const char *name)
 
 	if (!source)
 		SKIP("%s", error->message);
-	if (!dirty_fixture_set_up(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES)) {
-		dirty_fixture_tear_down(&f);
-		SKIP("no memory");
-	}
+	DIRTY_FIXTURE_NEED(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
 	f.host[100 * FERRY_PAGE_SIZE] = 1;
 	CU_ASSERT_TRUE(source->ops->start(source, f.ram, NULL));
 	f.host[0] = 1;
@@ -129,10 +120,7 @@ static void wp_async__memory_tracked_by_another__start_names_the_block_and_leave
 
 	if (!first || !second)
 		SKIP("no wp-async here");
-	if (!dirty_fixture_set_up(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES)) {
-		dirty_fixture_tear_down(&f);
-		SKIP("no memory");
-	}
+	DIRTY_FIXTURE_NEED(&f, DIRTY_MEMFD, DIRTY_FIXTURE_BYTES);
 	CU_ASSERT_TRUE(first->ops->start(first, f.ram, NULL));
 	CU_ASSERT_FALSE(second->ops->start(second, f.ram, &error));
 	CU_ASSERT_TRUE(g_error_matches(error, FERRY_ERROR, FERRY_ERROR_NOSUPP));
@@ -164,10 +152,7 @@ static void wp_async__one_percent_dirty__collect_is_quick(void)
 
 	if (!source)
 		SKIP("no wp-async here");
-	if (!dirty_fixture_set_up(&f, DIRTY_MEMFD, 1ull << 30)) {
-		dirty_fixture_tear_down(&f);
-		SKIP("no memory");
-	}
+	DIRTY_FIXTURE_NEED(&f, DIRTY_MEMFD, 1ull << 30);
 	time_writes(&f, 1);
 	begin = g_get_monotonic_time();
 	CU_ASSERT_TRUE(source->ops->start(source, f.ram, NULL));

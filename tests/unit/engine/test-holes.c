@@ -137,6 +137,26 @@ static void split__touched_since__is_data_to_a_new_walk(void)
 	tear_down(&f);
 }
 
+/* What the first page waits for does not grow with RAM. */
+static void split__mapped_memfd_of_64_mib__is_data_told_in_parts(void)
+{
+	g_autoptr(FerryHoles) holes = NULL;
+	guint64 pages = 16384, n = 0;
+	gboolean hole;
+	Fixture f;
+
+	set_up(&f, MEMFD, pages * FERRY_PAGE_SIZE);
+	for (guint64 p = 0; p < pages; p++)
+		f.host[p * FERRY_PAGE_SIZE] = 1;
+	holes = ferry_holes_new(f.ram);
+	for (guint64 p = 0; p < pages; p += n) {
+		n = ferry_holes_split(holes, 0, p, pages - p, &hole);
+		CU_ASSERT_FALSE(hole);
+		CU_ASSERT(n <= pages / 2);
+	}
+	tear_down(&f);
+}
+
 static void check_big(Kind kind, const char *name)
 {
 	g_autoptr(FerryHoles) holes = NULL;
@@ -175,6 +195,7 @@ int main(int argc, char **argv)
 		CASE(split__memfd_written_but_not_mapped__is_data),
 		CASE(split__shared_anonymous_not_in_the_page_table__is_data),
 		CASE(split__touched_since__is_data_to_a_new_walk),
+		CASE(split__mapped_memfd_of_64_mib__is_data_told_in_parts),
 		CASE(split__four_gib_of_untouched_memfd__is_quick),
 		CASE(split__four_gib_of_untouched_anonymous__is_quick),
 		CU_TEST_INFO_NULL,

@@ -344,6 +344,32 @@ static void share_ram__cancelled_without_an_answer__ends_soon(void)
 	fake_nic_free(nic);
 }
 
+/* Keeps the second queue pair from connecting until the source has asked: OFFER, and REGISTER. */
+static void await_asking(gpointer user)
+{
+	Ends *ends = user;
+	gint64 deadline = g_get_monotonic_time() + G_USEC_PER_SEC;
+
+	while (g_atomic_int_get(&ends->source.said) < 2 && g_get_monotonic_time() < deadline)
+		g_thread_yield();
+	CU_ASSERT(g_atomic_int_get(&ends->source.said) >= 2);
+}
+
+static void regions__first_queue_pair_connected__asked_for_beside_the_others(void)
+{
+	FakeNic *nic = fake_nic_new(1);
+	g_autoptr(GError) error = NULL;
+	Ends ends;
+
+	course_open(&ends, nic);
+	fake_at(nic, FAKE_DESTINATION, FAKE_ACCEPT, 2, await_asking, &ends);
+	CU_ASSERT(ends_connect(&ends, &error));
+	CU_ASSERT(fake_happened(nic, FAKE_DESTINATION, FAKE_ACCEPT));
+	ends_close(&ends);
+	course_expect_gone(nic, "asked early");
+	fake_nic_free(nic);
+}
+
 int main(int argc, char **argv)
 {
 	CU_TestInfo cases[] = {
@@ -358,6 +384,7 @@ int main(int argc, char **argv)
 		CASE(peer__gone_at_each_stage__is_noticed),
 		CASE(share_ram__cancelled_at_each_step__ends_soon),
 		CASE(share_ram__cancelled_without_an_answer__ends_soon),
+		CASE(regions__first_queue_pair_connected__asked_for_beside_the_others),
 		CU_TEST_INFO_NULL,
 	};
 

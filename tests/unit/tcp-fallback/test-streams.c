@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <golden.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -222,59 +223,44 @@ static void streams__strangers_at_the_port__shown_out(void)
 	pair_close(&pair);
 }
 
-/* @groups are lengths, each with a space before it but the first; 0: another space. */
-static void check_example(const char *text, const char *name, const guint8 *bytes,
-			  const guint *groups)
+static void put_terms(GByteArray *out, guint16 type, FerryStreamsTerms terms)
 {
-	g_autoptr(GString) line = g_string_new(NULL);
+	guint8 payload[FERRY_STREAMS_TERMS_MAX];
+	size_t len = ferry_streams_put_terms(payload, &terms);
 
-	g_string_printf(line, "\n%-18s", name);
-	for (guint i = 0; groups[i] != G_MAXUINT; i++) {
-		if (i)
-			g_string_append_c(line, ' ');
-		for (guint n = 0; n < groups[i]; n++)
-			g_string_append_printf(line, "%02x", *bytes++);
-	}
-	g_string_append_c(line, '\n');
-	CU_ASSERT_PTR_NOT_NULL(strstr(text, line->str));
+	ferry_put_record_header(out, type, 0, (guint32)len);
+	g_byte_array_append(out, payload, (guint)len);
 }
 
-static void check_terms_example(const char *text, const char *name, guint16 type,
-				const FerryStreamsTerms *terms)
+static gboolean write_example(const char *name, GByteArray *out)
 {
-	static const guint one[] = { 2, 1, 1, 4, 0, 4, G_MAXUINT };
-	static const guint two[] = { 2, 1, 1, 4, 0, 4, 4, G_MAXUINT };
-	g_autoptr(GByteArray) record = g_byte_array_new();
-	guint8 payload[FERRY_STREAMS_TERMS_MAX];
-	size_t len = ferry_streams_put_terms(payload, terms);
+	guint8 greeting[FERRY_STREAMS_GREETING_SIZE], fence[FERRY_STREAMS_FENCE_SIZE];
+	FerryStreamsGreeting example = { .index = 3 };
 
-	ferry_put_record_header(record, type, 0, (guint32)len);
-	g_byte_array_append(record, payload, (guint)len);
-	check_example(text, name, record->data, terms->flags ? two : one);
+	if (g_str_equal(name, "greeting 3")) {
+		memcpy(example.nonce, pair_nonce, FERRY_NONCE_SIZE);
+		ferry_streams_put_greeting(greeting, &example);
+		g_byte_array_append(out, greeting, sizeof(greeting));
+	} else if (g_str_equal(name, "STREAMS_FENCE 3")) {
+		ferry_streams_put_fence(fence, 3);
+		g_byte_array_append(out, fence, sizeof(fence));
+	} else if (g_str_equal(name, "STREAMS_OFFER 4")) {
+		put_terms(out, FERRY_RECORD_STREAMS_OFFER, (FerryStreamsTerms){ 4, 0 });
+	} else if (g_str_equal(name, "STREAMS_ANSWER 2")) {
+		put_terms(out, FERRY_RECORD_STREAMS_ANSWER, (FerryStreamsTerms){ 2, 0 });
+	} else if (g_str_equal(name, "OFFER 4, urgent")) {
+		put_terms(out, FERRY_RECORD_STREAMS_OFFER,
+			  (FerryStreamsTerms){ 4, FERRY_STREAMS_URGENT });
+	} else {
+		/* A text: a carrier hands it to whoever writes records. */
+		return FALSE;
+	}
+	return TRUE;
 }
 
 static void streams__examples_of_protocol_md__same_bytes(void)
 {
-	static const guint greeting_groups[] = { 4, 4, 16, 4, G_MAXUINT };
-	static const guint fence_groups[] = { 1, 2, 2, 2, 1, 1, 4, 0, 4, G_MAXUINT };
-	guint8 greeting[FERRY_STREAMS_GREETING_SIZE], fence[FERRY_STREAMS_FENCE_SIZE];
-	FerryStreamsGreeting example = { .index = 3 };
-	g_autofree char *text = NULL;
-
-	CU_ASSERT(g_file_get_contents(PROTOCOL_MD, &text, NULL, NULL));
-	if (!text)
-		return;
-	memcpy(example.nonce, pair_nonce, FERRY_NONCE_SIZE);
-	ferry_streams_put_greeting(greeting, &example);
-	check_example(text, "greeting 3", greeting, greeting_groups);
-	ferry_streams_put_fence(fence, 3);
-	check_example(text, "STREAMS_FENCE 3", fence, fence_groups);
-	check_terms_example(text, "STREAMS_OFFER 4", FERRY_RECORD_STREAMS_OFFER,
-			    &(FerryStreamsTerms){ .streams = 4 });
-	check_terms_example(text, "STREAMS_ANSWER 2", FERRY_RECORD_STREAMS_ANSWER,
-			    &(FerryStreamsTerms){ .streams = 2 });
-	check_terms_example(text, "OFFER 4, urgent", FERRY_RECORD_STREAMS_OFFER,
-			    &(FerryStreamsTerms){ 4, FERRY_STREAMS_URGENT });
+	CU_ASSERT_EQUAL(golden_compare("STREAMS_OFFER 4", write_example), 5);
 }
 
 static CU_TestInfo cases[] = {
