@@ -149,6 +149,9 @@ static void check_move(const Move *move)
 	start(pair.source);
 	set(pair.source, FERRY_CAPABILITY_POSTCOPY_RAM, TRUE);
 	set_number(pair.source, FERRY_PARAMETER_MAX_BANDWIDTH, move->max_bandwidth);
+	/* Precopy must not converge before its rounds are over. */
+	if (move->rounds)
+		set_number(pair.source, FERRY_PARAMETER_DOWNTIME_LIMIT, 1);
 	set_number(pair.source, FERRY_PARAMETER_MAX_POSTCOPY_BANDWIDTH,
 		   move->max_postcopy_bandwidth);
 	pair.wanted = 20000;
