@@ -3,6 +3,7 @@
 
 #include <gio/gio.h>
 #include <json-glib/json-glib.h>
+#include "bench-figure.h"
 
 /*
  * What an RDMA fabric can do, and what a migration makes of it, measured in one run and in turns:
@@ -28,13 +29,6 @@ typedef struct {
 #define FERRY_BENCH_QUEUE_PAIRS_MAX 16u
 #define FERRY_BENCH_SIZE_MAX (16u << 20)
 #define FERRY_BENCH_DEPTH_MAX 1024u
-
-/* Sorted sets of numbers with a median: one of each turn. */
-typedef struct {
-	guint n;
-	double median; /* 0 where there are none */
-	double spread; /* (largest - smallest) / median */
-} FerryBenchFigure;
 
 /* Bytes a second, all of them. */
 typedef struct {

@@ -3,17 +3,12 @@
 
 #include <ferry/destination.h>
 #include <ferry/source.h>
+#include "bench-ram.h"
 
 /*
  * Whole migrations through the public interface, of a guest that has one block of RAM, no devices,
  * and nobody who writes.
  */
-
-/* RAM in a memfd of its own: filled with bytes that nothing compresses, or untouched. */
-typedef struct FerryBenchRam FerryBenchRam;
-FerryBenchRam *ferry_bench_ram_new(guint64 size, gboolean filled, GError **error);
-void ferry_bench_ram_free(FerryBenchRam *ram);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryBenchRam, ferry_bench_ram_free)
 
 /* A guest over @ram, which is borrowed; made anew for each migration. */
 FerryVm *ferry_bench_guest_new(const FerryBenchRam *ram, guint queue_pairs, gboolean pin_all,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "bench-link.h"
-#include "link-control.h"
+#include "control.h"
 #include "link-guest.h"
 #include "perftest.h"
 #include "raw-link.h"
@@ -96,7 +96,7 @@ static JsonObject *do_raw(Session *session, JsonObject *request, GError **error)
 static JsonObject *do_migration(Session *session, JsonObject *request, GError **error)
 {
 	g_autoptr(GSocketAddress) any = ferry_bench_address_with_port(session->local, 0);
-	g_autofree char *uri = ferry_bench_uri_print(any);
+	g_autofree char *uri = ferry_bench_uri_print("rdma", any);
 	g_autofree char *real = NULL;
 	JsonObject *answer;
 	guint64 ram;
@@ -165,9 +165,9 @@ static JsonObject *answer_to(Session *session, JsonObject *request)
 }
 
 /* Until the peer leaves. What goes wrong with it ends it, and nothing more. */
-static void serve(GSocket *socket, guint64 ram_max)
+static void serve(GSocket *socket, gpointer user)
 {
-	g_auto(Session) session = { .socket = socket, .ram_max = ram_max };
+	g_auto(Session) session = { .socket = socket, .ram_max = *(const guint64 *)user };
 	gboolean end;
 
 	g_socket_set_timeout(socket, IDLE_S);
@@ -191,49 +191,14 @@ static void serve(GSocket *socket, guint64 ram_max)
 	}
 }
 
-static GSocket *listen_on(const char *uri, GError **error)
-{
-	g_autoptr(GSocketConnectable) name = ferry_bench_uri_parse(uri, error);
-	g_autoptr(GSocketAddressEnumerator) all = name ? g_socket_connectable_enumerate(name)
-						       : NULL;
-	g_autoptr(GSocketAddress) address = all ? g_socket_address_enumerator_next(all, NULL, error)
-						: NULL;
-	g_autoptr(GSocket) socket = NULL;
-
-	if (!address)
-		return NULL;
-	socket = g_socket_new(g_socket_address_get_family(address), G_SOCKET_TYPE_STREAM,
-			      G_SOCKET_PROTOCOL_DEFAULT, error);
-	if (!socket || !g_socket_bind(socket, address, TRUE, error) ||
-	    !g_socket_listen(socket, error))
-		return g_prefix_error(error, "%s: ", uri), NULL;
-	return g_steal_pointer(&socket);
-}
-
 void ferry_bench_link_listen(const char *uri, guint64 ram_max, void (*ready)(const char *uri),
 			     GError **error)
 {
 	g_autofree char *why = NULL;
 	g_autoptr(GPtrArray) ports = ferry_rdma_list_ports(&why);
-	g_autoptr(GSocket) listener = NULL;
-	g_autoptr(GSocketAddress) address = NULL;
-	g_autofree char *real = NULL;
 
-	if (!ports->len) {
+	if (!ports->len)
 		g_set_error_literal(error, FERRY_ERROR, FERRY_ERROR_NOSUPP, why);
-		return;
-	}
-	listener = listen_on(uri, error);
-	address = listener ? g_socket_get_local_address(listener, error) : NULL;
-	if (!address)
-		return;
-	real = ferry_bench_uri_print(address);
-	ready(real);
-	for (;;) {
-		g_autoptr(GSocket) socket = g_socket_accept(listener, NULL, error);
-
-		if (!socket)
-			return;
-		serve(socket, ram_max);
-	}
+	else
+		ferry_bench_control_listen("rdma", uri, ready, serve, &ram_max, error);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "bench-link.h"
-#include "link-control.h"
+#include "control.h"
 #include "link-guest.h"
 #include "link-tally.h"
 #include "perftest.h"
@@ -8,7 +8,6 @@
 
 #include <ferry/rdma.h>
 
-#define CONNECT_S 10u
 #define PERFTEST_S 30u /* beside four times what is wanted */
 #define ANSWER_S 60u   /* the longest is deregistering and freeing RAM */
 
@@ -203,19 +202,10 @@ static gboolean say_hello(Run *run, GError **error)
 
 static gboolean connect_to(Run *run, const char *uri, GError **error)
 {
-	g_autoptr(GSocketConnectable) name = ferry_bench_uri_parse(uri, error);
-	g_autoptr(GSocketClient) client = g_socket_client_new();
-
-	if (!name)
+	run->connection = ferry_bench_control_connect("link", "rdma", uri, ANSWER_S, error);
+	if (!run->connection)
 		return FALSE;
-	g_socket_client_set_timeout(client, CONNECT_S);
-	run->connection = g_socket_client_connect(client, name, NULL, error);
-	if (!run->connection) {
-		g_prefix_error(error, "%s: does 'ferry bench link --listen' run there? ", uri);
-		return FALSE;
-	}
 	run->socket = g_socket_connection_get_socket(run->connection);
-	g_socket_set_timeout(run->socket, ANSWER_S);
 	run->local = g_socket_get_local_address(run->socket, error);
 	run->peer = g_socket_get_remote_address(run->socket, error);
 	return run->local && run->peer && say_hello(run, error);

@@ -115,16 +115,6 @@ char *ferry_bench_link_report_text(const FerryBenchLinkReport *report)
 	return g_string_free(text, FALSE);
 }
 
-static void put_figure(JsonObject *object, const char *name, const FerryBenchFigure *figure)
-{
-	JsonObject *member = json_object_new();
-
-	json_object_set_int_member(member, "runs", figure->n);
-	json_object_set_double_member(member, "median", figure->median);
-	json_object_set_double_member(member, "spread", figure->spread);
-	json_object_set_object_member(object, name, member);
-}
-
 static JsonArray *raw_json(const FerryBenchLinkReport *report)
 {
 	JsonArray *list = json_array_new();
@@ -136,9 +126,10 @@ static JsonArray *raw_json(const FerryBenchLinkReport *report)
 		json_object_set_int_member(object, "queue-pairs", row->queue_pairs);
 		json_object_set_int_member(object, "size", row->size);
 		json_object_set_int_member(object, "depth", row->depth);
-		put_figure(object, "bytes-per-second", &row->raw);
+		ferry_bench_figure_put(object, "bytes-per-second", &row->raw);
 		if (row->perftest.n)
-			put_figure(object, "ib-write-bw-bytes-per-second", &row->perftest);
+			ferry_bench_figure_put(object, "ib-write-bw-bytes-per-second",
+					       &row->perftest);
 		json_array_add_object_element(list, object);
 	}
 	return list;
@@ -155,12 +146,12 @@ static JsonArray *migrations_json(const FerryBenchLinkReport *report)
 		double best = best_raw(report, row->queue_pairs);
 
 		json_object_set_int_member(object, "queue-pairs", row->queue_pairs);
-		put_figure(object, "bulk-bytes-per-second", &row->bulk);
-		put_figure(object, "whole-bytes-per-second", &row->whole);
-		put_figure(object, "setup-time-ms", &row->setup_ms);
-		put_figure(object, "downtime-ms", &row->downtime_ms);
-		put_figure(object, "source-cpu-seconds", &row->source_cpu);
-		put_figure(object, "destination-cpu-seconds", &row->destination_cpu);
+		ferry_bench_figure_put(object, "bulk-bytes-per-second", &row->bulk);
+		ferry_bench_figure_put(object, "whole-bytes-per-second", &row->whole);
+		ferry_bench_figure_put(object, "setup-time-ms", &row->setup_ms);
+		ferry_bench_figure_put(object, "downtime-ms", &row->downtime_ms);
+		ferry_bench_figure_put(object, "source-cpu-seconds", &row->source_cpu);
+		ferry_bench_figure_put(object, "destination-cpu-seconds", &row->destination_cpu);
 		json_object_set_double_member(object, "bulk-of-best-raw",
 					      best > 0 ? row->bulk.median / best : 0);
 		json_array_add_object_element(list, object);

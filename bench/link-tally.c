@@ -138,27 +138,6 @@ void ferry_bench_tally_migration(FerryBenchTally *tally, guint queue_pairs,
 		g_array_append_val(row->all[i], numbers[i]);
 }
 
-static int compare(gconstpointer a, gconstpointer b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static FerryBenchFigure figure_of(GArray *numbers)
-{
-	FerryBenchFigure figure = { .n = numbers->len };
-	double *sorted = (double *)numbers->data;
-
-	if (!numbers->len)
-		return figure;
-	g_array_sort(numbers, compare);
-	figure.median = (sorted[(numbers->len - 1) / 2] + sorted[numbers->len / 2]) / 2;
-	if (figure.median > 0)
-		figure.spread = (sorted[numbers->len - 1] - sorted[0]) / figure.median;
-	return figure;
-}
-
 FerryBenchLinkReport *ferry_bench_tally_report(FerryBenchTally *tally, const char *peer)
 {
 	FerryBenchLinkReport *report = g_new0(FerryBenchLinkReport, 1);
@@ -172,21 +151,22 @@ FerryBenchLinkReport *ferry_bench_tally_report(FerryBenchTally *tally, const cha
 		FerryBenchRawRow row = { .queue_pairs = from->shape.queue_pairs,
 					 .size = from->shape.size,
 					 .depth = from->shape.depth,
-					 .raw = figure_of(from->raw),
-					 .perftest = figure_of(from->perftest) };
+					 .raw = ferry_bench_figure_of(from->raw),
+					 .perftest = ferry_bench_figure_of(from->perftest) };
 
 		g_array_append_val(report->raw, row);
 	}
 	for (guint i = 0; i < tally->migrations->len; i++) {
 		const MigrationTally *from = &g_array_index(tally->migrations, MigrationTally, i);
-		FerryBenchFerryRow row = { .queue_pairs = from->queue_pairs,
-					   .bulk = figure_of(from->all[BULK]),
-					   .whole = figure_of(from->all[WHOLE]),
-					   .setup_ms = figure_of(from->all[SETUP]),
-					   .downtime_ms = figure_of(from->all[DOWNTIME]),
-					   .source_cpu = figure_of(from->all[SOURCE_CPU]),
-					   .destination_cpu = figure_of(
-						   from->all[DESTINATION_CPU]) };
+		FerryBenchFerryRow row = {
+			.queue_pairs = from->queue_pairs,
+			.bulk = ferry_bench_figure_of(from->all[BULK]),
+			.whole = ferry_bench_figure_of(from->all[WHOLE]),
+			.setup_ms = ferry_bench_figure_of(from->all[SETUP]),
+			.downtime_ms = ferry_bench_figure_of(from->all[DOWNTIME]),
+			.source_cpu = ferry_bench_figure_of(from->all[SOURCE_CPU]),
+			.destination_cpu = ferry_bench_figure_of(from->all[DESTINATION_CPU])
+		};
 
 		g_array_append_val(report->migrations, row);
 	}

@@ -1,20 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "raw-link.h"
+#include "raw-cm.h"
 #include "raw-window.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <rdma/rdma_cma.h>
 #include <sys/mman.h>
 #include <ferry/bytes.h>
 #include <ferry/error.h>
-
-#define STEP_MS 3000 /* the deadline of each step of connecting */
-
-/* A lost packet is sent again after 134 ms, six times at most: 0.8 s until a dead peer shows. */
-#define ACK_TIMEOUT 15
-#define RETRIES 5
 
 /* Freed from the last field to the first. */
 typedef struct {
@@ -57,41 +50,6 @@ static void client_free(Client *client)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Client, client_free)
 
-/* Waits for the answer to the step that was begun last. @target gets what ESTABLISHED brings. */
-static gboolean await(Client *client, enum rdma_cm_event_type wanted, FerryBenchRawTarget *target,
-		      GError **error)
-{
-	struct pollfd fd = { client->events->fd, POLLIN, 0 };
-	struct rdma_cm_event *event;
-	enum rdma_cm_event_type type;
-	int status;
-
-	if (poll(&fd, 1, STEP_MS) != 1) {
-		g_set_error(
-			error, FERRY_ERROR, FERRY_ERROR_LINK,
-			"raw writes: no %s within %d s; does the fabric pass UDP port 4791, and is "
-			"the listener's address on an RDMA port?",
-			rdma_event_str(wanted), STEP_MS / 1000);
-		return FALSE;
-	}
-	if (rdma_get_cm_event(client->events, &event))
-		return ferry_bench_raw_failed(error, "rdma_get_cm_event");
-	type = event->event;
-	status = event->status;
-	if (type == wanted && target &&
-	    event->param.conn.private_data_len >= FERRY_BENCH_RAW_REGION_SIZE) {
-		target->address = ferry_load_be64(event->param.conn.private_data);
-		target->key = ferry_load_be32((const guint8 *)event->param.conn.private_data + 8);
-	}
-	rdma_ack_cm_event(event);
-	if (type == wanted)
-		return TRUE;
-	g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK,
-		    "raw writes: expected %s, but there was %s (status %d)", rdma_event_str(wanted),
-		    rdma_event_str(type), status);
-	return FALSE;
-}
-
 static gboolean set_up(Client *client, struct ibv_context *context, GError **error)
 {
 	client->pd = ibv_alloc_pd(context);
@@ -131,28 +89,24 @@ static gboolean connect_one(Client *client, const struct sockaddr *local,
 			    const struct sockaddr *peer, GError **error)
 {
 	FerryBenchRawTarget *target = &client->targets[client->n];
-	struct rdma_conn_param param = { .retry_count = RETRIES, .rnr_retry_count = RETRIES };
-	uint8_t timeout = ACK_TIMEOUT;
-	struct rdma_cm_id *id;
+	struct rdma_conn_param param = { .retry_count = FERRY_BENCH_RAW_RETRIES,
+					 .rnr_retry_count = FERRY_BENCH_RAW_RETRIES };
+	guint8 place[FERRY_BENCH_RAW_REGION_SIZE] = { 0 };
+	struct rdma_cm_id *id = ferry_bench_raw_resolve(client->events, local, peer, error);
 
-	if (rdma_create_id(client->events, &id, NULL, RDMA_PS_TCP))
-		return ferry_bench_raw_failed(error, "rdma_create_id");
-	client->ids[client->n++] = id;
-	if (rdma_resolve_addr(id, (struct sockaddr *)local, (struct sockaddr *)peer, STEP_MS))
-		return ferry_bench_raw_failed(error, "rdma_resolve_addr");
-	if (!await(client, RDMA_CM_EVENT_ADDR_RESOLVED, NULL, error))
+	if (!id)
 		return FALSE;
-	/* Old kernels do not know it and keep the fabric's own. */
-	rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &timeout, sizeof(timeout));
-	if (rdma_resolve_route(id, STEP_MS))
-		return ferry_bench_raw_failed(error, "rdma_resolve_route");
-	if (!await(client, RDMA_CM_EVENT_ROUTE_RESOLVED, NULL, error) ||
-	    !make_queue(client, id, error))
+	client->ids[client->n++] = id;
+	if (!make_queue(client, id, error))
 		return FALSE;
 	if (rdma_connect(id, &param))
 		return ferry_bench_raw_failed(error, "rdma_connect");
+	if (!ferry_bench_raw_await(client->events, RDMA_CM_EVENT_ESTABLISHED, place, error))
+		return FALSE;
 	target->qp = id->qp;
-	return await(client, RDMA_CM_EVENT_ESTABLISHED, target, error);
+	target->address = ferry_load_be64(place);
+	target->key = ferry_load_be32(place + 8);
+	return TRUE;
 }
 
 gboolean ferry_bench_raw_measure(const struct sockaddr *local, const struct sockaddr *peer,

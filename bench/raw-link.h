@@ -40,17 +40,3 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryBenchRawServer, ferry_bench_raw_server_free)
 gboolean ferry_bench_raw_measure(const struct sockaddr *local, const struct sockaddr *peer,
 				 const FerryBenchRawShape *shape, double seconds, double *rate,
 				 GError **error);
-
-/* ---- raw-common.c ---- */
-
-struct rdma_event_channel;
-struct rdma_cm_id;
-
-/* What the server's accept says of its buffer: be64 address, be32 key. */
-#define FERRY_BENCH_RAW_REGION_SIZE 12u
-
-/* Fails with what @call said in errno; always FALSE. */
-gboolean ferry_bench_raw_failed(GError **error, const char *call);
-
-/* A buffer for DMA, zero filled; NULL with an error. Free with munmap(). */
-void *ferry_bench_raw_map(guint64 bytes, GError **error);

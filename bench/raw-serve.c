@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "raw-link.h"
+#include "raw-cm.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <rdma/rdma_cma.h>
 #include <sys/mman.h>
 #include <ferry/bytes.h>
 #include <ferry/error.h>
@@ -101,7 +101,7 @@ static gboolean take_event(FerryBenchRawServer *server, GError **error)
 	} else if (type == RDMA_CM_EVENT_DISCONNECTED) {
 		rdma_disconnect(id);
 	} else if (type == RDMA_CM_EVENT_DEVICE_REMOVAL || type == RDMA_CM_EVENT_CONNECT_ERROR) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK, "raw writes: %s",
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK, "raw verbs: %s",
 			    rdma_event_str(type));
 		return FALSE;
 	}

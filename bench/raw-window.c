@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "raw-window.h"
+#include "raw-cm.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -60,7 +61,7 @@ static gboolean sleep_on(Window *window, GError **error)
 
 	if (poll(&fd, 1, SILENCE_MS) != 1) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK,
-			    "raw writes: no completion within %d s", SILENCE_MS / 1000);
+			    "raw verbs: no completion within %d s", SILENCE_MS / 1000);
 		return FALSE;
 	}
 	while (!ibv_get_cq_event(window->cq->channel, &cq, &context))
@@ -78,7 +79,7 @@ static gboolean reap(Window *window, gboolean again, int *n, GError **error)
 		return ferry_bench_raw_failed(error, "ibv_poll_cq");
 	for (int i = 0; i < *n; i++) {
 		if (wcs[i].status != IBV_WC_SUCCESS) {
-			g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK, "raw writes: %s",
+			g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK, "raw verbs: %s",
 				    ibv_wc_status_str(wcs[i].status));
 			return FALSE;
 		}

@@ -5,7 +5,6 @@
 #include <bench-link.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/prctl.h>
 #include <ferry/error.h>
 
 static const FerryCliHelp help = {
@@ -125,72 +124,37 @@ static gboolean make_plan(const Options *options, FerryBenchLinkPlan *plan)
 	return TRUE;
 }
 
-static void say_listening(const char *uri)
-{
-	printf("listening on %s\n", uri);
-	fflush(stdout);
-}
-
-static void say_line(const char *line)
-{
-	fprintf(stderr, "%s\n", line);
-}
-
-static gboolean write_json(const FerryBenchLinkReport *report, const char *path, GError **error)
-{
-	g_autoptr(JsonNode) node = ferry_bench_link_report_json(report);
-	g_autofree char *text = json_to_string(node, TRUE);
-
-	if (!g_str_equal(path, "-"))
-		return g_file_set_contents(path, text, -1, error);
-	puts(text);
-	return TRUE;
-}
-
 static int measure(const char *uri, const Options *options, const FerryBenchLinkPlan *plan)
 {
 	g_autoptr(GError) error = NULL;
 	g_autoptr(FerryBenchLinkReport)
-		report = ferry_bench_link_measure(uri, plan, say_line, &error);
+		report = ferry_bench_link_measure(uri, plan, ferry_cli_bench_tell, &error);
 	g_autofree char *text = report ? ferry_bench_link_report_text(report) : NULL;
 
 	if (text && g_strcmp0(options->json, "-"))
 		fputs(text, stdout);
-	if (report && options->json)
-		write_json(report, options->json, &error);
-	return error ? ferry_cli_fail("bench link", "%s", error->message) : FERRY_EXIT_DONE;
-}
+	if (report && options->json) {
+		g_autoptr(JsonNode) node = ferry_bench_link_report_json(report);
 
-static void end_with_parent(gpointer user)
-{
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
+		ferry_cli_bench_write_json(node, options->json, &error);
+	}
+	return error ? ferry_cli_fail("bench link", "%s", error->message) : FERRY_EXIT_DONE;
 }
 
 /* Both ends here: a process of this program listens. */
 static int measure_self(const Options *options, const FerryBenchLinkPlan *plan)
 {
 	g_autoptr(GError) error = NULL;
-	g_autoptr(GSubprocessLauncher)
-		launcher = g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_PIPE);
 	g_autofree char *own = ferry_bench_link_own_uri(&error);
-	g_autofree char *ram = g_strdup_printf("%" G_GUINT64_FORMAT, plan->ram);
+	g_autofree char *real = NULL;
 	g_autoptr(GSubprocess) child = NULL;
-	g_autoptr(GDataInputStream) said = NULL;
-	g_autofree char *line = NULL;
 	int status;
 
-	if (!own)
-		return ferry_cli_fail("bench link", "%s", error->message);
-	g_subprocess_launcher_set_child_setup(launcher, end_with_parent, NULL, NULL);
-	child = g_subprocess_launcher_spawn(launcher, &error, "/proc/self/exe", "bench", "link",
-					    "--listen", own, "--ram", ram, NULL);
+	if (own)
+		child = ferry_cli_bench_spawn("link", own, plan->ram, &real, &error);
 	if (!child)
 		return ferry_cli_fail("bench link", "%s", error->message);
-	said = g_data_input_stream_new(g_subprocess_get_stdout_pipe(child));
-	line = g_data_input_stream_read_line(said, NULL, NULL, NULL);
-	if (!line || !g_str_has_prefix(line, "listening on "))
-		return ferry_cli_fail("bench link", "the listening end on %s did not begin", own);
-	status = measure(line + strlen("listening on "), options, plan);
+	status = measure(real, options, plan);
 	g_subprocess_force_exit(child);
 	return status;
 }
@@ -203,7 +167,7 @@ static int run(const Options *options, const FerryBenchLinkPlan *plan)
 		return measure(options->peer, options, plan);
 	if (!options->listen)
 		return measure_self(options, plan);
-	ferry_bench_link_listen(options->listen, plan->ram, say_listening, &error);
+	ferry_bench_link_listen(options->listen, plan->ram, ferry_cli_bench_listening, &error);
 	return ferry_cli_fail("bench link", "%s", error->message);
 }
 

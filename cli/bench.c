@@ -3,24 +3,82 @@
 #include "commands.h"
 #include "common.h"
 
+#include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
+#include <ferry/error.h>
 
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } benches[] = {
 	{ "link", ferry_cli_bench_link },
+	{ "fault", ferry_cli_bench_fault },
 };
 
 static const FerryCliHelp help = {
 	.command = "bench",
-	.operands = "link ...",
+	.operands = "link|fault ...",
 	.summary = "Measures what a fabric can do, and what a migration makes of it.",
-	.description = "  link   raw RDMA writes and whole migrations between two hosts\n\n"
+	.description = "  link    raw RDMA writes and whole migrations between two hosts\n"
+		       "  fault   how long a guest waits for a page after a postcopy switch\n\n"
 		       "Example:\n"
 		       "  ferry bench link --help\n\n"
 		       "Exit status: 0 done, 1 it could not be measured, 2 wrong usage.",
 };
+
+void ferry_cli_bench_listening(const char *uri)
+{
+	printf("listening on %s\n", uri);
+	fflush(stdout);
+}
+
+void ferry_cli_bench_tell(const char *line)
+{
+	fprintf(stderr, "%s\n", line);
+}
+
+static void end_with_parent(gpointer user)
+{
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+}
+
+GSubprocess *ferry_cli_bench_spawn(const char *bench, const char *uri, guint64 ram, char **real,
+				   GError **error)
+{
+	g_autoptr(GSubprocessLauncher)
+		launcher = g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_PIPE);
+	g_autofree char *bytes = g_strdup_printf("%" G_GUINT64_FORMAT, ram);
+	g_autoptr(GSubprocess) child = NULL;
+	g_autoptr(GDataInputStream) said = NULL;
+	g_autofree char *line = NULL;
+
+	g_subprocess_launcher_set_child_setup(launcher, end_with_parent, NULL, NULL);
+	child = g_subprocess_launcher_spawn(launcher, error, "/proc/self/exe", "bench", bench,
+					    "--listen", uri, "--ram", bytes, NULL);
+	if (!child)
+		return NULL;
+	said = g_data_input_stream_new(g_subprocess_get_stdout_pipe(child));
+	line = g_data_input_stream_read_line(said, NULL, NULL, NULL);
+	if (!line || !g_str_has_prefix(line, "listening on ")) {
+		g_subprocess_force_exit(child);
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_IO,
+			    "the listening end on %s did not begin", uri);
+		return NULL;
+	}
+	*real = g_strdup(line + strlen("listening on "));
+	return g_steal_pointer(&child);
+}
+
+gboolean ferry_cli_bench_write_json(JsonNode *node, const char *path, GError **error)
+{
+	g_autofree char *text = json_to_string(node, TRUE);
+
+	if (!g_str_equal(path, "-"))
+		return g_file_set_contents(path, text, -1, error);
+	puts(text);
+	return TRUE;
+}
 
 int ferry_cli_bench(int argc, char **argv)
 {
@@ -31,5 +89,6 @@ int ferry_cli_bench(int argc, char **argv)
 			return benches[i].run(argc - 1, argv + 1);
 	if (!ferry_cli_parse(&help, entries, &argc, &argv, 1, 1))
 		return FERRY_EXIT_USAGE;
-	return ferry_cli_usage("bench", "there is no bench '%s'; there is link", argv[1]);
+	return ferry_cli_usage("bench", "there is no bench '%s'; there are link and fault",
+			       argv[1]);
 }

@@ -55,7 +55,7 @@ _ferry_value()
 		[ "$command" = bench ] || return 1
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		;;
-	--ram | --vcpus | --seed | --peer | --repeat | --seconds | --sizes | --queue-pairs | --depth)
+	--ram | --vcpus | --seed | --peer | --repeat | --seconds | --sizes | --queue-pairs | --depth | --faults)
 		;;
 	*)
 		return 1
@@ -78,6 +78,7 @@ _ferry_options()
 		echo "--help --listen --peer --ram --repeat --seconds --sizes --queue-pairs --depth --pin-all" \
 			"--ib-write-bw --json"
 		;;
+	"bench fault") echo "--help --listen --peer --ram --faults --repeat --json" ;;
 	inspect) echo "--help --json" ;;
 	*) echo "--help" ;;
 	esac
@@ -100,11 +101,12 @@ _ferry()
 		case $command:$cur in
 		bench:-*)
 			[ "${COMP_WORDS[2]}" = link ] && command="bench link"
+			[ "${COMP_WORDS[2]}" = fault ] && command="bench fault"
 			mapfile -t COMPREPLY < <(compgen -W "$(_ferry_options "$command")" -- "$cur")
 			;;
 		*:-*) mapfile -t COMPREPLY < <(compgen -W "$(_ferry_options "$command")" -- "$cur") ;;
 		migrate:*) _ferry_uris "$cur" ;;
-		bench:*) mapfile -t COMPREPLY < <(compgen -W "link" -- "$cur") ;;
+		bench:*) mapfile -t COMPREPLY < <(compgen -W "link fault" -- "$cur") ;;
 		ctl:*)
 			mapfile -t COMPREPLY < <(compgen -W "migrate migrate-incoming migrate_cancel migrate-continue
 				migrate-set-capabilities migrate-set-parameters query-migrate

@@ -88,13 +88,24 @@ static void flush(FerryQmpSession *session)
 	}
 }
 
-void ferry_qmp_session_send(FerryQmpSession *session, JsonNode *message)
+/* A line, with its end. json-glib escapes every control character but U+001F, which strings of a
+ * peer or client may have. */
+static GString *line_of(JsonNode *message)
 {
 	g_autofree char *text = json_to_string(message, FALSE);
+	GString *line = g_string_new(text);
+
+	g_string_replace(line, "\x1f", "\\u001f", 0);
+	return g_string_append(line, "\r\n");
+}
+
+void ferry_qmp_session_send(FerryQmpSession *session, JsonNode *message)
+{
+	GString *line = line_of(message);
 	gboolean idle = !session->output->len;
 
-	g_byte_array_append(session->output, (const guint8 *)text, strlen(text));
-	g_byte_array_append(session->output, (const guint8 *)"\r\n", 2);
+	g_byte_array_append(session->output, (const guint8 *)line->str, line->len);
+	g_string_free(line, TRUE);
 	if (session->output->len > FERRY_QMP_UNREAD_MAX)
 		cut(session);
 	if (idle)

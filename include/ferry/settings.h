@@ -18,7 +18,7 @@ typedef enum {
 	FERRY_CAPABILITY_RETURN_PATH,
 	FERRY_CAPABILITY_PAUSE_BEFORE_SWITCHOVER, /* "pause-before-switchover": off */
 	/* "verify-ram": off. Both sides digest all RAM while the guest is stopped, and compare
-	 * before it runs */
+	 * before it runs; not where it runs before its pages have come (postcopy-ram) */
 	FERRY_CAPABILITY_VERIFY_RAM,
 	/* "rdma-pin-all": off. All RAM is registered before the first page, instead of in chunks
 	 * ahead of the pages */

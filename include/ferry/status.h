@@ -17,7 +17,8 @@ typedef struct {
 } FerryRound;
 
 typedef enum {
-	FERRY_VERIFIED_UNKNOWN, /* verify-ram is off, or the peer cannot */
+	/* verify-ram is off, or the peer cannot, or the guest was switched over before its pages */
+	FERRY_VERIFIED_UNKNOWN,
 	FERRY_VERIFIED_YES,     /* the destination's digest of all RAM equals the source's */
 	FERRY_VERIFIED_NO,
 } FerryVerified;

@@ -17,7 +17,7 @@ from ferry import Ferry             # noqa: E402
 
 SUBCOMMANDS = ("run", "migrate", "ctl", "doctor", "inspect", "receive", "send", "bench")
 # Those whose options are told and completed: benches have their own.
-WITH_OPTIONS = (*SUBCOMMANDS, "bench link")
+WITH_OPTIONS = (*SUBCOMMANDS, "bench link", "bench fault")
 NOWHERE = "unix:/nowhere/qmp"
 WRONG = (
     ((), "Usage"),
@@ -53,7 +53,7 @@ WRONG = (
     (("ctl", "--qmp", NOWHERE, "migrate", "a=1", "a=2"), "there already"),
     (("ctl", "--qmp", NOWHERE, "migrate", "a=1", "a.b=2"), "there already"),
     (("doctor", "surplus"), "surplus"),
-    (("bench",), "expected link"),
+    (("bench",), "expected link|fault"),
     (("bench", "press"), "no bench 'press'"),
     (("bench", "link", "surplus"), "surplus"),
     (("bench", "link", "--listen", "rdma:a:1", "--peer", "rdma:b:1"), "exclude"),
@@ -64,6 +64,16 @@ WRONG = (
     (("bench", "link", "--queue-pairs", "1,,2"), "'' is no size"),
     (("bench", "link", "--sizes", "1,2,3,4,5,6,7,8,9"), "1 to 8 numbers"),
     (("bench", "link", "--ram", "100K"), "--ram"),
+    (("bench", "fault"), "one of URI, --listen and --peer"),
+    (("bench", "fault", "--listen", "rdma:a:1", "--peer", "rdma:b:1"), "one of URI, --listen and --peer"),
+    (("bench", "fault", "--listen", "rdma:a:1", "tcp:b:1"), "one of URI, --listen and --peer"),
+    (("bench", "fault", "tcp:a:1", "tcp:b:1"), "unexpected 'tcp:b:1'"),
+    (("bench", "fault", "unix:/a"), "rdma:HOST:PORT or tcp:HOST:PORT"),
+    (("bench", "fault", "tcp:a:1", "--faults", "0"), "--faults"),
+    (("bench", "fault", "tcp:a:1", "--faults", "10000001"), "--faults"),
+    (("bench", "fault", "tcp:a:1", "--repeat", "1001"), "--repeat"),
+    (("bench", "fault", "tcp:a:1", "--ram", "1500K"), "--ram"),
+    (("bench", "fault", "tcp:a:1", "--ram", "much"), "'much' is no size"),
 )
 
 
@@ -143,7 +153,7 @@ def completion__syntax_words_and_options():
     check(complete("ferry migrate --qmp unix:/a tc") == ["tcp:"], "tcp:")
     check(complete("ferry migrate --set max") == ["max-bandwidth="], "--set")
     check(complete("ferry run --incoming def") == ["defer"], "--incoming")
-    check(complete("ferry bench ") == ["link"], "bench")
+    check(complete("ferry bench ") == ["link", "fault"], "bench")
     check(complete("ferry ctl --qmp unix:/a query-st") == ["query-status"], "ctl")
     with Ferry(FERRY) as ferry:
         for name in WITH_OPTIONS:

@@ -39,7 +39,8 @@ static void negotiation__commands_before_and_twice__not_found(void)
 
 static void id__of_any_type__comes_back(void)
 {
-	static const char *const ids[] = { "1", "\"a\"", "[1,{\"b\":null}]", "null" };
+	static const char *const ids[] = { "1", "\"a\"", "[1,{\"b\":null}]", "null",
+					   "\"\\u0001\\u001e\\u001f\"" };
 
 	HOST();
 	for (guint i = 0; i < G_N_ELEMENTS(ids); i++) {

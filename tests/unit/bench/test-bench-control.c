@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The conversation of the two ends of `ferry bench link`. */
-#include "bench/link-control.h"
+/* The conversation of the two ends of a bench. */
+#include "bench/control.h"
 #include "harness.h"
 
 #include <sys/socket.h>
@@ -11,17 +11,29 @@ static void uri__host_and_port__parsed_and_printed_alike(void)
 	static const char *const uris[] = { "rdma:192.0.2.7:4455", "rdma:[fd00::7]:1" };
 
 	for (guint i = 0; i < G_N_ELEMENTS(uris); i++) {
-		g_autoptr(GSocketConnectable) name = ferry_bench_uri_parse(uris[i], NULL);
+		g_autoptr(GSocketConnectable) name = ferry_bench_uri_parse("rdma", uris[i], NULL);
 		g_autoptr(GSocketAddressEnumerator) all = g_socket_connectable_enumerate(name);
 		g_autoptr(GSocketAddress)
 			address = g_socket_address_enumerator_next(all, NULL, NULL);
 		g_autoptr(GSocketAddress) other = ferry_bench_address_with_port(address, 65535);
-		g_autofree char *printed = ferry_bench_uri_print(address);
-		g_autofree char *moved = ferry_bench_uri_print(other);
+		g_autofree char *printed = ferry_bench_uri_print("rdma", address);
+		g_autofree char *moved = ferry_bench_uri_print("rdma", other);
 
 		CU_ASSERT_STRING_EQUAL(printed, uris[i]);
 		CU_ASSERT(g_str_has_suffix(moved, ":65535"));
 	}
+}
+
+static void uri__of_either_scheme__is_told(void)
+{
+	g_autoptr(GSocketConnectable) tcp = ferry_bench_uri_parse("tcp", "tcp:192.0.2.7:1", NULL);
+	g_autoptr(GSocketConnectable)
+		other = ferry_bench_uri_parse("tcp", "rdma:192.0.2.7:1", NULL);
+
+	CU_ASSERT_PTR_NOT_NULL(tcp);
+	CU_ASSERT_PTR_NULL(other);
+	CU_ASSERT_STRING_EQUAL(ferry_bench_scheme_of("tcp:192.0.2.7:1"), "tcp");
+	CU_ASSERT_STRING_EQUAL(ferry_bench_scheme_of("rdma:192.0.2.7:1"), "rdma");
 }
 
 static void uri__malformed__refused(void)
@@ -32,7 +44,7 @@ static void uri__malformed__refused(void)
 
 	for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
 		g_autoptr(GError) error = NULL;
-		g_autoptr(GSocketConnectable) name = ferry_bench_uri_parse(bad[i], &error);
+		g_autoptr(GSocketConnectable) name = ferry_bench_uri_parse("rdma", bad[i], &error);
 
 		CU_ASSERT_PTR_NULL(name);
 		CU_ASSERT(g_error_matches(error, FERRY_ERROR, FERRY_ERROR_INVALID));
@@ -113,6 +125,7 @@ static void number__out_of_range__refused_and_nothing_set(void)
 
 static CU_TestInfo cases[] = {
 	CASE(uri__host_and_port__parsed_and_printed_alike),
+	CASE(uri__of_either_scheme__is_told),
 	CASE(uri__malformed__refused),
 	CASE(line__whole_object__read),
 	CASE(line__hostile__refused),

@@ -1,36 +1,43 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "link-control.h"
+#include "control.h"
 
 #include <ferry/error.h>
 
 #define LINE_MAX_BYTES 4096u
+#define CONNECT_S 10u
 
-GSocketConnectable *ferry_bench_uri_parse(const char *uri, GError **error)
+const char *ferry_bench_scheme_of(const char *uri)
 {
+	return g_str_has_prefix(uri, "tcp:") ? "tcp" : "rdma";
+}
+
+GSocketConnectable *ferry_bench_uri_parse(const char *scheme, const char *uri, GError **error)
+{
+	size_t len = strlen(scheme) + 1;
 	g_autoptr(GError) why = NULL;
 	GSocketConnectable *address = NULL;
 
 	/* With a default port that none can have, one that was left out shows. */
-	if (g_str_has_prefix(uri, "rdma:"))
-		address = g_network_address_parse(uri + 5, 0, &why);
-	if (address && strrchr(uri + 5, ':') && strlen(uri) > 6 &&
+	if (g_str_has_prefix(uri, scheme) && uri[len - 1] == ':')
+		address = g_network_address_parse(uri + len, 0, &why);
+	if (address && strrchr(uri + len, ':') && strlen(uri) > len + 1 &&
 	    g_ascii_isdigit(uri[strlen(uri) - 1]))
 		return address;
 	g_clear_object(&address);
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
-		    "'%s' is not rdma:HOST:PORT%s%s; an IPv6 address goes in brackets", uri,
+		    "'%s' is not %s:HOST:PORT%s%s; an IPv6 address goes in brackets", uri, scheme,
 		    why ? ": " : "", why ? why->message : "");
 	return NULL;
 }
 
-char *ferry_bench_uri_print(GSocketAddress *address)
+char *ferry_bench_uri_print(const char *scheme, GSocketAddress *address)
 {
 	GInetSocketAddress *inet = G_INET_SOCKET_ADDRESS(address);
 	g_autofree char *host = g_inet_address_to_string(g_inet_socket_address_get_address(inet));
 	gboolean brackets = strchr(host, ':') != NULL;
 
-	return g_strdup_printf("rdma:%s%s%s:%u", brackets ? "[" : "", host, brackets ? "]" : "",
-			       g_inet_socket_address_get_port(inet));
+	return g_strdup_printf("%s:%s%s%s:%u", scheme, brackets ? "[" : "", host,
+			       brackets ? "]" : "", g_inet_socket_address_get_port(inet));
 }
 
 GSocketAddress *ferry_bench_address_with_port(GSocketAddress *address, guint16 port)
@@ -46,7 +53,7 @@ GSocketAddress *ferry_bench_address_with_port(GSocketAddress *address, guint16 p
 
 static gboolean broken(GError **error, const char *what)
 {
-	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER, "the other ferry bench link %s", what);
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER, "the other ferry bench %s", what);
 	return FALSE;
 }
 
@@ -138,11 +145,69 @@ gboolean ferry_bench_control_number(JsonObject *object, const char *name, guint6
 
 	if (value < 0 || (guint64)value < least || (guint64)value > most) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
-			    "the other ferry bench link says %s %" G_GINT64_FORMAT
+			    "the other ferry bench says %s %" G_GINT64_FORMAT
 			    ", which is not within %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT,
 			    name, value, least, most);
 		return FALSE;
 	}
 	*number = value;
 	return TRUE;
+}
+
+static GSocket *listen_on(const char *scheme, const char *uri, GError **error)
+{
+	g_autoptr(GSocketConnectable) name = ferry_bench_uri_parse(scheme, uri, error);
+	g_autoptr(GSocketAddressEnumerator) all = name ? g_socket_connectable_enumerate(name)
+						       : NULL;
+	g_autoptr(GSocketAddress) address = all ? g_socket_address_enumerator_next(all, NULL, error)
+						: NULL;
+	g_autoptr(GSocket) socket = NULL;
+
+	if (!address)
+		return NULL;
+	socket = g_socket_new(g_socket_address_get_family(address), G_SOCKET_TYPE_STREAM,
+			      G_SOCKET_PROTOCOL_DEFAULT, error);
+	if (!socket || !g_socket_bind(socket, address, TRUE, error) ||
+	    !g_socket_listen(socket, error))
+		return g_prefix_error(error, "%s: ", uri), NULL;
+	return g_steal_pointer(&socket);
+}
+
+void ferry_bench_control_listen(const char *scheme, const char *uri, void (*ready)(const char *uri),
+				void (*serve)(GSocket *socket, gpointer user), gpointer user,
+				GError **error)
+{
+	g_autoptr(GSocket) listener = listen_on(scheme, uri, error);
+	g_autoptr(GSocketAddress) address = listener ? g_socket_get_local_address(listener, error)
+						     : NULL;
+	g_autofree char *real = address ? ferry_bench_uri_print(scheme, address) : NULL;
+
+	if (!real)
+		return;
+	ready(real);
+	for (;;) {
+		g_autoptr(GSocket) socket = g_socket_accept(listener, NULL, error);
+
+		if (!socket)
+			return;
+		serve(socket, user);
+	}
+}
+
+GSocketConnection *ferry_bench_control_connect(const char *bench, const char *scheme,
+					       const char *uri, guint answer_s, GError **error)
+{
+	g_autoptr(GSocketConnectable) name = ferry_bench_uri_parse(scheme, uri, error);
+	g_autoptr(GSocketClient) client = g_socket_client_new();
+	GSocketConnection *connection;
+
+	if (!name)
+		return NULL;
+	g_socket_client_set_timeout(client, CONNECT_S);
+	connection = g_socket_client_connect(client, name, NULL, error);
+	if (connection)
+		g_socket_set_timeout(g_socket_connection_get_socket(connection), answer_s);
+	else
+		g_prefix_error(error, "%s: does 'ferry bench %s --listen' run there? ", uri, bench);
+	return connection;
 }

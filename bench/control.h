@@ -5,22 +5,47 @@
 #include <json-glib/json-glib.h>
 
 /*
- * The conversation of the two processes: one TCP connection to the URI's host and port, a JSON
+ * The conversation of the two processes of a bench: one TCP connection to the URI's host and port, a JSON
  * object a line. The measuring side asks, the listening one answers; what is measured goes over
  * ports that the listener finds free. What closes this connection ends a measurement.
+ *
+ * Of `ferry bench link`:
  *
  *   {"do": "hello", "version": 1}                          {"host": NAME, "ram-max": BYTES}
  *   {"do": "raw", "queue-pairs", "size", "depth"}          {"port": N}      listens by rdma_cm
  *   {"do": "migration", "ram", "queue-pairs", "pin-all"}   {"uri": URI}     a destination listens
  *   {"do": "ib_write_bw", "queue-pairs", "size", "count"}  {"port": N}      its server runs
  *   {"do": "end"}                                          {}               of one of these three
- *   {"error": WHY} in the place of any answer
+ *
+ * Of `ferry bench fault`, whose listener is the destination:
+ *
+ *   {"do": "hello", "version": 1}              {"host": NAME, "ram-max": BYTES, "no-rdma": WHY}
+ *   {"do": "floor", "ram", "faults"}           {"port": N}           listens by rdma_cm
+ *   {"do": "migration", "mode", "background", "ram", "faults"}   {"uri": URI}
+ *   {"do": "measure"}                          {"faults", "p50-us", ...}   of one of these two
+ *   {"do": "lift"}                             {}                    nothing is held back any more
+ *   {"do": "end"}                              {} or a migration's {"mode", "requests", ...}
+ *
+ * {"error": WHY} in the place of any answer.
  */
 #define FERRY_BENCH_CONTROL_VERSION 1
 
-/* "rdma:HOST:PORT" in its parts; FERRY_ERROR_INVALID. */
-GSocketConnectable *ferry_bench_uri_parse(const char *uri, GError **error);
-char *ferry_bench_uri_print(GSocketAddress *address);
+/* Listens on @uri, tells @ready the URI with the real port, and has @serve talk to one peer after
+ * the other. Returns on an error only. */
+void ferry_bench_control_listen(const char *scheme, const char *uri, void (*ready)(const char *uri),
+				void (*serve)(GSocket *socket, gpointer user), gpointer user,
+				GError **error);
+
+/* Connects to the listener of `ferry bench @bench`, which may take @answer_s for an answer. */
+GSocketConnection *ferry_bench_control_connect(const char *bench, const char *scheme,
+					       const char *uri, guint answer_s, GError **error);
+
+/* "tcp" of what begins with it, else "rdma"; static. */
+const char *ferry_bench_scheme_of(const char *uri);
+
+/* "SCHEME:HOST:PORT" in its parts; FERRY_ERROR_INVALID. */
+GSocketConnectable *ferry_bench_uri_parse(const char *scheme, const char *uri, GError **error);
+char *ferry_bench_uri_print(const char *scheme, GSocketAddress *address);
 
 /* The same host with another port. */
 GSocketAddress *ferry_bench_address_with_port(GSocketAddress *address, guint16 port);

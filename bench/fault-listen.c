@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "bench-fault.h"
+#include "control.h"
+#include "fault-guest.h"
+#include "fault-wire.h"
+#include "raw-floor.h"
+
+#include <ferry/rdma.h>
+
+#define IDLE_S 600u /* a peer that says nothing for so long is gone */
+
+/* One peer, and what is being measured with it: one of the two, or none. */
+typedef struct {
+	GSocket *socket;
+	GSocketAddress *local; /* where the peer reached us */
+	guint64 ram_max;
+	FerryBenchFloor *floor;
+	FerryBenchFaultTaker *taker;
+} Session;
+
+static void session_end(Session *session)
+{
+	g_clear_pointer(&session->floor, ferry_bench_floor_free);
+	g_clear_pointer(&session->taker, ferry_bench_fault_taker_free);
+}
+
+static void session_clear(Session *session)
+{
+	session_end(session);
+	g_clear_object(&session->local);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Session, session_clear)
+
+static JsonObject *do_hello(Session *session, JsonObject *request, GError **error)
+{
+	g_autofree char *why = NULL;
+	g_autoptr(GPtrArray) ports = ferry_rdma_list_ports(&why);
+	JsonObject *answer;
+	guint64 version;
+
+	if (!ferry_bench_control_number(request, "version", FERRY_BENCH_CONTROL_VERSION,
+					FERRY_BENCH_CONTROL_VERSION, &version, error))
+		return NULL;
+	answer = json_object_new();
+	json_object_set_string_member(answer, "host", g_get_host_name());
+	json_object_set_int_member(answer, "ram-max", session->ram_max);
+	if (!ports->len)
+		json_object_set_string_member(answer, "no-rdma", why);
+	return answer;
+}
+
+static JsonObject *do_floor(Session *session, JsonObject *request, GError **error)
+{
+	struct sockaddr_storage local;
+	FerryBenchFaultShape shape;
+	JsonObject *answer;
+	guint16 port;
+
+	session_end(session);
+	if (!ferry_bench_fault_shape_get(request, session->ram_max, &shape, error) ||
+	    !g_socket_address_to_native(session->local, &local, sizeof(local), error))
+		return NULL;
+	session->floor = ferry_bench_floor_new((struct sockaddr *)&local, shape.ram, shape.faults,
+					       &port, error);
+	if (!session->floor)
+		return NULL;
+	answer = json_object_new();
+	json_object_set_int_member(answer, "port", port);
+	return answer;
+}
+
+static JsonObject *do_migration(Session *session, JsonObject *request, GError **error)
+{
+	g_autoptr(GSocketAddress) any = ferry_bench_address_with_port(session->local, 0);
+	g_autofree char *uri = NULL, *real = NULL;
+	FerryBenchFaultShape shape;
+	JsonObject *answer;
+
+	session_end(session);
+	if (!ferry_bench_fault_shape_get(request, session->ram_max, &shape, error))
+		return NULL;
+	uri = ferry_bench_uri_print(ferry_bench_fault_scheme(shape.mode), any);
+	session->taker = ferry_bench_fault_taker_new(uri, &shape, error);
+	if (!session->taker)
+		return NULL;
+	real = ferry_bench_fault_taker_uri(session->taker);
+	answer = json_object_new();
+	json_object_set_string_member(answer, "uri", real);
+	return answer;
+}
+
+static JsonObject *do_measure(Session *session, JsonObject *request, GError **error)
+{
+	FerryBenchLatency felt;
+	JsonObject *answer;
+
+	if (session->floor ? !ferry_bench_floor_measure(session->floor, &felt, error)
+			   : !ferry_bench_fault_taker_measure(session->taker, &felt, error))
+		return NULL;
+	answer = json_object_new();
+	ferry_bench_latency_put(answer, &felt);
+	return answer;
+}
+
+static JsonObject *do_lift(Session *session, JsonObject *request, GError **error)
+{
+	if (session->taker)
+		ferry_bench_fault_taker_lift(session->taker);
+	return json_object_new();
+}
+
+static JsonObject *do_end(Session *session, JsonObject *request, GError **error)
+{
+	JsonObject *answer = json_object_new();
+
+	if (session->taker) {
+		g_auto(FerryMigrationStatus) status = { 0 };
+
+		ferry_bench_fault_taker_get_status(session->taker, &status);
+		ferry_bench_counts_put(answer, &status.postcopy);
+	}
+	session_end(session);
+	return answer;
+}
+
+static const struct {
+	const char *name;
+	gboolean of_a_measurement; /* one must be there */
+	JsonObject *(*answer)(Session *session, JsonObject *request, GError **error);
+} requests[] = {
+	{ "hello", FALSE, do_hello },
+	{ "floor", FALSE, do_floor },
+	{ "migration", FALSE, do_migration },
+	{ "measure", TRUE, do_measure },
+	{ "lift", TRUE, do_lift },
+	{ "end", TRUE, do_end },
+};
+
+static JsonObject *answer_to(Session *session, JsonObject *request)
+{
+	const char *name = json_object_get_string_member_with_default(request, "do", "nothing");
+	gboolean measuring = session->floor || session->taker;
+	g_autoptr(GError) why = NULL;
+	JsonObject *answer = NULL;
+
+	for (guint i = 0; i < G_N_ELEMENTS(requests); i++)
+		if (g_str_equal(requests[i].name, name) &&
+		    (measuring || !requests[i].of_a_measurement))
+			answer = requests[i].answer(session, request, &why);
+	if (answer)
+		return answer;
+	answer = json_object_new();
+	json_object_set_string_member(answer, "error",
+				      why ? why->message : "I do not know that, or not now");
+	return answer;
+}
+
+/* Until the peer leaves. What goes wrong with it ends it, and nothing more. */
+static void serve(GSocket *socket, gpointer user)
+{
+	g_auto(Session) session = { .socket = socket, .ram_max = *(const guint64 *)user };
+	gboolean end;
+
+	g_socket_set_timeout(socket, IDLE_S);
+	session.local = g_socket_get_local_address(socket, NULL);
+	while (session.local) {
+		g_autoptr(JsonObject) request = NULL;
+		g_autoptr(GError) why = NULL;
+
+		if (session.floor &&
+		    !ferry_bench_floor_accept(session.floor, g_socket_get_fd(socket), &why)) {
+			g_printerr("ferry bench: %s\n", why->message);
+			return;
+		}
+		request = ferry_bench_control_read(socket, &end, &why);
+		if (request &&
+		    ferry_bench_control_write(socket, answer_to(&session, request), &why))
+			continue;
+		if (!end)
+			g_printerr("ferry bench: a peer is gone: %s\n", why->message);
+		return;
+	}
+}
+
+void ferry_bench_fault_listen(const char *uri, guint64 ram_max, void (*ready)(const char *uri),
+			      GError **error)
+{
+	ferry_bench_control_listen(ferry_bench_scheme_of(uri), uri, ready, serve, &ram_max, error);
+}
