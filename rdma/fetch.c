@@ -6,7 +6,7 @@
 
 /* The reads that nobody waits for: of one queue pair, since devices serve queue pairs in turn, and
  * the urgent one has its share of the wire the sooner the fewer there are beside it. */
-#define BACKGROUND_BYTES (256u << 10)
+#define BACKGROUND_BYTES (128u << 10)
 #define POLL_BATCH 16
 
 /* A work request, from when it was posted until it was taken; its id is its index. */

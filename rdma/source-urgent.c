@@ -10,7 +10,7 @@
 /* After the switch a write is no larger, and no more bytes are in flight, so that an urgent page
  * finds the wire nearly free. */
 #define POSTCOPY_WRITE (64u << 10)
-#define POSTCOPY_WINDOW (256u << 10)
+#define POSTCOPY_WINDOW (128u << 10)
 
 /* A run of FERRY_FETCH_MAX pages whose every page goes by itself fits. */
 #define URGENT_WINDOW (1u << 20)

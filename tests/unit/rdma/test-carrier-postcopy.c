@@ -486,6 +486,49 @@ static void describe__after_a_pull__counts_reads(void)
 	expect_clean_end(&ends);
 }
 
+/* Room that came from wait_fetched() itself, and was taken by progress(). */
+static void wait_fetched__room_came_before__returns_at_once(void)
+{
+	g_autoptr(GError) error = NULL;
+	Switched *switched;
+	Ends ends;
+
+	open_ends(&ends, 67, (FakeConfig){ 0 }, TRUE);
+	if (precopy(&ends) && (switched = switched_begin(&ends, &error))) {
+		FerryCarrier *carrier = ends.destination.carrier;
+		gint64 begin = g_get_monotonic_time();
+		guint64 reads = 0, bytes, missing = switched->missing;
+		FerryIo io = FERRY_IO_OK;
+		FerryRun run;
+
+		/* What wakes for regions shall not wake for room. */
+		while (described(&ends.destination, "registered-bytes") <
+			       ends.destination.ram->total &&
+		       g_get_monotonic_time() < begin + G_USEC_PER_SEC)
+			g_thread_yield();
+		carrier->ops->wait_fetched(carrier, -1, 100 * G_TIME_SPAN_MILLISECOND);
+		while (switched_claim(switched, FALSE, 1, &run) && io == FERRY_IO_OK)
+			io = carrier->ops->fetch(carrier, &run, FALSE);
+		while (reads < FERRY_RDMA_READS &&
+		       g_get_monotonic_time() < begin + G_USEC_PER_SEC) {
+			g_thread_yield();
+			fake_read(ends.nic, &reads, &bytes);
+		}
+		/* It polls, while every slot is still held. */
+		carrier->ops->wait_fetched(carrier, -1, G_TIME_SPAN_MILLISECOND);
+		CU_ASSERT_EQUAL(described(&ends.destination, "bytes-read"),
+				FERRY_RDMA_READS * FERRY_PAGE_SIZE);
+		CU_ASSERT_EQUAL(switched->missing, missing);
+		CU_ASSERT_EQUAL(carrier->ops->fetch(carrier, &run, FALSE), FERRY_IO_AGAIN);
+		CU_ASSERT_EQUAL(carrier->ops->progress(carrier), FERRY_IO_OK);
+		begin = g_get_monotonic_time();
+		carrier->ops->wait_fetched(carrier, -1, 2 * G_USEC_PER_SEC);
+		CU_ASSERT(g_get_monotonic_time() - begin < G_USEC_PER_SEC);
+		CU_ASSERT_EQUAL(carrier->ops->fetch(carrier, &run, FALSE), FERRY_IO_OK);
+	}
+	expect_clean_end(&ends);
+}
+
 static void quiesce__in_mid_fetch__ends_it(void)
 {
 	g_autoptr(GError) error = NULL;
@@ -544,6 +587,7 @@ int main(int argc, char **argv)
 		CASE(urgent__page_whose_chunk_is_not_registered__has_it_registered),
 		CASE(push__to_a_destination_that_is_slow__never_finds_it_not_ready),
 		CASE(describe__after_a_pull__counts_reads),
+		CASE(wait_fetched__room_came_before__returns_at_once),
 		CASE(quiesce__in_mid_fetch__ends_it),
 		CU_TEST_INFO_NULL,
 	};
