@@ -5,9 +5,9 @@
 #include <json-glib/json-glib.h>
 
 /*
- * The conversation of the two processes of a bench: one TCP connection to the URI's host and port, a JSON
- * object a line. The measuring side asks, the listening one answers; what is measured goes over
- * ports that the listener finds free. What closes this connection ends a measurement.
+ * The conversation of the two processes of a bench: one TCP connection to the URI's host and port,
+ * a JSON object a line. The measuring side asks, the listening one answers; what is measured goes
+ * over ports that the listener finds free. What closes this connection ends a measurement.
  *
  * Of `ferry bench link`:
  *
@@ -20,8 +20,8 @@
  * Of `ferry bench fault`, whose listener is the destination:
  *
  *   {"do": "hello", "version": 1}              {"host": NAME, "ram-max": BYTES, "no-rdma": WHY}
- *   {"do": "floor", "ram", "faults"}           {"port": N}           listens by rdma_cm
- *   {"do": "migration", "mode", "background", "ram", "faults"}   {"uri": URI}
+ *   {"do": "floor", and as the next}           {"port": N}           listens by rdma_cm
+ *   {"do": "migration", "mode", "background", "ram", "faults"}       {"uri": URI}
  *   {"do": "measure"}                          {"faults", "p50-us", ...}   of one of these two
  *   {"do": "lift"}                             {}                    nothing is held back any more
  *   {"do": "end"}                              {} or a migration's {"mode", "requests", ...}

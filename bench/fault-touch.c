@@ -15,9 +15,10 @@ struct FerryBenchTouch {
 	guint64 pages;
 	guint64 most; /* faults */
 	int fd;
-	GThread *thread;
-	gint stop; /* atomic */
-	/* the thread's until its end shows in fd */
+	gboolean started;
+	GThread *thread; /* NULL: not started, or joined */
+	gint stop;       /* atomic */
+	/* the thread's until it is joined */
 	guint32 *order;
 	GArray *ns; /* of gint64 */
 	guint64 wrong;
@@ -116,8 +117,9 @@ static gpointer touch_all(gpointer user)
 
 void ferry_bench_touch_start(FerryBenchTouch *touch)
 {
-	if (!touch->thread)
+	if (!touch->started)
 		touch->thread = g_thread_new("ferry-touch", touch_all, touch);
+	touch->started = TRUE;
 }
 
 int ferry_bench_touch_fd(FerryBenchTouch *touch)
@@ -127,6 +129,7 @@ int ferry_bench_touch_fd(FerryBenchTouch *touch)
 
 gboolean ferry_bench_touch_result(FerryBenchTouch *touch, FerryBenchLatency *felt, GError **error)
 {
+	g_clear_pointer(&touch->thread, g_thread_join);
 	if (touch->wrong) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 			    "%" G_GUINT64_FORMAT
