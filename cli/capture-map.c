@@ -119,6 +119,48 @@ char *ferry_capture_map_to_json(const FerryCapture *capture)
 	return json_generator_to_data(generator, NULL);
 }
 
+static void build_device(JsonBuilder *builder, const FerryDeviceSection *section)
+{
+	/* Header and footer: type, id, name, instance, version; type, id. */
+	guint64 size = section->length - (14 + strlen(section->name)) - 5;
+
+	json_builder_begin_object(builder);
+	build_string(builder, "name", section->name);
+	build_number(builder, "instance_id", section->instance_id);
+	build_number(builder, "size", size);
+	json_builder_set_member_name(builder, "fields");
+	json_builder_begin_array(builder);
+	json_builder_begin_object(builder);
+	build_string(builder, "name", "data");
+	build_number(builder, "size", size);
+	build_string(builder, "type", "buffer");
+	json_builder_end_object(builder);
+	json_builder_end_array(builder);
+	json_builder_end_object(builder);
+}
+
+GBytes *ferry_capture_describe(const GArray *sections)
+{
+	g_autoptr(JsonBuilder) builder = json_builder_new_immutable();
+	g_autoptr(JsonGenerator) generator = json_generator_new();
+	g_autoptr(JsonNode) root = NULL;
+	gsize len;
+	char *text;
+
+	json_builder_begin_object(builder);
+	build_number(builder, "page_size", FERRY_PAGE_SIZE);
+	json_builder_set_member_name(builder, "devices");
+	json_builder_begin_array(builder);
+	for (guint i = 0; i < sections->len; i++)
+		build_device(builder, &g_array_index(sections, FerryDeviceSection, i));
+	json_builder_end_array(builder);
+	json_builder_end_object(builder);
+	root = json_builder_get_root(builder);
+	json_generator_set_root(generator, root);
+	text = json_generator_to_data(generator, &len);
+	return g_bytes_new_take(text, len);
+}
+
 /* Reading: json-glib's readers check each type; the first failure sticks and ends in get_error().
  */
 static guint64 read_number(JsonReader *reader, const char *name)

@@ -142,6 +142,19 @@ guint8 *ferry_capture_page(FerryCaptureBlock *block, guint64 offset)
 	return block->host + offset;
 }
 
+gboolean ferry_capture_write_page(const FerryCapture *capture, FerryCaptureBlock *block,
+				  guint64 offset, const void *page, GError **error)
+{
+	gssize n = pwrite(block->fd, page, FERRY_PAGE_SIZE, offset);
+
+	if (n >= 0 && n < (gssize)FERRY_PAGE_SIZE)
+		errno = ENOSPC;
+	if (n != (gssize)FERRY_PAGE_SIZE)
+		return io_failed(error, "write", capture->directory, block->file);
+	ferry_capture_page(block, offset);
+	return TRUE;
+}
+
 static gboolean write_file(const FerryCapture *capture, const char *file, const void *data,
 			   gsize len, GError **error)
 {

@@ -27,7 +27,7 @@ typedef struct {
 	guint32 ram_version_id;
 	GArray *blocks;      /* of FerryCaptureBlock */
 	GBytes *devices;     /* the device sections, without the EOF byte */
-	GBytes *description; /* the JSON description, or NULL */
+	GBytes *description; /* the JSON description; NULL where the source sent none */
 } FerryCapture;
 
 /* Makes @directory or takes an empty one; FERRY_ERROR_STATE if it is not empty. */
@@ -47,6 +47,9 @@ gboolean ferry_capture_add_blocks(FerryCapture *capture, const GArray *blocks, G
 void ferry_capture_zero_page(FerryCaptureBlock *block, guint64 offset);
 /* Where the page goes; it counts as written. */
 guint8 *ferry_capture_page(FerryCaptureBlock *block, guint64 offset);
+/* Writes the page there; slower, but a full disk is an error and no SIGBUS. */
+gboolean ferry_capture_write_page(const FerryCapture *capture, FerryCaptureBlock *block,
+				  guint64 offset, const void *page, GError **error);
 
 /* Writes the rest and then map.json, all of it down to the disk: on TRUE the guest is safe here. */
 gboolean ferry_capture_finish(FerryCapture *capture, GError **error);
@@ -56,6 +59,10 @@ gboolean ferry_capture_finish(FerryCapture *capture, GError **error);
 char *ferry_capture_map_to_json(const FerryCapture *capture);
 gboolean ferry_capture_map_from_json(FerryCapture *capture, const char *json, gsize len,
 				     guint64 sizes[2], char **checksum, GError **error);
+
+/* A JSON description in place of one that the source did not send: each of @sections (of
+ * FerryDeviceSection, with printable names) is one field. */
+GBytes *ferry_capture_describe(const GArray *sections);
 
 /* The stream's header and configuration, as they came. */
 void ferry_capture_put_begin(const FerryCapture *capture, GByteArray *out);

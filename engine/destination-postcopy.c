@@ -116,6 +116,21 @@ void ferry_destination_fill_postcopy(FerryDestination *destination, FerryPostcop
 	status->mode = destination->mode;
 }
 
+void ferry_destination_block(FerryDestination *destination)
+{
+	if (!destination->blocker)
+		destination->blocker = ferry_vm_add_blocker(
+			destination->vm,
+			"not all of this guest's memory has come from where it ran before", NULL);
+}
+
+void ferry_destination_unblock(FerryDestination *destination)
+{
+	if (destination->blocker)
+		ferry_vm_remove_blocker(destination->vm, destination->blocker);
+	destination->blocker = 0;
+}
+
 void ferry_destination_drop_postcopy(FerryDestination *destination)
 {
 	FerryPostcopyStatus last = { 0 };
@@ -127,4 +142,5 @@ void ferry_destination_drop_postcopy(FerryDestination *destination)
 	postcopy = g_steal_pointer(&destination->postcopy);
 	g_mutex_unlock(&destination->lock);
 	ferry_postcopy_ram_free(postcopy);
+	ferry_destination_unblock(destination);
 }

@@ -37,6 +37,7 @@ struct FerryDestination {
 	FerryPostcopyRam *postcopy;
 	const char *mode;               /* static; NULL: not switched */
 	FerryPostcopyStatus postcopied; /* its last word, when it is gone */
+	guint blocker;                  /* while pages are missing: the guest cannot leave */
 	gboolean pausing;               /* somebody wants this postcopy to pause */
 	guint64 pauses;
 
@@ -71,6 +72,10 @@ gboolean ferry_destination_begin_recovery(FerryDestination *destination);
 
 /* Takes the decision about a guest that is loaded and waits: FALSE if it was taken before. */
 gboolean ferry_destination_decide(FerryDestination *destination, FerryHandoverAnswer answer);
+
+/* While pages are missing the guest cannot leave again. Both may be called twice. */
+void ferry_destination_block(FerryDestination *destination);
+void ferry_destination_unblock(FerryDestination *destination);
 
 /* Frees what RAM needed while pages were missing. No carrier uses it any more. */
 void ferry_destination_drop_postcopy(FerryDestination *destination);

@@ -32,13 +32,15 @@ static gboolean take(FerryFaults *faults, FerryRun *run)
 	       ferry_postcopy_ram_take_fault(faults->config.postcopy, run);
 }
 
-/* A link that is dead is found out by whoever reads it. */
+/* A link that is dead is found out by whoever reads it. Where pages are fetched nobody is asked: a
+ * page that is missing then has lost its carrier. */
 static void ask(FerryFaults *faults)
 {
 	FerryRun run;
 
 	while (take(faults, &run))
-		ferry_reply_request(faults->config.replies, faults->config.ram, &run, NULL);
+		if (!faults->config.pulls)
+			ferry_reply_request(faults->config.replies, faults->config.ram, &run, NULL);
 }
 
 static void sleep_until_fault(FerryFaults *faults)

@@ -74,6 +74,7 @@ static gboolean listen(FerryIncoming *incoming, GError **error)
 	g_mutex_lock(&destination->lock);
 	incoming->postcopy = destination->postcopy = g_steal_pointer(&incoming->advised);
 	g_mutex_unlock(&destination->lock);
+	ferry_destination_block(destination);
 	return !ferry_incoming_is_beside(incoming) || ferry_incoming_begin_beside(incoming, error);
 }
 

@@ -143,11 +143,24 @@ static gboolean resume(FerryIncoming *incoming, GError **error)
 	return ferry_incoming_reply_running(incoming, error);
 }
 
+/* The pages come in the stream, unless the source says otherwise. */
+static void note_transport(FerryIncoming *incoming)
+{
+	FerryDestination *destination = incoming->destination;
+
+	g_mutex_lock(&destination->lock);
+	g_free(destination->transport);
+	destination->transport = g_strdup(incoming->channel->ops->name);
+	g_mutex_unlock(&destination->lock);
+}
+
 static FerryIncomingResult recover(FerryIncoming *incoming, GError **error)
 {
 	g_autoptr(FerryWatchdog) watchdog = ferry_watchdog_start(incoming->channel, RECOVERY_US);
 	FerryIncomingResult result;
 
+	if (!incoming->over)
+		note_transport(incoming);
 	incoming->memory = ferry_postcopy_ram_target(incoming->postcopy);
 	/* As if the list had come: it is that of the first connection. */
 	incoming->listed = TRUE;

@@ -130,7 +130,10 @@ static gboolean finish(FerryIncoming *incoming, GError **error)
 		carrier->ops->quiesce(carrier);
 	}
 	g_clear_pointer(&incoming->faults, ferry_faults_stop);
-	return ferry_postcopy_ram_finish(incoming->postcopy, error);
+	if (!ferry_postcopy_ram_finish(incoming->postcopy, error))
+		return FALSE;
+	ferry_destination_unblock(incoming->destination);
+	return TRUE;
 }
 
 FerryIncomingResult ferry_incoming_receive(FerryIncoming *incoming, GError **error)

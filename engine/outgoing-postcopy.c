@@ -194,7 +194,7 @@ static gboolean push_all(Push *push, GError **error)
 	return ferry_round_settle(&push->sender, push->outgoing->round, error);
 }
 
-static gboolean is_pulled(FerryOutgoing *outgoing)
+gboolean ferry_outgoing_is_pulled(FerryOutgoing *outgoing)
 {
 	FerryCarrier *bulk = ferry_outgoing_bulk(outgoing);
 
@@ -248,7 +248,7 @@ static gboolean finish(Push *push, guint64 pages, GError **error)
 static gboolean send_missing(Push *push, GError **error)
 {
 	FerryOutgoing *outgoing = push->outgoing;
-	gboolean pulled = is_pulled(outgoing);
+	gboolean pulled = ferry_outgoing_is_pulled(outgoing);
 	guint64 pages = pulled ? 0 : ferry_bitmap_count(outgoing->pending);
 
 	outgoing->round++;
@@ -260,7 +260,7 @@ static gboolean send_missing(Push *push, GError **error)
 
 static const char *mode_of(FerryOutgoing *outgoing)
 {
-	return is_pulled(outgoing) ? "pull" : outgoing->link ? "push" : "stream";
+	return ferry_outgoing_is_pulled(outgoing) ? "pull" : outgoing->link ? "push" : "stream";
 }
 
 /* RUN, and what follows it on this connection. */

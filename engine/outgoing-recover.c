@@ -98,7 +98,8 @@ static gboolean resume(FerryOutgoing *outgoing, GError **error)
 	if (bulk->ops->switch_over)
 		bulk->ops->switch_over(bulk);
 	ferry_page_push_restart(outgoing->push, bulk);
-	ferry_return_path_set_requests(outgoing->path, outgoing->requests);
+	if (!ferry_outgoing_is_pulled(outgoing))
+		ferry_return_path_set_requests(outgoing->path, outgoing->requests);
 	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_POSTCOPY_RESUME, NULL, 0);
 	return ferry_outgoing_flush(outgoing, error) &&
 	       ferry_return_path_wait(outgoing->path, FERRY_REPLY_RESUME_ACK, ACK_US, &reply,

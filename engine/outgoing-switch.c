@@ -86,7 +86,8 @@ gboolean ferry_outgoing_switch(FerryOutgoing *outgoing, GError **error)
 		bulk->ops->switch_over(bulk);
 	outgoing->push = ferry_page_push_new(ferry_vm_ram(outgoing->vm), outgoing->pending,
 					     outgoing->requests, bulk);
-	ferry_return_path_set_requests(outgoing->path, outgoing->requests);
+	if (!ferry_outgoing_is_pulled(outgoing))
+		ferry_return_path_set_requests(outgoing->path, outgoing->requests);
 	/* From here it never comes back by itself. */
 	if (ferry_source_enter(outgoing->source, FERRY_STATE_DEVICE, FERRY_STATE_POSTCOPY_ACTIVE))
 		return TRUE;

@@ -141,6 +141,8 @@ gboolean ferry_outgoing_advise(FerryOutgoing *outgoing, GError **error);
 /* Stops the guest, and sends everything but the missing pages; returns at READY. */
 gboolean ferry_outgoing_switch(FerryOutgoing *outgoing, GError **error);
 
+/* Whether the destination takes the pages by itself after the commit: it then asks for none. */
+gboolean ferry_outgoing_is_pulled(FerryOutgoing *outgoing);
 /* From the commit of a switch to the last page, through any number of pauses; the guest never comes
  * back. FALSE: the object is freed before that. outgoing-postcopy.c */
 gboolean ferry_outgoing_postcopy(FerryOutgoing *outgoing);

@@ -224,6 +224,15 @@ void ferry_rdma_destination_put_flushed(FerryRdmaDestination *d, GError *error)
 	ferry_rdma_destination_wake_fetching(d);
 }
 
+/* For whoever found none before. */
+static void note_room(FerryRdmaDestination *d)
+{
+	if (!d->starved)
+		return;
+	d->starved = FALSE;
+	d->relieved = TRUE;
+}
+
 static guint poll_fetches(FerryRdmaDestination *d)
 {
 	g_autoptr(GError) flushed = NULL;
@@ -233,10 +242,8 @@ static guint poll_fetches(FerryRdmaDestination *d)
 		ferry_rdma_destination_wake(d);
 	if (flushed)
 		ferry_rdma_destination_put_flushed(d, g_steal_pointer(&flushed));
-	if (n && d->starved) {
-		d->starved = FALSE;
-		d->relieved = TRUE;
-	}
+	if (n)
+		note_room(d);
 	return n;
 }
 
@@ -268,8 +275,11 @@ FerryIo ferry_rdma_destination_progress(FerryCarrier *carrier)
 
 	if (d->fetches && !g_atomic_int_get(&d->quiet)) {
 		poll_fetches(d);
-		while (ferry_rdma_fetches_take(d->fetches, &run))
+		/* A read has its slot until it is taken. */
+		while (ferry_rdma_fetches_take(d->fetches, &run)) {
+			note_room(d);
 			d->arrivals.landed(d->arrivals.user, &run);
+		}
 	}
 	if (is_over(d))
 		return FERRY_IO_DEAD;

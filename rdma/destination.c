@@ -37,7 +37,7 @@ static FerryRdmaDepths choose_depths(const FerryRdmaTerms *terms)
 	each = depths.receives + depths.sends;
 	depths.window = (terms->queue_pairs - urgent) * each;
 	depths.urgent = urgent * each;
-	depths.fetches = pull * terms->queue_pairs * FERRY_RDMA_READS;
+	depths.fetches = pull * 2 * FERRY_RDMA_READS;
 	return depths;
 }
 

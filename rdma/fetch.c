@@ -4,8 +4,9 @@
 #include <errno.h>
 #include <ferry/error.h>
 
-/* In flight on all queue pairs but the urgent one together. */
-#define BACKGROUND_BYTES (256u << 10)
+/* The reads that nobody waits for: of one queue pair, since devices serve queue pairs in turn, and
+ * the urgent one has its share of the wire the sooner the fewer there are beside it. */
+#define BACKGROUND_BYTES (128u << 10)
 #define POLL_BATCH 16
 
 /* A work request, from when it was posted until it was taken; its id is its index. */
@@ -13,6 +14,12 @@ typedef struct {
 	gboolean used;
 	FerryRun run;
 } Slot;
+
+enum {
+	URGENT,
+	BACKGROUND,
+	LANES,
+};
 
 typedef struct {
 	struct ibv_qp *qp;
@@ -23,14 +30,12 @@ typedef struct {
 struct FerryRdmaFetches {
 	FerryRdmaLink *link;
 	const FerryRam *ram;
-	guint n; /* lanes; the last is the urgent one */
-	Lane lanes[FERRY_RDMA_QUEUES_MAX];
-	Slot slots[FERRY_RDMA_QUEUES_MAX * FERRY_RDMA_READS]; /* a part for each lane */
-	guint used;                                           /* slots */
-	guint64 background;                                   /* bytes in flight */
-	/* Indices of slots that landed; the urgent ones, and the others. */
-	guint16 landed[2][FERRY_RDMA_QUEUES_MAX * FERRY_RDMA_READS];
-	guint n_landed[2];
+	Lane lanes[LANES];
+	Slot slots[LANES * FERRY_RDMA_READS];    /* a part for each lane */
+	guint used;                              /* slots */
+	guint64 background;                      /* bytes in flight */
+	guint16 landed[LANES][FERRY_RDMA_READS]; /* indices of slots */
+	guint n_landed[LANES];
 	FerryRdmaFetchStats stats; /* written by one thread, read by any: relaxed */
 };
 
@@ -50,24 +55,12 @@ static guint count_free(const FerryRdmaFetches *f, guint lane)
 	return n;
 }
 
-static gboolean has_room(const FerryRdmaFetches *f, guint lane, guint n)
+/* Whether lane @lane has room for @n reads of @bytes together. */
+static gboolean has_room(const FerryRdmaFetches *f, guint lane, guint n, guint64 bytes)
 {
+	if (lane == BACKGROUND && f->background && f->background + bytes > BACKGROUND_BYTES)
+		return FALSE;
 	return f->lanes[lane].reads + n <= f->lanes[lane].most && count_free(f, lane) >= n;
-}
-
-/* The lane with the least in flight; f->n: none has room. */
-static guint choose(const FerryRdmaFetches *f, guint n, guint64 bytes, gboolean urgent)
-{
-	guint best = f->n, last = f->n - 1;
-
-	if (urgent)
-		return has_room(f, last, n) ? last : f->n;
-	if (f->background && f->background + bytes > BACKGROUND_BYTES)
-		return f->n;
-	for (guint i = 0; i < last; i++)
-		if (has_room(f, i, n) && (best == f->n || f->lanes[i].reads < f->lanes[best].reads))
-			best = i;
-	return best;
 }
 
 static guint take_slot(FerryRdmaFetches *f, guint lane, const FerryRun *run)
@@ -113,13 +106,12 @@ static void post(FerryRdmaFetches *f, guint lane, const FerryRdmaRead *reads, gu
 gboolean ferry_rdma_fetches_read(FerryRdmaFetches *fetches, const FerryRdmaRead *reads, guint n,
 				 gboolean urgent)
 {
+	guint lane = urgent ? URGENT : BACKGROUND;
 	guint64 bytes = 0;
-	guint lane;
 
 	for (guint i = 0; i < n; i++)
 		bytes += ferry_run_bytes(&reads[i].run);
-	lane = choose(fetches, n, bytes, urgent);
-	if (lane == fetches->n)
+	if (!has_room(fetches, lane, n, bytes))
 		return FALSE;
 	if (!urgent)
 		fetches->background += bytes;
@@ -153,7 +145,6 @@ static void complete(FerryRdmaFetches *f, const struct ibv_wc *wc, GError **flus
 {
 	guint index = (guint)MIN(wc->wr_id, G_N_ELEMENTS(f->slots) - 1);
 	guint lane = index / FERRY_RDMA_READS;
-	gboolean background = lane < f->n - 1;
 	Slot *slot = &f->slots[index];
 
 	if (index != wc->wr_id || !slot->used || !f->lanes[lane].reads) {
@@ -165,10 +156,10 @@ static void complete(FerryRdmaFetches *f, const struct ibv_wc *wc, GError **flus
 		return;
 	}
 	f->lanes[lane].reads--;
-	if (background)
+	if (lane == BACKGROUND)
 		f->background -= ferry_run_bytes(&slot->run);
 	if (wc->status == IBV_WC_SUCCESS) {
-		f->landed[background][f->n_landed[background]++] = (guint16)index;
+		f->landed[lane][f->n_landed[lane]++] = (guint16)index;
 		count(&f->stats.bytes, ferry_run_bytes(&slot->run));
 		return;
 	}
@@ -199,7 +190,7 @@ guint ferry_rdma_fetches_poll(FerryRdmaFetches *fetches, GError **flushed)
 
 gboolean ferry_rdma_fetches_take(FerryRdmaFetches *fetches, FerryRun *run)
 {
-	for (guint i = 0; i < G_N_ELEMENTS(fetches->landed); i++) {
+	for (guint i = 0; i < LANES; i++) {
 		Slot *slot;
 
 		if (!fetches->n_landed[i])
@@ -215,7 +206,7 @@ gboolean ferry_rdma_fetches_take(FerryRdmaFetches *fetches, FerryRun *run)
 
 gboolean ferry_rdma_fetches_has_landed(const FerryRdmaFetches *fetches)
 {
-	return fetches->n_landed[0] + fetches->n_landed[1] > 0;
+	return fetches->n_landed[URGENT] + fetches->n_landed[BACKGROUND] > 0;
 }
 
 gboolean ferry_rdma_fetches_is_idle(const FerryRdmaFetches *fetches)
@@ -240,12 +231,12 @@ FerryRdmaFetches *ferry_rdma_fetches_new(FerryRdmaLink *link, const FerryRam *ra
 
 	f->link = link;
 	f->ram = ram;
-	f->n = link->n;
-	for (guint i = 0; i < f->n; i++) {
-		f->lanes[i].qp = link->queues[i].id->qp;
+	for (guint i = 0; i < LANES; i++) {
+		const FerryRdmaQueuePair *pair = &link->queues[i == URGENT ? link->n - 1 : 0];
+
+		f->lanes[i].qp = pair->id->qp;
 		/* What a device may not have under way yet waits in its send queue. */
-		f->lanes[i].most = CLAMP(link->queues[i].reads, FERRY_RDMA_FETCH_READS,
-					 FERRY_RDMA_READS);
+		f->lanes[i].most = CLAMP(pair->reads, FERRY_RDMA_FETCH_READS, FERRY_RDMA_READS);
 	}
 	return f;
 }

@@ -6,7 +6,7 @@
 
 /*
  * The reading side of a link's queue pairs: RDMA reads of what is waited for on the last one, of
- * the rest on the others, where only little is in flight at a time so that what is waited for finds
+ * the rest on the first, where only little is in flight at a time so that what is waited for finds
  * the wire nearly free. Their completions come into the link's queue of fetches. One thread, but
  * for get_stats().
  */

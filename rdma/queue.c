@@ -332,9 +332,15 @@ static gboolean has_room(const FerryRdmaQueues *s, const Queue *q, guint writes,
 	return !q->bytes || q->bytes + bytes <= s->limits.window;
 }
 
+/* Queue pairs that writes go on. */
+static guint count_used(const FerryRdmaQueues *s)
+{
+	return s->first ? 1 : s->n;
+}
+
 gboolean ferry_rdma_queues_has_room(const FerryRdmaQueues *queues, guint writes, guint64 bytes)
 {
-	for (guint i = 0; i < queues->n; i++)
+	for (guint i = 0; i < count_used(queues); i++)
 		if (has_room(queues, &queues->queues[i], writes, bytes))
 			return TRUE;
 	return FALSE;
@@ -351,7 +357,7 @@ static Queue *choose(FerryRdmaQueues *s, guint32 len)
 			return s->filling;
 		post(s, s->filling);
 	}
-	for (guint i = 0; i < s->n; i++) {
+	for (guint i = 0; i < count_used(s); i++) {
 		Queue *q = &s->queues[i];
 
 		if (has_room(s, q, 1, len) && (!best || q->bytes < best->bytes))
@@ -445,12 +451,10 @@ void ferry_rdma_queues_tell(FerryRdmaQueues *queues, guint64 window, guint64 cha
 		queues->first[i] = page;
 		page += ferry_ram_block_pages(&ram->blocks[i]);
 	}
-	for (guint i = 0; i < queues->n; i++) {
-		queues->queues[i].credits = FERRY_RDMA_CREDITS;
-		for (guint j = 0; j < FERRY_RDMA_BACKS; j++)
-			if (!post_receive(queues, &queues->queues[i]))
-				return;
-	}
+	queues->queues->credits = FERRY_RDMA_CREDITS;
+	for (guint i = 0; i < FERRY_RDMA_BACKS; i++)
+		if (!post_receive(queues, queues->queues))
+			return;
 }
 
 FerryRdmaQueues *ferry_rdma_queues_new(FerryRdmaLink *link, guint first, guint n,

@@ -50,8 +50,10 @@ void ferry_rdma_queues_free(FerryRdmaQueues *queues);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryRdmaQueues, ferry_rdma_queues_free)
 
 /* While nothing is in flight: from now on the peer is told of each write, by the number of its page
- * counted through all blocks, and gives back what it took. @window and @chain_size are the new
- * limits. What cannot be posted fails the link. */
+ * counted through all blocks, and gives back what it took. All go on the first queue pair: devices
+ * serve queue pairs in turn, so that an urgent one has its share of the wire the sooner the fewer
+ * there are beside it. @window and @chain_size are the new limits. What cannot be posted fails the
+ * link. */
 void ferry_rdma_queues_tell(FerryRdmaQueues *queues, guint64 window, guint64 chain_size);
 
 /* Whether one queue pair has room for @writes of @bytes together. */

@@ -7,10 +7,10 @@
  * the putting thread, which tries the lock and never waits for it.
  */
 
-/* After the switch a write is no larger, and no more bytes are in flight on all queue pairs
- * together, so that an urgent page finds the wire nearly free. */
+/* After the switch a write is no larger, and no more bytes are in flight, so that an urgent page
+ * finds the wire nearly free. */
 #define POSTCOPY_WRITE (64u << 10)
-#define POSTCOPY_WINDOW (512u << 10)
+#define POSTCOPY_WINDOW (128u << 10)
 
 /* A run of FERRY_FETCH_MAX pages whose every page goes by itself fits. */
 #define URGENT_WINDOW (1u << 20)
@@ -25,10 +25,9 @@ gboolean ferry_rdma_source_pulls(FerryCarrier *carrier)
 void ferry_rdma_source_switch_over(FerryCarrier *carrier)
 {
 	FerryRdmaSource *s = (FerryRdmaSource *)carrier;
-	guint64 window = POSTCOPY_WINDOW / (s->terms.queue_pairs - 1);
 
 	s->write_size = MIN(s->terms.write_size, POSTCOPY_WRITE);
-	ferry_rdma_queues_tell(s->queues, MAX(window, s->write_size), s->write_size);
+	ferry_rdma_queues_tell(s->queues, POSTCOPY_WINDOW, s->write_size);
 	g_mutex_lock(&s->urgent_lock);
 	ferry_rdma_queues_tell(s->urgent, URGENT_WINDOW, URGENT_WINDOW);
 	g_mutex_unlock(&s->urgent_lock);

@@ -53,6 +53,8 @@ typedef enum {
 	FERRY_RETURN_FERRY = 0x4652, /* one of Ferry's records */
 } FerryReturnType;
 #define FERRY_RETURN_DATA_MAX 512u
+/* Behind the bitmap that follows RECV_BITMAP. */
+#define FERRY_RETURN_BITMAP_END 0x0123456789abcdefull
 
 /* The low bits of a word in a ram section's body. */
 #define FERRY_RAM_ZERO 0x02u

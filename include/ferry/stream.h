@@ -155,6 +155,38 @@ gboolean ferry_ram_reader_next(FerryRamReader *ram, FerryStreamReader *reader, F
 void ferry_ram_reader_clear(FerryRamReader *ram);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryRamReader, ferry_ram_reader_clear)
 
+/* ---- postcopy's commands, docs/protocol.md 3.6 ---- */
+
+/*
+ * Each reads the data of a command whose header ferry_stream_next() gave, to its last byte. What
+ * needs no knowledge of the RAM is checked; names and ends of ranges are the caller's to look up.
+ */
+
+/* POSTCOPY_ADVISE: *@page_sizes is the bitwise or of all blocks' page sizes, bytes. Another page
+ * size of the stream than FERRY_PAGE_SIZE is refused. */
+gboolean ferry_stream_read_advise(FerryStreamReader *reader, const FerryStreamElement *command,
+				  guint64 *page_sizes, GError **error);
+
+typedef struct {
+	guint64 start;  /* bytes, page-aligned */
+	guint64 length; /* bytes, page-aligned, not 0; start + length does not wrap */
+} FerryByteRange;
+
+/* POSTCOPY_RAM_DISCARD: the block's name (256 bytes), and its ranges, at least one; free them with
+ * g_array_unref(). NULL on failure. */
+GArray *ferry_stream_read_discard(FerryStreamReader *reader, const FerryStreamElement *command,
+				  char name[256], GError **error);
+
+/* PACKAGED: how many bytes of elements follow the command, 1 to @max. */
+gboolean ferry_stream_read_package_length(FerryStreamReader *reader,
+					  const FerryStreamElement *command, guint32 max,
+					  guint32 *length, GError **error);
+
+/* RECV_BITMAP: the name of the block (256 bytes) whose bitmap is asked for. */
+gboolean ferry_stream_read_bitmap_request(FerryStreamReader *reader,
+					  const FerryStreamElement *command, char name[256],
+					  GError **error);
+
 /* ---- delimiting device sections without knowing the devices ---- */
 
 /*
@@ -208,5 +240,15 @@ void ferry_stream_put_command(GByteArray *out, guint16 command, const void *data
 void ferry_stream_put_vmdesc(GByteArray *out, const char *json, size_t len);
 /* The MEM_SIZE word and the block list of @ram, without EOS. */
 void ferry_stream_put_ram_list(GByteArray *out, const FerryRam *ram);
+
+/* ---- messages of the return path ---- */
+
+/* SHUT, PONG, RESUME_ACK. */
+void ferry_return_put_value(GByteArray *out, FerryReturnType type, guint32 value);
+/* REQ_PAGES_ID, or with @name NULL REQ_PAGES, for the block of the last REQ_PAGES_ID. Bytes. */
+void ferry_return_put_request(GByteArray *out, const char *name, guint64 start, guint32 length);
+/* RECV_BITMAP and what follows it. Bit n of word n/64, in the CPU's order, is set if page n is
+ * here. */
+void ferry_return_put_bitmap(GByteArray *out, const char *name, const guint64 *words, gsize n);
 
 G_END_DECLS

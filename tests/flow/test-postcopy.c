@@ -149,6 +149,9 @@ static void check_move(const Move *move)
 	start(pair.source);
 	set(pair.source, FERRY_CAPABILITY_POSTCOPY_RAM, TRUE);
 	set_number(pair.source, FERRY_PARAMETER_MAX_BANDWIDTH, move->max_bandwidth);
+	/* Precopy must not converge before its rounds are over. */
+	if (move->rounds)
+		set_number(pair.source, FERRY_PARAMETER_DOWNTIME_LIMIT, 1);
 	set_number(pair.source, FERRY_PARAMETER_MAX_POSTCOPY_BANDWIDTH,
 		   move->max_postcopy_bandwidth);
 	pair.wanted = 20000;
@@ -243,6 +246,32 @@ static void guest__in_private_memory__arrives_whole(void)
 	check_unix((Move){ .guest = { .write = TRUE, .anonymous = TRUE },
 			   .max_bandwidth = 40u << 20,
 			   .rounds = 2 });
+}
+
+/* To and fro between the same two, each time switched over first. */
+static void guest__there_and_back__arrives_whole(void)
+{
+	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE });
+	guint done = 0;
+
+	start(pair.source);
+	for (guint i = 0; i < 4; i++) {
+		MiniGuest *next = pair.source;
+
+		set(pair.source, FERRY_CAPABILITY_POSTCOPY_RAM, TRUE);
+		pair.wanted = pair.source->state.counter + 2000;
+		CU_ASSERT(mini_guest_await(has_written, &pair, SETTLE_MS));
+		CU_ASSERT(begin(&pair, "tcp:127.0.0.1:0"));
+		CU_ASSERT(ferry_source_start_postcopy(pair.source->source, NULL));
+		done += completes(&pair);
+		pair.source = pair.destination;
+		pair.destination = next;
+	}
+	CU_ASSERT_EQUAL(done, 4);
+	CU_ASSERT(ferry_vm_stop(pair.source->vm, NULL));
+	CU_ASSERT(mini_guest_is_right(pair.source));
+	CU_ASSERT(mini_guest_most_running() == 1);
+	pair_free(&pair);
 }
 
 /* ---- beside the stream ---- */
@@ -526,6 +555,8 @@ static void background__limited__guest_is_served_and_a_cancel_comes_too_late(voi
 		CU_ASSERT(mini_guest_await(has_written, &there, SETTLE_MS));
 	}
 	CU_ASSERT_EQUAL(ferry_source_state(pair.source->source), FERRY_STATE_POSTCOPY_ACTIVE);
+	/* Half a guest does not go on to the next. */
+	CU_ASSERT_FALSE(ferry_source_migrate(pair.destination->source, uri, NULL));
 	ferry_source_get_status(pair.source->source, &status);
 	printf("# background %" G_GUINT64_FORMAT ", urgent %" G_GUINT64_FORMAT "\n",
 	       status.postcopy.background_pages, status.postcopy.urgent_pages);
@@ -549,6 +580,7 @@ static CU_TestInfo cases[] = {
 	CASE(guest__switched_in_mid_round_by_tcp__arrives_whole),
 	CASE(guest__writes_faster_than_the_link__completes_after_rounds),
 	CASE(guest__in_private_memory__arrives_whole),
+	CASE(guest__there_and_back__arrives_whole),
 	CASE(pages__pushed_beside_the_stream__arrive_once),
 	CASE(pages__pulled__arrive_once),
 	CASE(lane__full_now_and_then__every_page_arrives_once),

@@ -4,104 +4,16 @@
 
 import json
 import os
-import shutil
 import socket
-import subprocess
 import sys
-import tempfile
 
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"),
                 os.path.dirname(os.path.abspath(__file__))]
 
-import counting_guest
 import cases
-from qemu import PROGRAM, Qemu
+from at_rest import Place, Receiver, ferry, last_step, main_ram, replay, same_file, wait_steps
+from qemu import PROGRAM
 from cases import check, wait_for
-
-FERRY = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("FERRY", "ferry")
-
-# Not a multiple of 256 KiB: QEMU 7.2's TCG loses dirty pages of such a block.
-RAM = "131064K"
-STEPS = 66  # of the guest until every page of its window was written and checked again
-
-
-class Place:
-    """A directory in memory for one case, with its guest image."""
-
-    def __enter__(self):
-        self.path = tempfile.mkdtemp(prefix="ferry-interop-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
-        self.kernel = self.file("guest.bin")
-        with open(self.kernel, "wb") as image:
-            image.write(counting_guest.image())
-        return self
-
-    def __exit__(self, *exception):
-        shutil.rmtree(self.path)
-
-    def file(self, name):
-        return os.path.join(self.path, name)
-
-    def qemu(self, name, machine, *more, ram=RAM):
-        """A guest whose RAM is the file NAME.ram."""
-        return Qemu(self.file(name), "-machine", f"{machine},memory-backend=m", "-m", ram,
-                    "-object", f"memory-backend-file,id=m,size={ram},share=on,mem-path={self.ram(name)}",
-                    "-kernel", self.kernel, *more)
-
-    def ram(self, name):
-        return self.file(name + ".ram")
-
-
-class Receiver:
-    """ferry receive, listening."""
-
-    def __init__(self, place, uri, name):
-        self.directory = place.file(name)
-        self.process = subprocess.Popen([FERRY, "receive", uri, self.directory], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline()
-        check(line.startswith("listening on "), f"receive said {line!r}")
-        self.uri = line.split()[-1]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self.process.kill()
-        self.process.communicate()
-
-    def finish(self):
-        out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, out + err
-
-
-def ferry(*arguments):
-    done = subprocess.run([FERRY, *arguments], capture_output=True, text=True, timeout=60)
-    return done.returncode, done.stdout, done.stderr
-
-
-def wait_steps(qemu, more=STEPS):
-    """Until the guest went on by so many steps; returns its counter."""
-    seen = counting_guest.lines(qemu.serial_path)
-    goal = (seen[-1][0] if seen else 0) + more
-
-    def reached():
-        now = counting_guest.lines(qemu.serial_path)
-        return now and now[-1][0] >= goal and now
-
-    now = wait_for(reached, f"the guest's step {goal}")
-    check(all(good for _, good in now), "the guest found a page that it had not left so")
-    return now[-1][0]
-
-
-def same_file(one, other):
-    return subprocess.run(["cmp", one, other], capture_output=True, text=True)
-
-
-def main_ram(directory):
-    """The file of the largest block; its name depends on the machine type."""
-    with open(os.path.join(directory, "map.json")) as file:
-        blocks = json.load(file)["ram"]["blocks"]
-    return os.path.join(directory, max(blocks, key=lambda block: block["size"])["file"])
 
 
 def receive_from(source, place, uri, name, rounds=1):
@@ -154,25 +66,6 @@ def check_truncated_captures(path, place):
             file.write(whole[:length])
         status, out, err = ferry("inspect", short)
         check(status == 1 and "offset" in err, f"{length} bytes: status {status}, {err}")
-
-
-def replay(place, directory, machine, last, uri, *more, expected="running"):
-    """ferry send into a fresh QEMU, whose guest goes on from the last step."""
-    with place.qemu("destination", machine, "-incoming", uri, *more) as destination:
-        status, out, err = ferry("send", directory, uri)
-        check(status == 0, f"send failed: {err}{destination.log()}")
-        check("has loaded the guest" in out, f"send said {out}")
-        wait_for(lambda: destination.status() == expected, f"a guest that is {expected}")
-        if expected != "running":
-            destination.qmp("cont")
-        wait_steps(destination)
-        first = counting_guest.lines(destination.serial_path)[0][0]
-        check(last <= first <= last + 2, f"the guest stood at step {last} and went on at {first}")
-    os.unlink(place.ram("destination"))
-
-
-def last_step(qemu):
-    return counting_guest.lines(qemu.serial_path)[-1][0]
 
 
 def free_port():
@@ -254,7 +147,7 @@ def receive__killed_midway__source_runs_on():
             source.qmp("migrate", uri=receiver.uri)
             wait_for(lambda: source.qmp("query-migrate").get("ram", {}).get("transferred", 0) > 200000,
                      "the first pages")
-            receiver.process.kill()
+            receiver.command.stop()
             check(source.migration_end() == "failed", "the migration outlived its destination")
         check(not os.path.exists(os.path.join(receiver.directory, "map.json")), "called done half-done")
         wait_for(lambda: source.status() == "running", "a source that runs")

@@ -21,9 +21,17 @@ RECORDS = {
     "RUNNING": (0x0091, 16),
 }
 
+# Of QEMU's postcopy, each with the PING before it.
+COMMANDS = {
+    "PACKAGED": b"\x08\0\2\0\4\0\0\0\2\x08\0\7\0\4",
+    "POSTCOPY_RUN": b"\x08\0\2\0\4\0\0\0\3\x08\0\5\0\0",
+}
+
 
 def opening(way, record):
     """The bytes with which @record begins on the wire: eleven or more, which no page here has by chance."""
+    if record in COMMANDS:
+        return COMMANDS[record]
     number, length = RECORDS[record]
     outer = b"\x08\x46\x52" if way == FORTH else b"\x46\x52"
     return outer + struct.pack(">HHBBI", length + 8, number, 1, 0, length)

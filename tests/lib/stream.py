@@ -26,6 +26,19 @@ def record(kind, payload=b"", flags=0):
     return command(FERRY, struct.pack(">HBBI", kind, 1, flags, len(payload)) + payload)
 
 
+def advise(page_sizes=PAGE):
+    return command(3, struct.pack(">QQ", page_sizes, PAGE))
+
+
+def discard(block, *ranges):
+    """@ranges: (start, length), bytes."""
+    return command(6, b"\0" + name(block) + b"\0" + b"".join(struct.pack(">QQ", *each) for each in ranges))
+
+
+def package(content):
+    return command(7, struct.pack(">I", len(content))) + content
+
+
 def footer(section):
     return struct.pack(">BI", 0x7e, section)
 

@@ -43,24 +43,44 @@ static void claim_from(Switched *s, guint32 block, guint64 page, guint most, Fer
 	}
 }
 
-gboolean switched_claim(Switched *switched, gboolean urgent, guint most, FerryRun *run)
+/* The first that is unclaimed; what is behind the front is not looked at again. */
+static void claim_front(Switched *s, guint most, FerryRun *run)
 {
-	const FerryRam *ram = switched->ends->source.ram;
-	guint32 start = urgent ? (guint32)g_rand_int_range(switched->random, 0,
-							   (gint32)ram->n_blocks)
-			       : 0;
+	const FerryRam *ram = s->ends->source.ram;
+	FerryRun *front = &s->front;
 
-	run->pages = 0;
-	g_mutex_lock(&switched->lock);
+	while (front->block < ram->n_blocks && !run->pages) {
+		if (front->first < ferry_ram_block_pages(&ram->blocks[front->block]))
+			claim_from(s, front->block, front->first++, most, run);
+		else
+			*front = (FerryRun){ .block = front->block + 1 };
+	}
+}
+
+/* Any that is unclaimed. */
+static void claim_any(Switched *s, guint most, FerryRun *run)
+{
+	const FerryRam *ram = s->ends->source.ram;
+	guint32 start = (guint32)g_rand_int_range(s->random, 0, (gint32)ram->n_blocks);
+
 	for (guint32 i = 0; i < ram->n_blocks && !run->pages; i++) {
 		guint32 block = (start + i) % ram->n_blocks;
-		guint64 n = ferry_ram_block_pages(&ram->blocks[block]), from = 0;
+		guint64 n = ferry_ram_block_pages(&ram->blocks[block]);
+		guint64 from = (guint64)g_rand_int_range(s->random, 0, (gint32)n);
 
-		if (urgent)
-			from = (guint64)g_rand_int_range(switched->random, 0, (gint32)n);
 		for (guint64 j = 0; j < n && !run->pages; j++)
-			claim_from(switched, block, (from + j) % n, most, run);
+			claim_from(s, block, (from + j) % n, most, run);
 	}
+}
+
+gboolean switched_claim(Switched *switched, gboolean urgent, guint most, FerryRun *run)
+{
+	run->pages = 0;
+	g_mutex_lock(&switched->lock);
+	if (urgent)
+		claim_any(switched, most, run);
+	else
+		claim_front(switched, most, run);
 	if (urgent)
 		switched->urgent += run->pages;
 	g_mutex_unlock(&switched->lock);
@@ -73,6 +93,9 @@ static void unclaim(Switched *s, const FerryRun *run)
 	for (guint64 i = 0; i < run->pages; i++)
 		*state_of(s, run->block, run->first + i) = MISSING;
 	s->unclaimed += run->pages;
+	if (run->block < s->front.block ||
+	    (run->block == s->front.block && run->first < s->front.first))
+		s->front = *run;
 	g_mutex_unlock(&s->lock);
 }
 
@@ -230,14 +253,14 @@ static gpointer write_urgently(gpointer user)
 	return NULL;
 }
 
-static gboolean is_all_there(Switched *s)
+static guint64 count_missing(Switched *s)
 {
-	gboolean all;
+	guint64 missing;
 
 	g_mutex_lock(&s->lock);
-	all = s->missing == 0;
+	missing = s->missing;
 	g_mutex_unlock(&s->lock);
-	return all;
+	return missing;
 }
 
 /* One turn of the destination's thread that fetches: asks for what it may. */
@@ -267,7 +290,7 @@ static gpointer fetch_all(gpointer user)
 	Switched *s = user;
 	FerryCarrier *carrier = s->ends->destination.carrier;
 
-	while (goes_on(s) && !is_all_there(s)) {
+	while (goes_on(s) && count_missing(s)) {
 		fetch_some(s);
 		if (carrier->ops->progress(carrier) == FERRY_IO_DEAD)
 			note_death(s);
@@ -282,10 +305,15 @@ static gboolean linger_until_all_is_there(Switched *s, GError **error)
 {
 	FerryCarrier *carrier = s->ends->source.carrier;
 	gint64 deadline = g_get_monotonic_time() + DEADLINE_US;
+	guint64 missing, last = G_MAXUINT64;
 
-	while (!is_all_there(s)) {
+	while ((missing = count_missing(s))) {
 		FerryIo io = carrier->ops->progress(carrier);
 
+		/* While there are ever fewer nothing hangs. */
+		if (missing < last)
+			deadline = g_get_monotonic_time() + DEADLINE_US;
+		last = missing;
 		if (!ends_step(s->ends, io == FERRY_IO_OK ? FERRY_IO_AGAIN : io, deadline, error))
 			return FALSE;
 	}

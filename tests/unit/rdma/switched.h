@@ -13,6 +13,7 @@ typedef struct Switched {
 	GMutex lock; /* guards what follows */
 	GCond changed;
 	guint8 **pages;    /* of each block, a state for each page */
+	FerryRun front;    /* no unclaimed page lies before it */
 	guint64 unclaimed; /* missing, and neither sent nor asked for */
 	guint64 missing;   /* not landed */
 	guint64 total;     /* missing at first */
