@@ -296,8 +296,8 @@ static int watch(FerryQmpClient *client, Options *options)
 	return answer ? conclude(client, answer, options) : lost(options, error);
 }
 
-/* Options with a value that may be left out want a callback, which could not know the Options: so it
- * is put in. */
+/* Options with a value that may be left out want a callback, which could not know the Options: so
+ * it is put in. */
 static void complete_postcopy(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++)

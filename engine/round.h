@@ -45,8 +45,8 @@ void ferry_round_count(const FerryRoundSender *sender, guint64 pages);
 /* Lets the carriers move what they can, and counts what left; *@all whether that is everything that
  * was put. Fails as ferry_round_send(). */
 gboolean ferry_round_progress(const FerryRoundSender *sender, gboolean *all, GError **error);
-/* Where not: waits until they can move more, at most 20 ms; @since is when it began. Fails also where
- * the destination has taken nothing for a minute. */
+/* Where not: waits until they can move more, at most 20 ms; @since is when it began. Fails also
+ * where the destination has taken nothing for a minute. */
 gboolean ferry_round_wait(const FerryRoundSender *sender, gint64 since, GError **error);
 
 /* Waits until the fence @fence is on its way behind every page put so far. */

@@ -388,7 +388,8 @@ gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean auto
 
 guint ferry_vm_vcpu_threads(FerryVm *vm, gint32 *ids, guint max)
 {
-	/* Not under the lock: a pause() that holds it may wait for a page that the caller brings. */
+	/* Not under the lock: a pause() that holds it may wait for a page that the caller
+	 * brings. */
 	return vm->callbacks.vcpu_threads ? MIN(vm->callbacks.vcpu_threads(vm->user, ids, max), max)
 					  : 0;
 }

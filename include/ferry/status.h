@@ -19,7 +19,7 @@ typedef struct {
 typedef enum {
 	/* verify-ram is off, or the peer cannot, or the guest was switched over before its pages */
 	FERRY_VERIFIED_UNKNOWN,
-	FERRY_VERIFIED_YES,     /* the destination's digest of all RAM equals the source's */
+	FERRY_VERIFIED_YES, /* the destination's digest of all RAM equals the source's */
 	FERRY_VERIFIED_NO,
 } FerryVerified;
 
@@ -29,7 +29,8 @@ typedef struct {
 	double system;
 } FerryCpuTime;
 
-/* Latencies in us, of all that were measured: at most 3 % off (a histogram of 32 steps an octave). */
+/* Latencies in us, of all that were measured: at most 3 % off (a histogram of 32 steps an
+ * octave). */
 typedef struct {
 	guint64 count;
 	guint64 p50, p90, p99, max;

@@ -530,8 +530,8 @@ static gboolean is_switched(gpointer user)
 	return ferry_source_state(((Pair *)user)->source->source) == FERRY_STATE_POSTCOPY_ACTIVE;
 }
 
-/* It lasts, as the background is slow, and the guest runs: requests are served all the same. Then the
- * limit goes, and so do the rest of the pages. */
+/* It lasts, as the background is slow, and the guest runs: requests are served all the same. Then
+ * the limit goes, and so do the rest of the pages. */
 static void background__limited__guest_is_served_and_a_cancel_comes_too_late(void)
 {
 	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE });

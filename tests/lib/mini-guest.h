@@ -51,8 +51,8 @@ char *mini_guest_listen(MiniGuest *guest, const char *uri);
 /* Whether RAM of two stopped guests is the same. */
 gboolean mini_guest_same_ram(const MiniGuest *a, const MiniGuest *b);
 
-/* Whether RAM of a guest is what its own stores made of RAM that was zero: it stands still, and wrote
- * (MiniGuestConfig.write) wherever it has been. */
+/* Whether RAM of a guest is what its own stores made of RAM that was zero: it stands still, and
+ * wrote (MiniGuestConfig.write) wherever it has been. */
 gboolean mini_guest_is_right(const MiniGuest *guest);
 
 /* How many of this process' guests ran at once, at most, since the last call. Two is the disaster
