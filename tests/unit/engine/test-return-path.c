@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Postcopy's messages on the return path, over a socket pair: the destination's end is FerryReplies.
+/* Postcopy's messages on the return path, over a socket pair; the destination's end: FerryReplies.
  */
 #include "harness.h"
 #include <string.h>
