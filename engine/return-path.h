@@ -35,8 +35,8 @@ typedef enum {
 	FERRY_REPLY__N,
 } FerryReplyKind;
 
-/* The latest message of a kind; which member is valid follows from the kind. RECV_BITMAP, RESUME_ACK
- * and HAVE_ALL say no more than that they came. */
+/* The latest message of a kind; which member is valid follows from the kind. RECV_BITMAP,
+ * RESUME_ACK and HAVE_ALL say no more than that they came. */
 typedef union {
 	guint32 pong;
 	FerryHello hello;
