@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Postcopy's messages on the return path, over a socket pair; the destination's end: FerryReplies.
- */
+/* Postcopy's messages on the return path, over a socket pair; the destination's end is
+ * FerryReplies. */
 #include "harness.h"
 #include <string.h>
 #include <sys/socket.h>
