@@ -297,7 +297,6 @@ static void pause_postcopy(FerryOutgoing *outgoing, GError *cause)
 	ferry_outgoing_prefer_reason(outgoing, &cause);
 	ferry_progress_describe(outgoing->progress, NULL);
 	ferry_outgoing_hang_up(outgoing);
-	g_clear_pointer(&outgoing->link, ferry_fabric_link_free);
 	g_mutex_lock(&source->lock);
 	by_hand = source->pausing;
 	source->pausing = FALSE;
@@ -306,6 +305,8 @@ static void pause_postcopy(FerryOutgoing *outgoing, GError *cause)
 	ferry_progress_paused(outgoing->progress);
 	ferry_source_enter(source, ferry_source_state(source), FERRY_STATE_POSTCOPY_PAUSED);
 	g_error_free(cause);
+	/* Deregistering memory takes its time, and nobody has to wait for it to know. */
+	g_clear_pointer(&outgoing->link, ferry_fabric_link_free);
 }
 
 gboolean ferry_outgoing_postcopy(FerryOutgoing *outgoing)

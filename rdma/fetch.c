@@ -55,10 +55,13 @@ static guint count_free(const FerryRdmaFetches *f, guint lane)
 	return n;
 }
 
-/* Whether lane @lane has room for @n reads of @bytes together. */
+/* Whether lane @lane has room for @n reads of @bytes together. While somebody waits for a page no
+ * more is begun in the background than keeps it going. */
 static gboolean has_room(const FerryRdmaFetches *f, guint lane, guint n, guint64 bytes)
 {
-	if (lane == BACKGROUND && f->background && f->background + bytes > BACKGROUND_BYTES)
+	guint64 limit = f->lanes[URGENT].reads ? 0 : BACKGROUND_BYTES;
+
+	if (lane == BACKGROUND && f->background && f->background + bytes > limit)
 		return FALSE;
 	return f->lanes[lane].reads + n <= f->lanes[lane].most && count_free(f, lane) >= n;
 }

@@ -151,7 +151,7 @@ def completion__syntax_words_and_options():
     check(set(SUBCOMMANDS) < set(complete("ferry ")), complete("ferry "))
     check(complete("ferry mi") == ["migrate"], complete("ferry mi"))
     check(complete("ferry migrate --qmp unix:/a tc") == ["tcp:"], "tcp:")
-    check(complete("ferry migrate --set max-b") == ["max-bandwidth="], "--set")
+    check(complete("ferry migrate --set max-p") == ["max-postcopy-bandwidth="], "--set")
     check(complete("ferry run --incoming def") == ["defer"], "--incoming")
     check(complete("ferry bench ") == ["link", "fault"], "bench")
     check(complete("ferry ctl --qmp unix:/a query-st") == ["query-status"], "ctl")

@@ -167,7 +167,7 @@ def destination__killed_after_the_switch__exit_3_and_how_to_recover():
         code, result, err = migration.finish()
         check(code == 3, f"exit status {code}: {err}")
         check(result["status"] == "postcopy-paused", f"{result}")
-        check("resume=true" in err and "migrate-recover" in err, err)
+        check("--resume" in err and "migrate-recover" in err, err)
         check(not source.running(), "the guest runs at the source again")
 
 

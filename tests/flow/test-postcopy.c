@@ -535,6 +535,7 @@ static gboolean is_switched(gpointer user)
 static void background__limited__guest_is_served_and_a_cancel_comes_too_late(void)
 {
 	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE });
+	Pair there = { .source = pair.destination };
 	g_auto(FerryMigrationStatus) status = { 0 };
 	g_autofree char *dir = NULL;
 	g_autofree char *uri = socket_uri(&dir);
@@ -548,12 +549,8 @@ static void background__limited__guest_is_served_and_a_cancel_comes_too_late(voi
 	CU_ASSERT(ferry_source_start_postcopy(pair.source->source, NULL));
 	CU_ASSERT(mini_guest_await(is_switched, &pair, SETTLE_MS));
 	ferry_source_cancel(pair.source->source);
-	pair.wanted = pair.source->state.counter + 2000;
-	{
-		Pair there = { .source = pair.destination, .wanted = pair.wanted };
-
-		CU_ASSERT(mini_guest_await(has_written, &there, SETTLE_MS));
-	}
+	there.wanted = pair.source->state.counter + 2000;
+	CU_ASSERT(mini_guest_await(has_written, &there, SETTLE_MS));
 	CU_ASSERT_EQUAL(ferry_source_state(pair.source->source), FERRY_STATE_POSTCOPY_ACTIVE);
 	/* Half a guest does not go on to the next. */
 	CU_ASSERT_FALSE(ferry_source_migrate(pair.destination->source, uri, NULL));

@@ -6,6 +6,7 @@
 
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define SETTLE_MS 20000u
 #define RAM_SIZE (1u << 20)
@@ -20,7 +21,8 @@ typedef struct {
 	FerryState awaited; /* for the predicates */
 } Pair;
 
-static void pair_open(Pair *pair)
+/* @listen: NULL for a socket in the pair's directory. */
+static void pair_open_on(Pair *pair, const char *listen)
 {
 	g_autofree char *listening = NULL, *there = NULL;
 	g_autoptr(GError) error = NULL;
@@ -35,7 +37,7 @@ static void pair_open(Pair *pair)
 	pair->destination = mini_guest_new(
 		&(MiniGuestConfig){ .ram_size = RAM_SIZE, .write = TRUE });
 	listening = g_strdup_printf("unix:%s/socket", pair->dir);
-	there = mini_guest_listen(pair->destination, listening);
+	there = mini_guest_listen(pair->destination, listen ? listen : listening);
 	pair->uri = g_strconcat("cut:", there, NULL);
 	settings = ferry_vm_settings(pair->source->vm);
 	if (!ferry_settings_set_capability(settings, FERRY_CAPABILITY_POSTCOPY_RAM, TRUE, &error) ||
@@ -43,6 +45,11 @@ static void pair_open(Pair *pair)
 					  &error) ||
 	    !ferry_vm_start(pair->source->vm, &error))
 		g_error("%s", error->message);
+}
+
+static void pair_open(Pair *pair)
+{
+	pair_open_on(pair, NULL);
 }
 
 static void pair_close(Pair *pair)
@@ -222,6 +229,32 @@ static void destination__cannot_listen_elsewhere__can_be_told_again(void)
 	pair_close(&pair);
 }
 
+static gboolean arrives_by(Pair *pair, const char *there)
+{
+	g_free(pair->uri);
+	pair->uri = g_strconcat("cut:", there, NULL);
+	return ferry_destination_recover(pair->destination->destination, there, NULL) &&
+	       arrives(pair);
+}
+
+/* A descriptor is one connection, and cannot be listened on again. */
+static void link__by_descriptor__recovered_by_another_way(void)
+{
+	g_autofree char *here = NULL, *there = NULL;
+	int fds[2];
+	Pair pair;
+
+	CU_ASSERT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+	here = g_strdup_printf("fd:%d", fds[0]);
+	pair_open_on(&pair, here);
+	there = g_strdup_printf("unix:%s/socket", pair.dir);
+	g_free(pair.uri);
+	pair.uri = g_strdup_printf("cut:fd:%d", fds[1]);
+	CU_ASSERT(is_paused(&pair));
+	CU_ASSERT(arrives_by(&pair, there));
+	pair_close(&pair);
+}
+
 /* ---- the commit ---- */
 
 /* The guest is nobody's while it cannot be started, and the source's word starts it later. */
@@ -240,6 +273,22 @@ static void vcpus__do_not_start__recovery_tries_again(void)
 	CU_ASSERT_EQUAL(mini_guest_most_running(), 1);
 	g_atomic_int_set(&pair.destination->refuse_resume, 0);
 	CU_ASSERT(arrives(&pair));
+	pair_close(&pair);
+}
+
+static void destination__not_started_yet__recovered_elsewhere(void)
+{
+	g_autofree char *there = NULL;
+	Pair pair;
+
+	pair_open(&pair);
+	there = g_strdup_printf("unix:%s/elsewhere", pair.dir);
+	g_atomic_int_set(&pair.destination->refuse_resume, 1);
+	migrate(&pair);
+	CU_ASSERT(await_source(&pair, FERRY_STATE_POSTCOPY_PAUSED));
+	CU_ASSERT(await_destination(&pair, FERRY_STATE_HANDOVER_LOST));
+	g_atomic_int_set(&pair.destination->refuse_resume, 0);
+	CU_ASSERT(arrives_by(&pair, there));
 	pair_close(&pair);
 }
 
@@ -271,7 +320,9 @@ static CU_TestInfo cases[] = {
 	CASE(source__freed_in_recovery__ends_at_once),
 	CASE(source__paused__takes_nothing_but_recovery),
 	CASE(destination__cannot_listen_elsewhere__can_be_told_again),
+	CASE(link__by_descriptor__recovered_by_another_way),
 	CASE(vcpus__do_not_start__recovery_tries_again),
+	CASE(destination__not_started_yet__recovered_elsewhere),
 	CASE(destination__discards_before_it_runs__source_hears_of_it),
 	CU_TEST_INFO_NULL,
 };
