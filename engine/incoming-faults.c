@@ -6,16 +6,20 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "page-cursor.h"
+#include "records.h"
 #include "token-bucket.h"
 
 /* How long a wait of the carrier's may last before stop() is seen. */
 #define WAIT_US (20 * G_TIME_SPAN_MILLISECOND)
+/* How often it looks, before the guest runs, whether there is a source. */
+#define LOOK_MS 250
 
 struct FerryFaults {
 	FerryFaultsConfig config;
 	GThread *thread;
-	int wake;  /* an eventfd: stop() came */
+	int wake;  /* an eventfd: run() or stop() came */
 	gint stop; /* atomic */
+	gint runs; /* atomic: the guest does */
 
 	/* the thread's own, of a carrier that pulls */
 	FerryBitmap *missing; /* not asked for yet */
@@ -43,14 +47,29 @@ static void ask(FerryFaults *faults)
 			ferry_reply_request(faults->config.replies, faults->config.ram, &run, NULL);
 }
 
-static void sleep_until_fault(FerryFaults *faults)
+/* Before the guest runs, whoever reads the link loads devices, and may be the one who waits: then
+ * nobody sees it die. What he finds there then is all the same, as he cannot say READY any more. */
+static void look_for_source(FerryFaults *faults)
+{
+	g_autoptr(GByteArray) record = g_byte_array_new();
+
+	ferry_record_put_heartbeat(record);
+	if (!ferry_reply_record(faults->config.replies, record, NULL))
+		ferry_postcopy_ram_give_up(faults->config.postcopy);
+}
+
+/* FALSE: there was none for a while, before the guest runs. */
+static gboolean sleep_until_fault(FerryFaults *faults)
 {
 	struct pollfd fds[] = {
 		{ .fd = ferry_postcopy_ram_fault_fd(faults->config.postcopy), .events = POLLIN },
 		{ .fd = faults->wake, .events = POLLIN },
 	};
+	int ready = poll(fds, G_N_ELEMENTS(fds), g_atomic_int_get(&faults->runs) ? -1 : LOOK_MS);
 
-	poll(fds, G_N_ELEMENTS(fds), -1);
+	if (fds[1].revents)
+		eventfd_read(faults->wake, &(eventfd_t){ 0 });
+	return ready != 0;
 }
 
 /* ---- fetching ---- */
@@ -125,7 +144,7 @@ static gint64 fetch_all(FerryFaults *faults)
 	gint64 delay = WAIT_US;
 	FerryRun run;
 
-	while (fetch_urgent(faults) && pay(faults, &delay)) {
+	while (fetch_urgent(faults) && g_atomic_int_get(&faults->runs) && pay(faults, &delay)) {
 		delay = WAIT_US;
 		if (!ferry_page_cursor_next(&faults->cursor, FERRY_FETCH_MAX, &run) ||
 		    !fetch(faults, &run, FALSE))
@@ -171,7 +190,8 @@ static gpointer faults_thread(gpointer data)
 		pull(faults);
 	while (!g_atomic_int_get(&faults->stop)) {
 		ask(faults);
-		sleep_until_fault(faults);
+		if (!sleep_until_fault(faults))
+			look_for_source(faults);
 	}
 	return NULL;
 }
@@ -189,15 +209,26 @@ FerryFaults *ferry_faults_start(const FerryFaultsConfig *config)
 	return faults;
 }
 
-void ferry_faults_stop(FerryFaults *faults)
+static void wake(FerryFaults *faults)
 {
 	const guint64 one = 1;
 
+	if (write(faults->wake, &one, sizeof(one)) < 0)
+		g_error("eventfd: %s", g_strerror(errno));
+}
+
+void ferry_faults_run(FerryFaults *faults)
+{
+	g_atomic_int_set(&faults->runs, 1);
+	wake(faults);
+}
+
+void ferry_faults_stop(FerryFaults *faults)
+{
 	if (!faults)
 		return;
 	g_atomic_int_set(&faults->stop, 1);
-	if (write(faults->wake, &one, sizeof(one)) < 0)
-		g_error("eventfd: %s", g_strerror(errno));
+	wake(faults);
 	g_thread_join(faults->thread);
 	close(faults->wake);
 	g_queue_clear_full(&faults->waiting, g_free);

@@ -6,9 +6,9 @@
 #include "reply.h"
 
 /*
- * The thread that stands behind a guest whose pages are missing: it asks the source for what the
- * guest waits for, or, over a carrier that pulls, fetches that and then all the rest, and says when
- * every page has come.
+ * The thread that stands behind a guest whose pages are missing, from LISTEN on: loading a device
+ * may need one. It asks the source for what somebody waits for, or fetches it, over a carrier that
+ * pulls. Once the guest runs it also fetches all the rest there, and says when every page has come.
  */
 typedef struct FerryFaults FerryFaults;
 
@@ -23,6 +23,9 @@ typedef struct {
 
 /* What @config points to is borrowed until stop(). */
 FerryFaults *ferry_faults_start(const FerryFaultsConfig *config);
+
+/* The guest runs: once. */
+void ferry_faults_run(FerryFaults *faults);
 
 /* Within 20 ms; from then on nobody asks, and the carrier is the caller's. NULL is allowed. */
 void ferry_faults_stop(FerryFaults *faults);

@@ -60,7 +60,8 @@ gboolean ferry_incoming_begin_beside(FerryIncoming *incoming, GError **error)
 					    &arrivals, error);
 }
 
-/* LISTEN: from here nothing writes but into pages that are missing. */
+/* LISTEN: from here nothing writes but into pages that are missing, and who needs one is heard:
+ * loading a device may. */
 static gboolean listen(FerryIncoming *incoming, GError **error)
 {
 	FerryDestination *destination = incoming->destination;
@@ -75,7 +76,10 @@ static gboolean listen(FerryIncoming *incoming, GError **error)
 	incoming->postcopy = destination->postcopy = g_steal_pointer(&incoming->advised);
 	g_mutex_unlock(&destination->lock);
 	ferry_destination_block(destination);
-	return !ferry_incoming_is_beside(incoming) || ferry_incoming_begin_beside(incoming, error);
+	if (ferry_incoming_is_beside(incoming) && !ferry_incoming_begin_beside(incoming, error))
+		return FALSE;
+	ferry_incoming_begin_faults(incoming);
+	return TRUE;
 }
 
 static GByteArray *read_package(FerryIncoming *incoming, guint32 length, GError **error)
@@ -93,14 +97,11 @@ static GByteArray *read_package(FerryIncoming *incoming, guint32 length, GError 
 	return g_steal_pointer(&package);
 }
 
-/* LISTEN comes first, then devices, and nothing else. */
+/* Devices, and nothing else. */
 static gboolean load_element(FerryIncoming *incoming, FerryStreamReader *reader,
 			     const FerryStreamElement *element, GError **error)
 {
-	if (!incoming->postcopy && element->type == FERRY_SECTION_COMMAND &&
-	    element->command == FERRY_COMMAND_POSTCOPY_LISTEN && !element->length)
-		return listen(incoming, error);
-	if (incoming->postcopy && element->type == FERRY_SECTION_FULL)
+	if (element->type == FERRY_SECTION_FULL)
 		return ferry_devices_load(ferry_vm_devices(incoming->vm), reader, element, error);
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 		    "offset %" G_GUINT64_FORMAT ": element type 0x%02x does not belong here",
@@ -126,7 +127,7 @@ static gboolean load_package(FerryIncoming *incoming, guint32 length, GError **e
 	for (;;) {
 		if (!ferry_stream_next(reader, &element, error))
 			return g_prefix_error(error, "in the package: "), FALSE;
-		if (element.type == FERRY_SECTION_EOF && element.length && incoming->postcopy)
+		if (element.type == FERRY_SECTION_EOF && element.length)
 			return TRUE;
 		if (!load_element(incoming, reader, &element, error))
 			return g_prefix_error(error, "in the package: "), FALSE;
@@ -140,8 +141,10 @@ static gboolean belongs(const FerryIncoming *incoming, guint16 command)
 		return incoming->may_postcopy && !incoming->advised && !incoming->listed;
 	case FERRY_COMMAND_POSTCOPY_RAM_DISCARD:
 		return incoming->advised && incoming->listed && !incoming->ram_ended;
-	case FERRY_COMMAND_PACKAGED:
+	case FERRY_COMMAND_POSTCOPY_LISTEN:
 		return incoming->advised && incoming->discarded && !incoming->ram_ended;
+	case FERRY_COMMAND_PACKAGED:
+		return incoming->postcopy && !incoming->packaged;
 	default:
 		return FALSE;
 	}
@@ -153,8 +156,11 @@ gboolean ferry_incoming_postcopy_command(FerryIncoming *incoming, const FerryStr
 	g_autofree guint8 *data = NULL;
 	guint32 length;
 
-	if (!belongs(incoming, element->command))
+	if (!belongs(incoming, element->command) ||
+	    (element->command == FERRY_COMMAND_POSTCOPY_LISTEN && element->length))
 		return misplaced(incoming, element, error);
+	if (element->command == FERRY_COMMAND_POSTCOPY_LISTEN)
+		return listen(incoming, error);
 	data = g_malloc(element->length);
 	ferry_stream_reader_bytes(incoming->reader, data, element->length);
 	if (!ferry_stream_reader_check(incoming->reader, error))

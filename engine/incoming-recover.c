@@ -134,6 +134,7 @@ static gboolean resume(FerryIncoming *incoming, GError **error)
 	if (!incoming->over) {
 		ferry_postcopy_ram_tell_again(incoming->postcopy);
 		ferry_incoming_begin_faults(incoming);
+		ferry_faults_run(incoming->faults);
 		if (is_waiting(destination) &&
 		    ferry_destination_decide(destination, FERRY_HANDOVER_RUNS) &&
 		    !ferry_incoming_take_over(destination, error))
@@ -176,7 +177,6 @@ static FerryIncomingResult recover(FerryIncoming *incoming, GError **error)
 	} else {
 		result = FERRY_INCOMING_PAUSED;
 	}
-	g_clear_pointer(&incoming->faults, ferry_faults_stop);
 	return result;
 }
 

@@ -160,7 +160,7 @@ static FerryIncomingResult run_here(FerryIncoming *incoming, GError **error)
 			    "the operator decided before the source's commit came");
 		return FERRY_INCOMING_ANSWERED;
 	}
-	ferry_incoming_begin_faults(incoming);
+	ferry_faults_run(incoming->faults);
 	if (ferry_incoming_take_over(destination, error)) {
 		ferry_incoming_reply_running(incoming, NULL);
 		ferry_incoming_note_vcpus(incoming);
@@ -170,7 +170,6 @@ static FerryIncomingResult run_here(FerryIncoming *incoming, GError **error)
 	} else {
 		result = FERRY_INCOMING_IN_DOUBT;
 	}
-	g_clear_pointer(&incoming->faults, ferry_faults_stop);
 	return result;
 }
 

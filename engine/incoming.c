@@ -167,6 +167,7 @@ static gboolean handle_command(FerryIncoming *incoming, const FerryStreamElement
 		return ferry_incoming_ram_record(incoming, &record, error);
 	case FERRY_COMMAND_POSTCOPY_ADVISE:
 	case FERRY_COMMAND_POSTCOPY_RAM_DISCARD:
+	case FERRY_COMMAND_POSTCOPY_LISTEN:
 	case FERRY_COMMAND_PACKAGED:
 		return ferry_incoming_postcopy_command(incoming, element, error);
 	case FERRY_COMMAND_RECV_BITMAP:
@@ -286,6 +287,7 @@ static void incoming_clear(FerryIncoming *incoming)
 	/* What is still under way tells the digest when it lands. */
 	ferry_first_touch_free(incoming->touch);
 	ferry_digest_free(incoming->digest);
+	ferry_faults_stop(incoming->faults);
 	ferry_incoming_close_fabric(incoming);
 	ferry_carrier_close(incoming->carrier);
 	ferry_postcopy_ram_free(incoming->advised);

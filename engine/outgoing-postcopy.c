@@ -249,7 +249,11 @@ static gboolean send_missing(Push *push, GError **error)
 {
 	FerryOutgoing *outgoing = push->outgoing;
 	gboolean pulled = ferry_outgoing_is_pulled(outgoing);
-	guint64 pages = pulled ? 0 : ferry_bitmap_count(outgoing->pending);
+	FerryPushCounts counts;
+	guint64 pages;
+
+	ferry_page_push_get_counts(outgoing->push, &counts);
+	pages = pulled ? 0 : counts.missing;
 
 	outgoing->round++;
 	ferry_progress_round_begin(outgoing->progress, pages, 0);
@@ -267,9 +271,12 @@ static const char *mode_of(FerryOutgoing *outgoing)
 static gboolean run_there(Push *push, GError **error)
 {
 	FerryOutgoing *outgoing = push->outgoing;
+	FerryPushCounts counts;
 
+	/* Loading devices there may have taken some already. */
+	ferry_page_push_get_counts(outgoing->push, &counts);
 	ferry_progress_switched(outgoing->progress, mode_of(outgoing),
-				ferry_bitmap_count(outgoing->pending));
+				counts.missing + counts.urgent);
 	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_POSTCOPY_RUN, NULL, 0);
 	return ferry_outgoing_flush(outgoing, error) && send_missing(push, error);
 }

@@ -3,11 +3,24 @@
 
 #include "postcopy-wire.h"
 
+/* For taking note of what is missing, and dropping it from the guest's page tables. */
+#define LISTEN_US (60 * G_TIME_SPAN_SECOND)
+
 static gboolean refuse(GError **error, const char *why)
 {
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
 		    "postcopy-ram is on, and %s, or switch postcopy-ram off", why);
 	return FALSE;
+}
+
+/* Loading a device needs a page there, and behind the devices there is no other way for it. */
+static GError *make_stuck_error(void)
+{
+	return g_error_new(
+		FERRY_ERROR, FERRY_ERROR_NOSUPP,
+		"loading a device at the destination needs a page that is missing there, "
+		"which over a single channel cannot come before the guest runs: use tcp: "
+		"or rdma:, or let precopy go on longer");
 }
 
 /* A FerryPageRequests' asked: on the thread of the return path. */
@@ -16,6 +29,9 @@ static void asked(gpointer user)
 	FerryOutgoing *outgoing = user;
 
 	ferry_page_push_serve(outgoing->push);
+	if (!ferry_outgoing_bulk(outgoing)->ops->urgent &&
+	    ferry_source_state(outgoing->source) == FERRY_STATE_DEVICE)
+		ferry_return_path_fail(outgoing->path, make_stuck_error());
 }
 
 gboolean ferry_outgoing_advise(FerryOutgoing *outgoing, GError **error)
@@ -40,54 +56,65 @@ gboolean ferry_outgoing_advise(FerryOutgoing *outgoing, GError **error)
 	return ferry_outgoing_flush(outgoing, error);
 }
 
-/* LISTEN and every device, in the one command that carries them. */
-static void put_package(FerryOutgoing *outgoing, const GByteArray *devices)
-{
-	g_autoptr(GByteArray) package = g_byte_array_new();
-
-	ferry_stream_put_command(package, FERRY_COMMAND_POSTCOPY_LISTEN, NULL, 0);
-	g_byte_array_append(package, devices->data, devices->len);
-	ferry_postcopy_put_packaged(outgoing->out, package->len);
-	g_byte_array_append(outgoing->out, package->data, package->len);
-}
-
 /* The guest stands still: what it wrote last, and what never went, is missing there. Saving a
  * device can write RAM, hence two passes. */
-static gboolean send_all_but_pages(FerryOutgoing *outgoing, GError **error)
+static gboolean save_devices(FerryOutgoing *outgoing, GByteArray *devices, GError **error)
 {
-	g_autoptr(GByteArray) devices = g_byte_array_new();
 	g_autoptr(GString) json = g_string_new(NULL);
-	FerryRam *ram = ferry_vm_ram(outgoing->vm);
 	gint64 collect_us;
 
 	outgoing->stopped = TRUE;
 	if (!ferry_outgoing_collect(outgoing, &collect_us, error))
 		return FALSE;
 	ferry_vm_save_run_state(outgoing->vm, ferry_vm_outgoing_run_state(outgoing->vm));
-	if (!ferry_devices_save(ferry_vm_devices(outgoing->vm), FERRY_RAM_SECTION_ID + 1, devices,
-				json, error) ||
-	    !ferry_outgoing_collect(outgoing, &collect_us, error))
-		return FALSE;
-	ferry_postcopy_widen(outgoing->pending, ram);
-	ferry_postcopy_put_discards(outgoing->out, ram, outgoing->pending);
-	put_package(outgoing, devices);
-	return ferry_outgoing_flush(outgoing, error);
+	return ferry_devices_save(ferry_vm_devices(outgoing->vm), FERRY_RAM_SECTION_ID + 1, devices,
+				  json, error) &&
+	       ferry_outgoing_collect(outgoing, &collect_us, error);
 }
 
-gboolean ferry_outgoing_switch(FerryOutgoing *outgoing, GError **error)
+/* What is missing there; once the destination listens, pages can come. */
+static gboolean send_missing(FerryOutgoing *outgoing, GError **error)
+{
+	FerryRam *ram = ferry_vm_ram(outgoing->vm);
+	guint8 value[4];
+	FerryReply reply;
+
+	ferry_postcopy_widen(outgoing->pending, ram);
+	ferry_postcopy_put_discards(outgoing->out, ram, outgoing->pending);
+	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_POSTCOPY_LISTEN, NULL, 0);
+	ferry_store_be32(value, FERRY_COMMAND_POSTCOPY_LISTEN);
+	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_PING, value, sizeof(value));
+	return ferry_outgoing_flush(outgoing, error) &&
+	       ferry_return_path_wait(outgoing->path, FERRY_REPLY_PONG, LISTEN_US, &reply, error);
+}
+
+/* From here what is asked for goes at once, where the carrier has a way for it. */
+static void serve(FerryOutgoing *outgoing)
 {
 	FerryCarrier *bulk = ferry_outgoing_bulk(outgoing);
 
-	/* A digest of RAM that is not there yet cannot be compared. */
-	if (!ferry_outgoing_stop_guest(outgoing, error) || !send_all_but_pages(outgoing, error) ||
-	    !ferry_outgoing_prepare(outgoing, FALSE, error))
-		return FALSE;
 	if (bulk->ops->switch_over)
 		bulk->ops->switch_over(bulk);
 	outgoing->push = ferry_page_push_new(ferry_vm_ram(outgoing->vm), outgoing->pending,
 					     outgoing->requests, bulk);
 	if (!ferry_outgoing_is_pulled(outgoing))
 		ferry_return_path_set_requests(outgoing->path, outgoing->requests);
+}
+
+gboolean ferry_outgoing_switch(FerryOutgoing *outgoing, GError **error)
+{
+	g_autoptr(GByteArray) devices = g_byte_array_new();
+
+	if (!ferry_outgoing_stop_guest(outgoing, error) ||
+	    !save_devices(outgoing, devices, error) || !send_missing(outgoing, error))
+		return FALSE;
+	serve(outgoing);
+	ferry_postcopy_put_packaged(outgoing->out, devices->len);
+	g_byte_array_append(outgoing->out, devices->data, devices->len);
+	/* A digest of RAM that is not there yet cannot be compared. */
+	if (!ferry_outgoing_flush(outgoing, error) ||
+	    !ferry_outgoing_prepare(outgoing, FALSE, error))
+		return FALSE;
 	/* From here it never comes back by itself. */
 	if (ferry_source_enter(outgoing->source, FERRY_STATE_DEVICE, FERRY_STATE_POSTCOPY_ACTIVE))
 		return TRUE;

@@ -448,6 +448,11 @@ void ferry_postcopy_ram_tell_again(FerryPostcopyRam *p)
 
 /* ---- the end ---- */
 
+void ferry_postcopy_ram_give_up(FerryPostcopyRam *p)
+{
+	ferry_postcopy_memory_unwatch(p->memory);
+}
+
 gboolean ferry_postcopy_ram_finish(FerryPostcopyRam *p, GError **error)
 {
 	guint64 missing = ferry_postcopy_ram_missing(p);

@@ -85,6 +85,10 @@ void ferry_postcopy_ram_tell_again(FerryPostcopyRam *postcopy);
 
 /* ---- the end ---- */
 
+/* The guest will never run on this RAM: who waits in a fault goes on, with what is there. Any
+ * thread; idempotent. */
+void ferry_postcopy_ram_give_up(FerryPostcopyRam *postcopy);
+
 /* Nothing is missing: the guest's mapping is its own again, and later accesses cost nothing. */
 gboolean ferry_postcopy_ram_finish(FerryPostcopyRam *postcopy, GError **error);
 

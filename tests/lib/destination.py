@@ -114,8 +114,7 @@ class Destination:
             return self._record(*struct.unpack(">HBBI", data[:8]), data[8:])
         if number == PING:
             value, = struct.unpack(">I", data)
-            assert value == PING_FERRY, hex(value)
-            self.say(message(PONG, struct.pack(">I", PONG_FERRY)))
+            self.say(message(PONG, struct.pack(">I", PONG_FERRY if value == PING_FERRY else value)))
         elif number == PACKAGED:
             data = self._read(struct.unpack(">I", data)[0])
         elif number == RUN:

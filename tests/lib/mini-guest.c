@@ -43,6 +43,8 @@ static gboolean take_state(gpointer opaque, guint32 version_id, GError **error)
 {
 	MiniGuest *guest = (MiniGuest *)((guint8 *)opaque - G_STRUCT_OFFSET(MiniGuest, state));
 
+	if (guest->load_reads)
+		guest->loaded = *(volatile guint64 *)(guest->ram + guest->load_reads);
 	if (!g_atomic_int_get(&guest->refuse_load))
 		return TRUE;
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_DEVICE, "this counter is not wanted");

@@ -16,6 +16,9 @@ typedef struct {
 	gint refuse_resume; /* atomic: resume() fails */
 	gint refuse_load;   /* atomic: the device cannot be loaded */
 	gint announced;     /* atomic: calls of announce() */
+	/* loading the device reads the word at this offset of RAM into @loaded; 0: it reads none */
+	guint64 load_reads;
+	guint64 loaded;
 	/* private */
 	guint8 *ram;
 	guint64 size;
