@@ -148,8 +148,8 @@ static gboolean can_write(const FerryHeartbeat *hb)
 	return queued(hb) && !hb->write_error;
 }
 
-/* The lock is held, and there is nothing to write: when something has to be said, or the silence has
- * lasted. A shorter sleep would cost a destination that does nothing else. */
+/* The lock is held, and there is nothing to write: when something has to be said, or the silence
+ * has lasted. A shorter sleep would cost a destination that does nothing else. */
 static gint64 next_duty(const FerryHeartbeat *hb, gint64 now)
 {
 	gint64 duty = (queued(hb) ? now : hb->spoke) + SAY_US;

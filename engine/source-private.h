@@ -114,8 +114,8 @@ FerryCarrier *ferry_outgoing_bulk(FerryOutgoing *outgoing);
 gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error);
 /* One more collect and round while the guest is stopped. */
 gboolean ferry_outgoing_last_pages(FerryOutgoing *outgoing, GError **error);
-/* Begins dirty tracking, beside what else there is to set up: protecting much memory takes as long as
- * connecting a carrier. ferry_outgoing_precopy() waits for it, and tells its failure. */
+/* Begins dirty tracking, beside what else there is to set up: protecting much memory takes as long
+ * as connecting a carrier. ferry_outgoing_precopy() waits for it, and tells its failure. */
 void ferry_outgoing_track(FerryOutgoing *outgoing);
 /* Ends dirty tracking. */
 void ferry_outgoing_untrack(FerryOutgoing *outgoing);

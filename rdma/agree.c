@@ -87,6 +87,18 @@ static void agree_queues(FerryRdmaDestination *d, const FerryRdmaLimits *limits,
 		terms->queue_pairs = (guint32)MIN(terms->queue_pairs, cap + urgent);
 }
 
+/* Pages that the guest must not see yet need a mapping of their own. */
+static gboolean agree_postcopy(FerryRdmaDestination *d, const FerryRdmaTerms *terms, GError **error)
+{
+	for (guint i = 0; terms->flags & FERRY_RDMA_POSTCOPY && i < d->ram->n_blocks; i++)
+		if (d->ram->blocks[i].fd < 0)
+			return refused(error,
+				       "RAM block '%s' is private memory, which RDMA cannot fill "
+				       "once the guest runs: back the RAM with a memfd",
+				       d->ram->blocks[i].name);
+	return TRUE;
+}
+
 /* Once all else is: each page is read into memory that stays registered, and a fetch is two reads
  * at most. */
 static void agree_pull(FerryRdmaDestination *d, FerryRdmaTerms *terms)
@@ -109,8 +121,8 @@ gboolean ferry_rdma_destination_agree(FerryRdmaDestination *d, FerryRdmaTerms *t
 	/* Relaxed ordering stays as offered: a device without it ignores it. */
 	terms->mtu = limits->mtu;
 	agree_queues(d, limits, terms);
-	if (!agree_chunks(d, limits, terms, error) || !agree_pinning(d, terms, error) ||
-	    !agree_writes(d, terms, error))
+	if (!agree_postcopy(d, terms, error) || !agree_chunks(d, limits, terms, error) ||
+	    !agree_pinning(d, terms, error) || !agree_writes(d, terms, error))
 		return FALSE;
 	agree_pull(d, terms);
 	return TRUE;

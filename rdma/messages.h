@@ -43,7 +43,7 @@ typedef struct {
 /* One more queue pair, the last, for pages that the guest waits for; after the switch every write
  * has an immediate: the number of its first page, counted through all blocks in order. */
 #define FERRY_RDMA_POSTCOPY 8u
-/* After the switch the destination reads the pages; SOURCE_REGION says where. With POSTCOPY only. */
+/* After the switch the destination reads the pages; SOURCE_REGION says where. With POSTCOPY. */
 #define FERRY_RDMA_PULL 16u
 #define FERRY_RDMA_QUEUES_MAX 17u /* the urgent one included */
 #define FERRY_RDMA_BULK_MAX 16u

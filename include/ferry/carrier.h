@@ -95,9 +95,9 @@ typedef struct {
 
 	/*
 	 * Postcopy. A carrier beside the channel has these where the session asked for it
-	 * (FerryFabricSession.postcopy) and share_ram() succeeded; in the channel's own carrier they
-	 * are NULL: there pages that the guest waits for go by put(), before others, and the engine
-	 * places what comes in the stream.
+	 * (FerryFabricSession.postcopy) and share_ram() succeeded; in the channel's own carrier
+	 * they are NULL: there pages that the guest waits for go by put(), before others, and the
+	 * engine places what comes in the stream.
 	 */
 
 	/* Whether the destination takes the pages itself, by fetch(), after the switch: the source

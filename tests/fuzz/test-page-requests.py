@@ -167,13 +167,15 @@ def before_the_switch__well_formed__is_refused_and_guest_runs_on():
 
 
 def flood__unread_and_endless__is_refused():
-    """More than the RAM has pages, of a destination that reads nothing."""
+    """All pages, again and again, of a destination that reads none of them: the source cannot send, and more wait than the
+    RAM has."""
     with Scene() as scene:
         scene.switch()
         scene.peer.say(request(0, PAGE, scene.block))
+        everything = b"".join(request(page * PAGE, PAGE) for page in range(scene.size // PAGE))
         try:
-            for _ in range(64):
-                scene.peer.say(request(0, PAGE) * 1024)
+            for _ in range(16):
+                scene.peer.say(everything)
         except OSError:
             pass
         scene.check_refused("more requests")

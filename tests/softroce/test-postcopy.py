@@ -97,10 +97,10 @@ def check_counts(status, mode):
     check(status["pauses"] == 0, f"it paused {status['pauses']} times")
 
 
-def writer__thrice_as_fast_as_the_link__moves(mode, push=None):
+def writer__thrice_as_fast_as_the_link__moves(mode, push=None, when="=2s"):
     def case():
         with Scene(push) as scene:
-            there, here = scene.finish(scene.migrate("--postcopy=2s"))
+            there, here = scene.finish(scene.migrate("--postcopy" + when))
             check(here["transport"] == there["transport"] == "rdma", f"it went by {here['transport']}")
             counts = there["postcopy"]
             for status in (here["postcopy"], counts):
@@ -179,6 +179,8 @@ def bench__fault__measures_every_way():
 
 def table():
     yield "pull__guest_that_writes_thrice_as_fast__moves_whole", writer__thrice_as_fast_as_the_link__moves("pull")
+    yield "pull__from_the_first_round_on__moves_whole", writer__thrice_as_fast_as_the_link__moves("pull", when="=round:1")
+    yield "push__at_once__moves_whole", writer__thrice_as_fast_as_the_link__moves("push", "source", when="")
     for side in ("source", "destination"):
         yield (f"push__pull_off_at_the_{side}__moves_whole", writer__thrice_as_fast_as_the_link__moves("push", side))
     yield "wire__cut_in_pull_and_healed__goes_on_over_tcp", wire__cut_and_healed__goes_on_over_tcp()

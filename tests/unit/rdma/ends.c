@@ -2,6 +2,8 @@
 #include "ends.h"
 
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include "engine/settings-private.h"
 #include "switched.h"
 
@@ -189,12 +191,17 @@ static FerryRam *make_ram(GRand *random, const guint *pages)
 	for (guint i = 0; pages[i]; i++) {
 		g_autofree char *name = g_strdup_printf("block%u", i);
 		gsize size = (gsize)pages[i] << FERRY_PAGE_SHIFT;
-		guint8 *host = g_aligned_alloc(1, size, FERRY_PAGE_SIZE);
+		int fd = memfd_create(name, MFD_CLOEXEC);
+		guint8 *host = MAP_FAILED;
 
+		if (ftruncate(fd, (off_t)size) == 0)
+			host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (host == MAP_FAILED)
+			g_error("no memory");
 		memset(host, 0xee, size);
 		for (gsize at = 0; random && at < size; at += 64)
 			*(guint32 *)(host + at) = g_rand_int(random);
-		if (!ferry_ram_add(ram, name, host, size, FERRY_PAGE_SIZE, -1, 0, NULL))
+		if (!ferry_ram_add(ram, name, host, size, FERRY_PAGE_SIZE, fd, 0, NULL))
 			g_error("no RAM");
 	}
 	return ram;
@@ -261,8 +268,10 @@ static void stop_thread(End *end)
 
 static void free_end(End *end)
 {
-	for (guint i = 0; i < end->ram->n_blocks; i++)
-		g_aligned_free(end->ram->blocks[i].host);
+	for (guint i = 0; i < end->ram->n_blocks; i++) {
+		munmap(end->ram->blocks[i].host, end->ram->blocks[i].size);
+		close(end->ram->blocks[i].fd);
+	}
 	ferry_ram_free(end->ram);
 	ferry_settings_free(end->settings);
 	g_async_queue_unref(end->inbox);

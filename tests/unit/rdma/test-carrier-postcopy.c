@@ -276,11 +276,30 @@ static void source__that_is_read__is_registered_whole_without_write_access(void)
 
 /* ---- the switch ---- */
 
+static void offer__private_memory__is_refused_with_the_remedy(void)
+{
+	g_autoptr(GError) error = NULL;
+	Ends ends;
+	int fd;
+
+	open_ends(&ends, 53, (FakeConfig){ 0 }, FALSE);
+	fd = ends.destination.ram->blocks[1].fd;
+	ends.destination.ram->blocks[1].fd = -1;
+	CU_ASSERT_FALSE(ends_connect(&ends, &error));
+	CU_ASSERT(g_error_matches(error, FERRY_ERROR, FERRY_ERROR_NOSUPP));
+	CU_ASSERT(error && strstr(error->message, "'block1' is private memory"));
+	ends.destination.ram->blocks[1].fd = fd;
+	expect_clean_end(&ends);
+}
+
 static void begin_postcopy__private_memory_elsewhere__is_refused_with_the_remedy(void)
 {
 	Ends ends;
+	int fd;
 
 	open_ends(&ends, 51, (FakeConfig){ 0 }, FALSE);
+	fd = ends.source.ram->blocks[0].fd;
+	ends.source.ram->blocks[0].fd = -1;
 	if (precopy(&ends)) {
 		FerryCarrier *carrier = ends.destination.carrier;
 		const FerryArrivals arrivals = { 0 };
@@ -291,6 +310,7 @@ static void begin_postcopy__private_memory_elsewhere__is_refused_with_the_remedy
 		CU_ASSERT(g_error_matches(error, FERRY_ERROR, FERRY_ERROR_NOSUPP));
 		CU_ASSERT(error && strstr(error->message, "back the RAM with a memfd"));
 	}
+	ends.source.ram->blocks[0].fd = fd;
 	expect_clean_end(&ends);
 }
 
@@ -578,6 +598,7 @@ int main(int argc, char **argv)
 		CASE(mode__destination_without_postcopy__falls_back),
 		CASE(queue_pairs__sixteen_of_the_setting__leave_room_for_the_urgent_one),
 		CASE(source__that_is_read__is_registered_whole_without_write_access),
+		CASE(offer__private_memory__is_refused_with_the_remedy),
 		CASE(begin_postcopy__private_memory_elsewhere__is_refused_with_the_remedy),
 		CASE(begin_postcopy__not_agreed__is_refused),
 		CASE(fetch__before_the_switch__reads_nothing),
