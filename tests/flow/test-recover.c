@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 
 #define SETTLE_MS 20000u
-#define RAM_SIZE (1u << 20)
+#define RAM_SIZE (8u << 20)
 #define TRICKLE (256u << 10)
 
 typedef struct {
@@ -19,6 +19,7 @@ typedef struct {
 	char *dir;
 	char *uri;          /* for the source */
 	FerryState awaited; /* for the predicates */
+	guint64 counted;
 } Pair;
 
 /* @listen: NULL for a socket in the pair's directory. */
@@ -237,6 +238,45 @@ static gboolean arrives_by(Pair *pair, const char *there)
 	       arrives(pair);
 }
 
+static guint64 stores(Pair *pair)
+{
+	return __atomic_load_n(&pair->destination->state.counter, __ATOMIC_RELAXED);
+}
+
+static gboolean guest_goes_on(gpointer user)
+{
+	Pair *pair = user;
+
+	return stores(pair) > pair->counted;
+}
+
+/* Not a byte goes by itself: it gets on by asking alone, and has to ask anew for what it asked on
+ * the connection before. */
+static void guest__waits_for_a_page_at_the_cut__gets_it_when_recovered(void)
+{
+	Pair pair;
+
+	pair_open(&pair);
+	CU_ASSERT(ferry_settings_set_parameter(ferry_vm_settings(pair.source->vm),
+					       FERRY_PARAMETER_MAX_POSTCOPY_BANDWIDTH, 1, NULL));
+	CU_ASSERT(is_switched(&pair));
+	for (guint i = 0; i < 5; i++) {
+		CU_ASSERT(ferry_source_pause(pair.source->source, NULL));
+		CU_ASSERT(await_both(&pair, FERRY_STATE_POSTCOPY_PAUSED));
+		/* By now it waits, or has everything that it wants. */
+		g_usleep(50 * G_TIME_SPAN_MILLISECOND);
+		pair.counted = stores(&pair);
+		CU_ASSERT(ferry_source_recover(pair.source->source, pair.uri, NULL));
+		CU_ASSERT(mini_guest_await(guest_goes_on, &pair, SETTLE_MS));
+		if (!await_both(&pair, FERRY_STATE_POSTCOPY_ACTIVE))
+			break;
+	}
+	CU_ASSERT(ferry_source_pause(pair.source->source, NULL));
+	CU_ASSERT(await_both(&pair, FERRY_STATE_POSTCOPY_PAUSED));
+	CU_ASSERT(arrives(&pair));
+	pair_close(&pair);
+}
+
 /* A descriptor is one connection, and cannot be listened on again. */
 static void link__by_descriptor__recovered_by_another_way(void)
 {
@@ -320,6 +360,7 @@ static CU_TestInfo cases[] = {
 	CASE(source__freed_in_recovery__ends_at_once),
 	CASE(source__paused__takes_nothing_but_recovery),
 	CASE(destination__cannot_listen_elsewhere__can_be_told_again),
+	CASE(guest__waits_for_a_page_at_the_cut__gets_it_when_recovered),
 	CASE(link__by_descriptor__recovered_by_another_way),
 	CASE(vcpus__do_not_start__recovery_tries_again),
 	CASE(destination__not_started_yet__recovered_elsewhere),
