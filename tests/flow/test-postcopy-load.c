@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A device whose loading reads guest RAM, as that of a virtual queue does, when its guest is switched
- * over before its pages. */
+/* A device whose loading reads guest RAM, as that of a virtual queue does, when its guest is
+ * switched over before its pages. */
 #include "fake-fabric.h"
 #include "harness.h"
 #include "mini-guest.h"
