@@ -5,6 +5,7 @@
 
 #define LINE_MAX_BYTES 4096u
 #define CONNECT_S 10u
+#define IDLE_S 600u /* a peer that says nothing for so long is gone */
 
 const char *ferry_bench_scheme_of(const char *uri)
 {
@@ -191,6 +192,31 @@ void ferry_bench_control_listen(const char *scheme, const char *uri, void (*read
 		if (!socket)
 			return;
 		serve(socket, user);
+	}
+}
+
+void ferry_bench_control_serve(GSocket *socket,
+			       gboolean (*before)(gpointer user, int fd, GError **error),
+			       JsonObject *(*answer)(gpointer user, JsonObject *request),
+			       gpointer user)
+{
+	gboolean end;
+
+	g_socket_set_timeout(socket, IDLE_S);
+	for (;;) {
+		g_autoptr(JsonObject) request = NULL;
+		g_autoptr(GError) why = NULL;
+
+		if (!before(user, g_socket_get_fd(socket), &why)) {
+			g_printerr("ferry bench: %s\n", why->message);
+			return;
+		}
+		request = ferry_bench_control_read(socket, &end, &why);
+		if (request && ferry_bench_control_write(socket, answer(user, request), &why))
+			continue;
+		if (!end)
+			g_printerr("ferry bench: a peer is gone: %s\n", why->message);
+		return;
 	}
 }
 

@@ -36,6 +36,14 @@ void ferry_bench_control_listen(const char *scheme, const char *uri, void (*read
 				void (*serve)(GSocket *socket, gpointer user), gpointer user,
 				GError **error);
 
+/* Answers one peer's requests until it leaves; what goes wrong with it is printed, and ends it.
+ * @before, in front of each request, does what the last one began, over the same connection's
+ * descriptor. */
+void ferry_bench_control_serve(GSocket *socket,
+			       gboolean (*before)(gpointer user, int fd, GError **error),
+			       JsonObject *(*answer)(gpointer user, JsonObject *request),
+			       gpointer user);
+
 /* Connects to the listener of `ferry bench @bench`, which may take @answer_s for an answer. */
 GSocketConnection *ferry_bench_control_connect(const char *bench, const char *scheme,
 					       const char *uri, guint answer_s, GError **error);

@@ -7,8 +7,6 @@
 
 #include <ferry/rdma.h>
 
-#define IDLE_S 600u /* a peer that says nothing for so long is gone */
-
 /* One peer, and what is being measured with it: one of the two, or none. */
 typedef struct {
 	GSocket *socket;
@@ -136,8 +134,9 @@ static const struct {
 	{ "end", TRUE, do_end },
 };
 
-static JsonObject *answer_to(Session *session, JsonObject *request)
+static JsonObject *answer_to(gpointer user, JsonObject *request)
 {
+	Session *session = user;
 	const char *name = json_object_get_string_member_with_default(request, "do", "nothing");
 	gboolean measuring = session->floor || session->taker;
 	g_autoptr(GError) why = NULL;
@@ -155,31 +154,20 @@ static JsonObject *answer_to(Session *session, JsonObject *request)
 	return answer;
 }
 
-/* Until the peer leaves. What goes wrong with it ends it, and nothing more. */
+static gboolean before(gpointer user, int fd, GError **error)
+{
+	Session *session = user;
+
+	return !session->floor || ferry_bench_floor_accept(session->floor, fd, error);
+}
+
 static void serve(GSocket *socket, gpointer user)
 {
 	g_auto(Session) session = { .socket = socket, .ram_max = *(const guint64 *)user };
-	gboolean end;
 
-	g_socket_set_timeout(socket, IDLE_S);
 	session.local = g_socket_get_local_address(socket, NULL);
-	while (session.local) {
-		g_autoptr(JsonObject) request = NULL;
-		g_autoptr(GError) why = NULL;
-
-		if (session.floor &&
-		    !ferry_bench_floor_accept(session.floor, g_socket_get_fd(socket), &why)) {
-			g_printerr("ferry bench: %s\n", why->message);
-			return;
-		}
-		request = ferry_bench_control_read(socket, &end, &why);
-		if (request &&
-		    ferry_bench_control_write(socket, answer_to(&session, request), &why))
-			continue;
-		if (!end)
-			g_printerr("ferry bench: a peer is gone: %s\n", why->message);
-		return;
-	}
+	if (session.local)
+		ferry_bench_control_serve(socket, before, answer_to, &session);
 }
 
 void ferry_bench_fault_listen(const char *uri, guint64 ram_max, void (*ready)(const char *uri),

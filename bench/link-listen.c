@@ -7,8 +7,6 @@
 
 #include <ferry/rdma.h>
 
-#define IDLE_S 600u /* a peer that says nothing for so long is gone */
-
 /* One peer, and what is being measured with it: one of the three, or none. */
 typedef struct {
 	GSocket *socket;
@@ -145,8 +143,9 @@ static const struct {
 	{ "ib_write_bw", do_perftest }, { "end", do_end },
 };
 
-static JsonObject *answer_to(Session *session, JsonObject *request)
+static JsonObject *answer_to(gpointer user, JsonObject *request)
 {
+	Session *session = user;
 	const char *name = json_object_get_string_member_with_default(request, "do", "nothing");
 	g_autoptr(GError) why = NULL;
 	JsonObject *answer = NULL;
@@ -164,31 +163,20 @@ static JsonObject *answer_to(Session *session, JsonObject *request)
 	return answer;
 }
 
-/* Until the peer leaves. What goes wrong with it ends it, and nothing more. */
+static gboolean before(gpointer user, int fd, GError **error)
+{
+	Session *session = user;
+
+	return !session->raw || ferry_bench_raw_server_run(session->raw, fd, error);
+}
+
 static void serve(GSocket *socket, gpointer user)
 {
 	g_auto(Session) session = { .socket = socket, .ram_max = *(const guint64 *)user };
-	gboolean end;
 
-	g_socket_set_timeout(socket, IDLE_S);
 	session.local = g_socket_get_local_address(socket, NULL);
-	while (session.local) {
-		g_autoptr(JsonObject) request = NULL;
-		g_autoptr(GError) why = NULL;
-
-		if (session.raw &&
-		    !ferry_bench_raw_server_run(session.raw, g_socket_get_fd(socket), &why)) {
-			g_printerr("ferry bench: %s\n", why->message);
-			return;
-		}
-		request = ferry_bench_control_read(socket, &end, &why);
-		if (request &&
-		    ferry_bench_control_write(socket, answer_to(&session, request), &why))
-			continue;
-		if (!end)
-			g_printerr("ferry bench: a peer is gone: %s\n", why->message);
-		return;
-	}
+	if (session.local)
+		ferry_bench_control_serve(socket, before, answer_to, &session);
 }
 
 void ferry_bench_link_listen(const char *uri, guint64 ram_max, void (*ready)(const char *uri),
