@@ -3,8 +3,6 @@
 
 #define ADVISE_BYTES 16u
 #define DISCARD_RUN_BYTES 16u
-/* Behind a bitmap, QEMU's. */
-#define RECEIVED_END 0x0123456789abcdefull
 #define RESUMED 1u
 
 static gboolean malformed(GError **error, const char *what, size_t len)
@@ -234,16 +232,7 @@ void ferry_postcopy_put_received(GByteArray *out, const FerryRam *ram, guint blo
 {
 	const FerryRamBlock *of = &ram->blocks[block];
 
-	ferry_put_be16(out, FERRY_RETURN_RECV_BITMAP);
-	ferry_put_be16(out, 1 + strlen(of->name));
-	put_name(out, of);
-	ferry_put_be64(out, bitmap_words(of) * 8);
-	for (guint64 w = 0; w < bitmap_words(of); w++) {
-		guint64 word = GUINT64_TO_LE(words[w]);
-
-		g_byte_array_append(out, (const guint8 *)&word, sizeof(word));
-	}
-	ferry_put_be64(out, RECEIVED_END);
+	ferry_return_put_bitmap(out, of->name, words, bitmap_words(of));
 }
 
 guint64 *ferry_postcopy_read_received(const FerryRam *ram, guint block, FerryStreamReader *reader,
@@ -269,7 +258,7 @@ guint64 *ferry_postcopy_read_received(const FerryRam *ram, guint block, FerryStr
 	end = ferry_stream_reader_be64(reader);
 	if (!ferry_stream_reader_check(reader, error))
 		return NULL;
-	if (end != RECEIVED_END) {
+	if (end != FERRY_RETURN_BITMAP_END) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 			    "postcopy: RECV_BITMAP of block '%s' ends with 0x%016" G_GINT64_MODIFIER
 			    "x",
@@ -291,20 +280,14 @@ void ferry_postcopy_put_request(GByteArray *out, const FerryRam *ram, const Ferr
 	const FerryRamBlock *block = &ram->blocks[run->block];
 	gboolean named = (guint32)*last_block != run->block;
 
-	ferry_put_be16(out, named ? FERRY_RETURN_REQ_PAGES_ID : FERRY_RETURN_REQ_PAGES);
-	ferry_put_be16(out, 8 + 4 + (named ? 1 + strlen(block->name) : 0));
-	ferry_put_be64(out, run->first << FERRY_PAGE_SHIFT);
-	ferry_put_be32(out, ferry_run_bytes(run));
-	if (named)
-		put_name(out, block);
+	ferry_return_put_request(out, named ? block->name : NULL, run->first << FERRY_PAGE_SHIFT,
+				 (guint32)ferry_run_bytes(run));
 	*last_block = run->block;
 }
 
 void ferry_postcopy_put_resume_ack(GByteArray *out)
 {
-	ferry_put_be16(out, FERRY_RETURN_RESUME_ACK);
-	ferry_put_be16(out, 4);
-	ferry_put_be32(out, RESUMED);
+	ferry_return_put_value(out, FERRY_RETURN_RESUME_ACK, RESUMED);
 }
 
 gboolean ferry_postcopy_get_resume_ack(const guint8 *data, size_t len, GError **error)
