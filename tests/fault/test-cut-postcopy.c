@@ -70,6 +70,9 @@ static void pair_open(Pair *pair, const Course *course)
 	pair->uri = g_strconcat("cut:", there, NULL);
 	if (!ferry_settings_set_capability(ferry_vm_settings(pair->source->vm),
 					   FERRY_CAPABILITY_POSTCOPY_RAM, TRUE, &error) ||
+	    /* Precopy must not be over before the switch is asked for. */
+	    !ferry_settings_set_parameter(ferry_vm_settings(pair->source->vm),
+					  FERRY_PARAMETER_DOWNTIME_LIMIT, 0, &error) ||
 	    !ferry_settings_set_parameter(ferry_vm_settings(pair->source->vm),
 					  FERRY_PARAMETER_MAX_POSTCOPY_BANDWIDTH, course->rate,
 					  &error) ||

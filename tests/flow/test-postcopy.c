@@ -29,12 +29,6 @@ typedef struct {
 	gboolean paused; /* arrives paused */
 } Move;
 
-static Pair pair_new(const MiniGuestConfig *config)
-{
-	mini_guest_most_running();
-	return (Pair){ mini_guest_new(config), mini_guest_new(config), 0 };
-}
-
 static void pair_free(Pair *pair)
 {
 	mini_guest_free(pair->source);
@@ -51,6 +45,21 @@ static void set_number(MiniGuest *guest, FerryParameter parameter, guint64 value
 {
 	if (!ferry_settings_set_parameter(ferry_vm_settings(guest->vm), parameter, value, NULL))
 		g_assert_not_reached();
+}
+
+/* Slow enough that precopy is not over before the switch is asked for. */
+static MiniGuest *new_guest(const MiniGuestConfig *config)
+{
+	MiniGuest *guest = mini_guest_new(config);
+
+	set_number(guest, FERRY_PARAMETER_MAX_BANDWIDTH, 64u << 20);
+	return guest;
+}
+
+static Pair pair_new(const MiniGuestConfig *config)
+{
+	mini_guest_most_running();
+	return (Pair){ new_guest(config), new_guest(config), 0 };
 }
 
 static void start(MiniGuest *guest)
@@ -148,7 +157,8 @@ static void check_move(const Move *move)
 
 	start(pair.source);
 	set(pair.source, FERRY_CAPABILITY_POSTCOPY_RAM, TRUE);
-	set_number(pair.source, FERRY_PARAMETER_MAX_BANDWIDTH, move->max_bandwidth);
+	if (move->max_bandwidth)
+		set_number(pair.source, FERRY_PARAMETER_MAX_BANDWIDTH, move->max_bandwidth);
 	/* Precopy must not converge before its rounds are over. */
 	if (move->rounds)
 		set_number(pair.source, FERRY_PARAMETER_DOWNTIME_LIMIT, 1);

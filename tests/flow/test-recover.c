@@ -41,7 +41,9 @@ static void pair_open_on(Pair *pair, const char *listen)
 	there = mini_guest_listen(pair->destination, listen ? listen : listening);
 	pair->uri = g_strconcat("cut:", there, NULL);
 	settings = ferry_vm_settings(pair->source->vm);
-	if (!ferry_settings_set_capability(settings, FERRY_CAPABILITY_POSTCOPY_RAM, TRUE, &error) ||
+	/* Precopy must not be over before the switch is asked for. */
+	if (!ferry_settings_set_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT, 0, &error) ||
+	    !ferry_settings_set_capability(settings, FERRY_CAPABILITY_POSTCOPY_RAM, TRUE, &error) ||
 	    !ferry_settings_set_parameter(settings, FERRY_PARAMETER_MAX_POSTCOPY_BANDWIDTH, TRICKLE,
 					  &error) ||
 	    !ferry_vm_start(pair->source->vm, &error))
