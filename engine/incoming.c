@@ -253,8 +253,9 @@ static gboolean load(FerryIncoming *incoming, FerryWatchdog *watchdog, GError **
 	if (element.length || !incoming->ram_ended) {
 		g_set_error(
 			error, FERRY_ERROR, element.length ? FERRY_ERROR_LINK : FERRY_ERROR_STREAM,
-			"offset %" G_GUINT64_FORMAT ": the stream ends before the guest is whole",
-			element.offset);
+			"offset %" G_GUINT64_FORMAT ": %s before the guest is whole",
+			element.offset,
+			element.length ? "the source closed the connection" : "the stream ends");
 		return FALSE;
 	}
 	return skip_description(incoming, error);
