@@ -176,8 +176,8 @@ static gboolean next_chunk(FerryRdmaRegions *r, guint32 *index, gboolean *releas
 static gpointer help(gpointer user)
 {
 	FerryRdmaRegions *r = user;
-	gboolean release, failed = FALSE;
-	guint32 index;
+	gboolean release = FALSE, failed = FALSE;
+	guint32 index = 0;
 
 	while (next_chunk(r, &index, &release)) {
 		gboolean registered = r->chunks[index].mr != NULL;

@@ -24,16 +24,35 @@ static gboolean is_file(PostcopyBacking backing)
 	return backing == POSTCOPY_MEMFD || backing == POSTCOPY_HUGETLB;
 }
 
-/* A root may; whoever else has what is there. */
+#define HUGE_PAGES_PATH "/proc/sys/vm/nr_hugepages"
+
+static gboolean huge_pages_raised;
+static guint64 huge_pages_before;
+
+static void set_huge_pages(guint64 pages)
+{
+	g_autofree char *text = g_strdup_printf("%" G_GUINT64_FORMAT, pages);
+
+	g_file_set_contents_full(HUGE_PAGES_PATH, text, -1, G_FILE_SET_CONTENTS_NONE, 0644, NULL);
+}
+
+static void lower_huge_pages(void)
+{
+	set_huge_pages(huge_pages_before);
+}
+
+/* A root may, until the program ends; whoever else has what is there. */
 static void raise_huge_pages(guint64 pages)
 {
-	const char *path = "/proc/sys/vm/nr_hugepages";
-	g_autofree char *text = NULL, *wanted = g_strdup_printf("%" G_GUINT64_FORMAT, pages);
+	g_autofree char *text = NULL;
 
-	if (!g_file_get_contents(path, &text, NULL, NULL) ||
-	    g_ascii_strtoull(text, NULL, 10) >= pages || access(path, W_OK) < 0)
+	if (huge_pages_raised || !g_file_get_contents(HUGE_PAGES_PATH, &text, NULL, NULL) ||
+	    g_ascii_strtoull(text, NULL, 10) >= pages || access(HUGE_PAGES_PATH, W_OK) < 0)
 		return;
-	g_file_set_contents_full(path, wanted, -1, G_FILE_SET_CONTENTS_NONE, 0644, NULL);
+	huge_pages_before = g_ascii_strtoull(text, NULL, 10);
+	huge_pages_raised = TRUE;
+	set_huge_pages(pages);
+	atexit(lower_huge_pages);
 }
 
 /* A huge page begins where the first block does. */
