@@ -36,38 +36,21 @@ static gboolean check_capability(JsonArray *list, guint index, FerryCapability *
 	return TRUE;
 }
 
-/* Sets what @wanted says; on failure, what was set before is put back. */
-static gboolean apply_capabilities(FerrySettings *settings, const int *wanted, GError **error)
-{
-	gboolean before[FERRY_CAPABILITY__N];
-
-	for (guint c = 0; c < FERRY_CAPABILITY__N; c++) {
-		before[c] = ferry_settings_get_capability(settings, c);
-		if (wanted[c] < 0 || ferry_settings_set_capability(settings, c, wanted[c], error))
-			continue;
-		while (c--)
-			ferry_settings_set_capability(settings, c, before[c], NULL);
-		return FALSE;
-	}
-	return TRUE;
-}
-
 static JsonNode *set_capabilities(const FerryQmpCall *call, JsonObject *arguments, GError **error)
 {
 	JsonArray *list = json_object_get_array_member(arguments, "capabilities");
-	int wanted[FERRY_CAPABILITY__N];
+	FerrySettingsChange change = { 0 };
 
-	for (guint c = 0; c < FERRY_CAPABILITY__N; c++)
-		wanted[c] = -1;
 	for (guint i = 0; i < json_array_get_length(list); i++) {
 		FerryCapability capability;
 
 		if (!check_capability(list, i, &capability, error))
 			return NULL;
-		wanted[capability] = json_object_get_boolean_member(
+		change.set_capability[capability] = TRUE;
+		change.capability[capability] = json_object_get_boolean_member(
 			json_array_get_object_element(list, i), "state");
 	}
-	apply_capabilities(ferry_vm_settings(call->vm), wanted, error);
+	ferry_settings_change(ferry_vm_settings(call->vm), &change, error);
 	return NULL;
 }
 
@@ -87,35 +70,87 @@ static JsonNode *query_capabilities(const FerryQmpCall *call, JsonObject *argume
 	return ferry_qmp_array_node(list);
 }
 
-static gboolean check_parameter(const char *name, JsonNode *value, GError **error)
+static gboolean read_integer(const FerrySettingInfo *info, JsonNode *value, guint64 *number,
+			     GError **error)
 {
-	const FerryQmpArgument is_integer = { name, FERRY_QMP_INTEGER };
-	int parameter = ferry_parameter_from_name(name);
-	const FerrySettingInfo *info;
-	gint64 number;
+	gint64 given = json_node_get_int(value);
 
-	if (parameter < 0) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID, "Parameter '%s' is unexpected",
-			    name);
-		return FALSE;
-	}
-	if (!ferry_qmp_check_value(value, &is_integer, "", error))
-		return FALSE;
-	info = ferry_parameter_info(parameter);
-	number = json_node_get_int(value);
-	if (number >= 0 && (guint64)number >= info->minimum && (guint64)number <= info->maximum)
+	if (given >= 0 && (guint64)given >= info->minimum && (guint64)given <= info->maximum &&
+	    !(info->power_of_two && given & (given - 1))) {
+		*number = (guint64)given;
 		return TRUE;
-	g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
-		    "Parameter '%s' expects an integer in the range of %" G_GUINT64_FORMAT
-		    " to %" G_GUINT64_FORMAT,
-		    name, info->minimum, info->maximum);
+	}
+	if (info->power_of_two)
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
+			    "Parameter '%s' expects a power of two no less than %" G_GUINT64_FORMAT,
+			    info->name, info->minimum);
+	else
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
+			    "Parameter '%s' expects an integer in the range of %" G_GUINT64_FORMAT
+			    " to %" G_GUINT64_FORMAT,
+			    info->name, info->minimum, info->maximum);
 	return FALSE;
+}
+
+static gboolean read_choice(const FerrySettingInfo *info, JsonNode *value, guint64 *number,
+			    GError **error)
+{
+	const char *given = json_node_get_string(value);
+
+	for (guint i = 0; info->choices[i]; i++) {
+		if (strcmp(info->choices[i], given) == 0) {
+			*number = i;
+			return TRUE;
+		}
+	}
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
+		    "Parameter '%s' does not accept value '%s'", info->name, given);
+	return FALSE;
+}
+
+static gboolean read_reserved(const FerrySettingInfo *info, JsonNode *value, guint64 *number,
+			      GError **error)
+{
+	*number = 0;
+	if (!*json_node_get_string(value))
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+		    "Parameter '%s' is reserved and must be empty: streams are not encrypted; use "
+		    "exec: or a tunnel",
+		    info->name);
+	return FALSE;
+}
+
+static gboolean read_parameter(const FerrySettingInfo *info, JsonNode *value, guint64 *number,
+			       GError **error)
+{
+	static const FerryQmpType types[] = {
+		[FERRY_SETTING_BOOLEAN] = FERRY_QMP_BOOLEAN,
+		[FERRY_SETTING_INTEGER] = FERRY_QMP_INTEGER,
+		[FERRY_SETTING_CHOICE] = FERRY_QMP_STRING,
+		[FERRY_SETTING_RESERVED] = FERRY_QMP_STRING,
+	};
+	const FerryQmpArgument argument = { info->name, types[info->kind] };
+
+	if (!ferry_qmp_check_value(value, &argument, "", error))
+		return FALSE;
+	switch (info->kind) {
+	case FERRY_SETTING_INTEGER:
+		return read_integer(info, value, number, error);
+	case FERRY_SETTING_CHOICE:
+		return read_choice(info, value, number, error);
+	case FERRY_SETTING_RESERVED:
+		return read_reserved(info, value, number, error);
+	default:
+		*number = json_node_get_boolean(value);
+		return TRUE;
+	}
 }
 
 /* Its arguments are the table of FerrySettings, so it has none of its own. */
 static JsonNode *set_parameters(const FerryQmpCall *call, JsonObject *arguments, GError **error)
 {
-	FerrySettings *settings = ferry_vm_settings(call->vm);
+	FerrySettingsChange change = { 0 };
 	JsonObjectIter iter;
 	const char *name;
 	JsonNode *value;
@@ -123,14 +158,20 @@ static JsonNode *set_parameters(const FerryQmpCall *call, JsonObject *arguments,
 	if (!arguments)
 		return NULL;
 	json_object_iter_init_ordered(&iter, arguments);
-	while (json_object_iter_next_ordered(&iter, &name, &value))
-		if (!check_parameter(name, value, error))
+	while (json_object_iter_next_ordered(&iter, &name, &value)) {
+		int parameter = ferry_parameter_from_name(name);
+
+		if (parameter < 0) {
+			g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
+				    "Parameter '%s' is unexpected", name);
 			return NULL;
-	json_object_iter_init_ordered(&iter, arguments);
-	while (json_object_iter_next_ordered(&iter, &name, &value))
-		if (!ferry_settings_set_parameter(settings, ferry_parameter_from_name(name),
-						  json_node_get_int(value), error))
+		}
+		if (!read_parameter(ferry_parameter_info(parameter), value,
+				    &change.parameter[parameter], error))
 			return NULL;
+		change.set_parameter[parameter] = TRUE;
+	}
+	ferry_settings_change(ferry_vm_settings(call->vm), &change, error);
 	return NULL;
 }
 
@@ -138,9 +179,19 @@ static JsonNode *query_parameters(const FerryQmpCall *call, JsonObject *argument
 {
 	JsonObject *parameters = json_object_new();
 
-	for (guint p = 0; p < FERRY_PARAMETER__N; p++)
-		ferry_qmp_set_number(parameters, ferry_parameter_info(p)->name,
-				     ferry_settings_get_parameter(ferry_vm_settings(call->vm), p));
+	for (guint p = 0; p < FERRY_PARAMETER__N; p++) {
+		const FerrySettingInfo *info = ferry_parameter_info(p);
+		guint64 value = ferry_settings_get_parameter(ferry_vm_settings(call->vm), p);
+
+		if (info->kind == FERRY_SETTING_BOOLEAN)
+			json_object_set_boolean_member(parameters, info->name, value != 0);
+		else if (info->kind == FERRY_SETTING_CHOICE)
+			json_object_set_string_member(parameters, info->name, info->choices[value]);
+		else if (info->kind == FERRY_SETTING_RESERVED)
+			json_object_set_string_member(parameters, info->name, "");
+		else
+			ferry_qmp_set_number(parameters, info->name, value);
+	}
 	return ferry_qmp_object_node(parameters);
 }
 

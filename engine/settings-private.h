@@ -8,3 +8,7 @@ void ferry_settings_free(FerrySettings *settings);
 
 /* While @frozen, capabilities cannot change: a migration runs. */
 void ferry_settings_freeze(FerrySettings *settings, gboolean frozen);
+
+/* Whether settings may be so together, each within its own range; both arrays are whole. */
+gboolean ferry_settings_combine(const gboolean *capability, const guint64 *parameter,
+				GError **error);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ferry/channel.h>
+#include <ferry/protocol.h>
 #include <ferry/ram.h>
 
 G_BEGIN_DECLS
@@ -58,6 +59,12 @@ typedef struct {
 	/* Source: the same for runs whose every byte is zero. NULL: it carries none, the engine
 	 * sends them with the channel's own carrier. */
 	FerryIo (*put_zero)(FerryCarrier *carrier, const FerryRun *runs, size_t n, size_t *taken);
+
+	/* Source: one page as the @len bytes at @data, in another form than guest RAM's; they are
+	 * copied before it returns. OK: taken; AGAIN: not. NULL: it carries none, and pages go as
+	 * they are. */
+	FerryIo (*put_encoded)(FerryCarrier *carrier, guint32 block, guint64 page,
+			       FerryPageForm form, const guint8 *data, size_t len);
 
 	/* Source, and a destination that fetches: moves what can be moved without blocking. AGAIN
 	 * while anything is left. */

@@ -107,6 +107,8 @@ typedef enum {
 	/* the carriers', 0x100 to 0x1ff */
 	FERRY_RECORD_PAGES = 0x100,      /* be32 block, be64 first, be64 pages; then the pages */
 	FERRY_RECORD_ZERO_PAGES = 0x101, /* be32 block, be64 first, be64 pages */
+	/* be32 block, be64 page, be32 form, be32 length; then as many bytes */
+	FERRY_RECORD_ENCODED_PAGE = 0x102,
 } FerryRecordType;
 #define FERRY_RECORD_IS_CARRIER(type) ((type) >= 0x100 && (type) <= 0x1ff)
 /* Of these, the ones of a carrier beside the channel; rdma/messages.h has RDMA's. */
@@ -118,6 +120,18 @@ typedef enum {
 #define FERRY_FEATURE_STREAMS 4u /* pages can go over parallel connections */
 /* the guest may run there before its pages: ADVISE follows, and the commit is POSTCOPY_RUN */
 #define FERRY_FEATURE_POSTCOPY 8u
+/* ENCODED_PAGE may come: pages as differences, or deflated */
+#define FERRY_FEATURE_ENCODED 16u
+#define FERRY_FEATURE_MULTIFD 32u /* pages go over multifd's channels; CARRIER comes */
+/* a rehearsal: nothing is handed over, and the destination waits for the next afterwards */
+#define FERRY_FEATURE_REHEARSAL 64u
+
+/* The forms of a page in ENCODED_PAGE. */
+typedef enum {
+	FERRY_PAGE_FORM_PLAIN = 0,  /* its bytes */
+	FERRY_PAGE_FORM_XBZRLE = 1, /* what changed in the page that is there; ferry/page-codec.h */
+	FERRY_PAGE_FORM_ZLIB = 2,   /* deflated (RFC 1950) */
+} FerryPageForm;
 
 /* Bytes that name a session: made by the source for each migration, echoed by the destination. */
 #define FERRY_NONCE_SIZE 16u

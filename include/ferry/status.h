@@ -58,6 +58,28 @@ typedef struct {
 	guint64 vcpu_blocktime_us[FERRY_VCPUS_MAX];
 } FerryPostcopyStatus;
 
+/* What xbzrle did; zeros without it. */
+typedef struct {
+	gboolean on;
+	guint64 cache_size;     /* bytes */
+	guint64 bytes;          /* of differences sent */
+	guint64 pages;          /* sent as differences */
+	guint64 cache_miss;     /* pages that were not in the cache */
+	double cache_miss_rate; /* of the last round's pages, 0 to 1 */
+	double encoding_rate;   /* bytes of pages for a byte of difference, of the last round */
+	guint64 overflow;       /* pages that changed too much */
+} FerryXbzrleStatus;
+
+/* What compress did; zeros without it. */
+typedef struct {
+	gboolean on;
+	guint64 pages;
+	guint64 busy;            /* pages that found no thread free */
+	double busy_rate;        /* of the last round's pages, 0 to 1 */
+	guint64 compressed_size; /* bytes */
+	double compression_rate; /* bytes of pages for a compressed byte */
+} FerryCompressionStatus;
+
 /* A copy of a migration's numbers. The units are query-migrate's. */
 typedef struct {
 	FerryState state;
@@ -83,6 +105,16 @@ typedef struct {
 		double mbps;            /* megabits a second */
 	} ram;
 	guint throttle_percentage;
+	/* with dirty-limit: us that it held vCPUs up for, in all and for each round, averages */
+	guint64 dirty_limit_throttle_us;
+	/* what the downtime would be if the guest were stopped now (expected), and what it was
+	 * taken to be at the moment when it was stopped; ms; -1: not yet */
+	double predicted_downtime_ms;
+	guint64 put_off_pages; /* that were dirtied every round, and wait for the end */
+	FerryXbzrleStatus xbzrle;
+	FerryCompressionStatus compression;
+	guint64 multifd_bytes;    /* over multifd's channels */
+	guint64 zero_copy_copied; /* sends that the kernel copied although asked not to */
 	char *transport; /* the carrier that moved the pages: "tcp", "rdma", ...; or NULL */
 	/* why the pages do not go by the fabric that the URI names; NULL where they do, or it names
 	 * none */

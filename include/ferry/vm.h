@@ -27,8 +27,15 @@ typedef struct {
 	/* Slows the vCPUs down by @percent, 0 to 99; 0 is full speed. May be NULL: no
 	 * throttling. */
 	void (*throttle)(gpointer user, guint percent);
-	/* The guest now runs here: tell the network. May be NULL. */
+	/* The guest now runs here: tell the network. Called announce-rounds times, the first time
+	 * when it begins to run, from a thread of the destination's. May be NULL. */
 	void (*announce)(gpointer user);
+	/* For dirty-limit, both or none; also beside another callback. How many pages each of the
+	 * first @max vCPUs has dirtied since it started, and how many vCPUs there are: KVM's dirty
+	 * ring tells, for one. */
+	guint (*vcpu_dirty_pages)(gpointer user, guint64 *pages, guint max);
+	/* Slows one vCPU down, as throttle() all of them. */
+	void (*throttle_vcpu)(gpointer user, guint vcpu, guint percent);
 	/* The thread ids (gettid(2)) of the vCPUs, at most @max, and how many there are: whose time
 	 * in faults postcopy counts. After resume(), and, alone of all, also beside another
 	 * callback. May be NULL: none is told apart. */

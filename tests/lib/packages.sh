@@ -3,7 +3,8 @@
 # shellcheck shell=bash disable=SC2034
 
 build_packages=(gcc libc6-dev meson ninja-build pkg-config python3
-	libglib2.0-dev libjson-glib-dev libxxhash-dev libibverbs-dev librdmacm-dev)
+	libglib2.0-dev libjson-glib-dev libxxhash-dev zlib1g-dev libzstd-dev systemtap-sdt-dev
+	libibverbs-dev librdmacm-dev)
 # libubsan1 and the like come with gcc; g++ is for the test that C++ can include the headers.
 test_packages=(g++ libcunit1-dev clang-format binutils git groff-base spin procps util-linux)
 # Tests that need one of these say SKIP, and why, where it cannot be installed.
