@@ -217,15 +217,28 @@ static gpointer listen_thread(gpointer data)
 	return NULL;
 }
 
+static gboolean may_start(FerryDestination *destination, GError **error)
+{
+	FerryState state = ferry_destination_state(destination);
+
+	if (!ferry_state_is_busy(state))
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+		    "an incoming migration has begun already (state %s)", ferry_state_name(state));
+	return FALSE;
+}
+
 gboolean ferry_destination_defer(FerryDestination *destination, GError **error)
 {
-	gboolean ok = FALSE;
+	gboolean ok = may_start(destination, error);
 
 	g_mutex_lock(&destination->lock);
-	if (destination->deferred)
+	if (ok && destination->deferred) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
 			    "the guest waits for migrate-incoming already");
-	else
+		ok = FALSE;
+	}
+	if (ok)
 		ok = destination->deferred = ferry_vm_incoming_begin(destination->vm, error);
 	g_mutex_unlock(&destination->lock);
 	return ok;
@@ -261,17 +274,6 @@ static void reset_locked(FerryDestination *destination)
 	destination->end_us = 0;
 	destination->received = 0;
 	destination->state = FERRY_STATE_SETUP;
-}
-
-static gboolean may_start(FerryDestination *destination, GError **error)
-{
-	FerryState state = ferry_destination_state(destination);
-
-	if (!ferry_state_is_busy(state))
-		return TRUE;
-	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
-		    "an incoming migration has begun already (state %s)", ferry_state_name(state));
-	return FALSE;
 }
 
 gboolean ferry_destination_start(FerryDestination *destination, const char *uri, GError **error)
