@@ -28,6 +28,10 @@ struct FerryChannelGroup {
 	gboolean over;    /* no more pages */
 	gboolean stopping;
 	GError *failure; /* the first */
+	/* A channel is here that must not be: why. It fails the group where a section ends, and is
+	 * kept until then, since a QEMU 7.2 that loses a channel while it sets up may never get
+	 * over it. */
+	GError *refusal;
 	guint64 pages;
 };
 
@@ -46,16 +50,23 @@ static void fail(FerryChannelGroup *group, GError *error)
 	g_cond_broadcast(&group->changed);
 }
 
-static void fail_with(FerryChannelGroup *group, FerryErrorCode code, const char *format, ...)
-	G_GNUC_PRINTF(3, 4);
+static GError *error_of(FerryErrorCode code, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
-static void fail_with(FerryChannelGroup *group, FerryErrorCode code, const char *format, ...)
+static GError *error_of(FerryErrorCode code, const char *format, ...)
 {
+	GError *error;
 	va_list args;
 
 	va_start(args, format);
-	fail(group, g_error_new_valist(FERRY_ERROR, (int)code, format, args));
+	error = g_error_new_valist(FERRY_ERROR, (int)code, format, args);
 	va_end(args);
+	return error;
+}
+
+static void fail_if_refused(FerryChannelGroup *group)
+{
+	if (group->refusal)
+		fail(group, g_steal_pointer(&group->refusal));
 }
 
 static gboolean is_over(FerryChannelGroup *group, GError **error)
@@ -67,29 +78,45 @@ static gboolean is_over(FerryChannelGroup *group, GError **error)
 
 /* ---- a channel's thread ---- */
 
-/* The place of that number, once; NULL if it must not be here. */
+/* Why a channel of that number must not be here, or NULL. */
+static GError *find_objection(const FerryChannelGroup *group, guint number)
+{
+	if (!group->n)
+		return error_of(FERRY_ERROR_MISMATCH,
+				"the source sends over multifd channels: say --multifd with as "
+				"many as its multifd-channels, or switch its capability multifd "
+				"off");
+	if (number >= group->n)
+		return error_of(FERRY_ERROR_MISMATCH,
+				"multifd channel %u came, and there are to be %u: say --multifd "
+				"with as many as the source's multifd-channels",
+				number, group->n);
+	if (group->channels[number].came)
+		return error_of(FERRY_ERROR_PEER,
+				"multifd channel %u came twice: do two sources send here?", number);
+	return NULL;
+}
+
+/* The place of that number. NULL: it must not be here, and it is over. */
 static Channel *take_place(FerryChannelGroup *group, guint number)
 {
-	Channel *channel = number < group->n ? &group->channels[number] : NULL;
+	g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&group->lock);
+	GError *objection = find_objection(group, number);
 
-	if (!group->n)
-		fail_with(group, FERRY_ERROR_MISMATCH,
-			  "the source sends over multifd channels: say --multifd with as many as "
-			  "its multifd-channels, or switch its capability multifd off");
-	else if (!channel)
-		fail_with(group, FERRY_ERROR_MISMATCH,
-			  "multifd channel %u came, and there are to be %u: say --multifd with as "
-			  "many as the source's multifd-channels",
-			  number, group->n);
-	else if (channel->came)
-		fail_with(group, FERRY_ERROR_PEER,
-			  "multifd channel %u came twice: do two sources send here?", number);
-	if (group->failure || group->stopping)
-		return NULL;
-	channel->came = TRUE;
-	group->here++;
+	if (!objection) {
+		group->channels[number].came = TRUE;
+		group->here++;
+		g_cond_broadcast(&group->changed);
+		return &group->channels[number];
+	}
+	if (group->refusal)
+		g_error_free(objection);
+	else
+		group->refusal = objection;
 	g_cond_broadcast(&group->changed);
-	return channel;
+	while (!is_over(group, NULL))
+		g_cond_wait(&group->changed, &group->lock);
+	return NULL;
 }
 
 static gboolean read_init(FerryConnection *connection, FerryMultifdInit *init, GError **error)
@@ -181,24 +208,20 @@ static void take_channel(FerryChannelGroup *group, FerryConnection *connection)
 	g_autoptr(GError) error = NULL;
 	Channel *channel = NULL;
 	FerryMultifdInit init;
-	gboolean ok = read_init(connection, &init, &error);
 
-	g_mutex_lock(&group->lock);
-	if (ok)
-		channel = take_place(group, init.channel);
-	g_mutex_unlock(&group->lock);
-	if (channel && !take_packets(group, channel, connection, &error))
-		g_prefix_error(&error, "multifd channel %u: ", init.channel);
-	else if (error)
+	if (!read_init(connection, &init, &error))
 		g_prefix_error(&error, "a multifd channel: ");
+	else if ((channel = take_place(group, init.channel)) &&
+		 !take_packets(group, channel, connection, &error))
+		g_prefix_error(&error, "multifd channel %u: ", init.channel);
 
 	g_mutex_lock(&group->lock);
+	if (!error && channel && !group->over)
+		error = error_of(FERRY_ERROR_LINK,
+				 "multifd channel %u: the source hung up before the end of RAM",
+				 init.channel);
 	if (error)
 		fail(group, g_steal_pointer(&error));
-	else if (channel && !group->over)
-		fail_with(group, FERRY_ERROR_LINK,
-			  "multifd channel %u: the source hung up before the end of RAM",
-			  init.channel);
 	g_mutex_unlock(&group->lock);
 }
 
@@ -264,6 +287,7 @@ void ferry_channel_group_free(FerryChannelGroup *group)
 	g_cond_broadcast(&group->changed);
 	g_mutex_unlock(&group->lock);
 	ferry_doorman_free(group->doorman);
+	g_clear_error(&group->refusal);
 	g_clear_error(&group->failure);
 	g_cond_clear(&group->changed);
 	g_mutex_clear(&group->lock);
@@ -286,15 +310,15 @@ static void await_channels(FerryChannelGroup *group)
 {
 	gint64 end = g_get_monotonic_time() + PATIENCE_S * G_TIME_SPAN_SECOND;
 
-	while (group->here < group->n && !group->failure)
+	while (group->here < group->n && !group->failure && !group->refusal)
 		if (!g_cond_wait_until(&group->changed, &group->lock, end))
 			break;
-	if (group->here < group->n)
-		fail_with(group, FERRY_ERROR_MISMATCH,
-			  "of %u multifd channels %u came, and none in the last %u s: switch "
-			  "multifd on at the source, and say --multifd with as many as its "
-			  "multifd-channels",
-			  group->n, group->here, PATIENCE_S);
+	if (group->here < group->n && !group->refusal)
+		fail(group, error_of(FERRY_ERROR_MISMATCH,
+				     "of %u multifd channels %u came within %u s: switch multifd "
+				     "on at the source, and say --multifd with as many as its "
+				     "multifd-channels",
+				     group->n, group->here, PATIENCE_S));
 }
 
 /* Every channel is through with as many sections, or one failed. */
@@ -311,6 +335,7 @@ gboolean ferry_channel_group_end_section(FerryChannelGroup *group, gboolean last
 
 	if (!group->sections)
 		await_channels(group);
+	fail_if_refused(group);
 	await_syncs(group, group->sections + 1);
 	group->sections++;
 	group->over = last;
@@ -322,6 +347,7 @@ gboolean ferry_channel_group_check(FerryChannelGroup *group, GError **error)
 {
 	g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&group->lock);
 
+	fail_if_refused(group);
 	return !is_over(group, error);
 }
 
