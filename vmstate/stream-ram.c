@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <ferry/page-codec.h>
 #include <ferry/stream.h>
 
 #define BLOCKS_MAX 4096u
@@ -88,6 +89,47 @@ static int read_page_block(const FerryRamReader *ram, FerryStreamReader *reader,
 	return block + 1;
 }
 
+/* What stands between a page's header and its data. */
+static void read_encoding(FerryStreamReader *reader, FerryRamItem *item)
+{
+	guint max = item->type == FERRY_RAM_ITEM_XBZRLE ? FERRY_PAGE_SIZE : FERRY_PAGE_DEFLATED_MAX;
+
+	switch (item->type) {
+	case FERRY_RAM_ITEM_ZERO:
+		if (ferry_stream_reader_u8(reader) != 0)
+			ferry_stream_reader_fail(reader,
+						 "a page filled with a byte other than zero");
+		return;
+	case FERRY_RAM_ITEM_XBZRLE:
+		if (ferry_stream_reader_u8(reader) != FERRY_RAM_ENCODING_XBZRLE)
+			ferry_stream_reader_fail(reader, "a page in an encoding other than xbzrle");
+		item->length = ferry_stream_reader_be16(reader);
+		break;
+	case FERRY_RAM_ITEM_COMPRESSED:
+		item->length = ferry_stream_reader_be32(reader);
+		break;
+	default:
+		return;
+	}
+	if (!item->length || item->length > max)
+		ferry_stream_reader_fail(reader, "an encoded page of %u bytes, not 1 to %u",
+					 item->length, max);
+}
+
+static FerryRamItemType page_type(guint flags)
+{
+	switch (flags & ~FERRY_RAM_CONTINUE) {
+	case FERRY_RAM_PAGE:
+		return FERRY_RAM_ITEM_PAGE;
+	case FERRY_RAM_XBZRLE:
+		return FERRY_RAM_ITEM_XBZRLE;
+	case FERRY_RAM_COMPRESSED:
+		return FERRY_RAM_ITEM_COMPRESSED;
+	default:
+		return FERRY_RAM_ITEM_ZERO;
+	}
+}
+
 static void read_page(const FerryRamReader *ram, FerryStreamReader *reader, guint64 offset,
 		      guint flags, FerryRamItem *item, int *last)
 {
@@ -105,12 +147,11 @@ static void read_page(const FerryRamReader *ram, FerryStreamReader *reader, guin
 					 offset, block->name, block->size);
 		return;
 	}
-	item->type = flags & FERRY_RAM_PAGE ? FERRY_RAM_ITEM_PAGE : FERRY_RAM_ITEM_ZERO;
+	item->type = page_type(flags);
 	item->block = n - 1;
 	item->offset = offset;
 	*last = n;
-	if (item->type == FERRY_RAM_ITEM_ZERO && ferry_stream_reader_u8(reader) != 0)
-		ferry_stream_reader_fail(reader, "a page filled with a byte other than zero");
+	read_encoding(reader, item);
 }
 
 /* Words that ask for state which only the peer that negotiated them has. */
@@ -154,6 +195,13 @@ gboolean ferry_ram_reader_next(FerryRamReader *ram, FerryStreamReader *reader, F
 	case FERRY_RAM_PAGE:
 	case FERRY_RAM_ZERO:
 		read_page(ram, reader, word - flags, flags, &in, &last);
+		break;
+	case FERRY_RAM_XBZRLE:
+	case FERRY_RAM_COMPRESSED:
+		if (ram->encodings)
+			read_page(ram, reader, word - flags, flags, &in, &last);
+		else
+			refuse(reader, word);
 		break;
 	case FERRY_RAM_MEM_SIZE:
 		in.type = FERRY_RAM_ITEM_LIST;

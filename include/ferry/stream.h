@@ -129,7 +129,11 @@ typedef enum {
 	FERRY_RAM_ITEM_LIST, /* START: the block list, in @blocks */
 	FERRY_RAM_ITEM_PAGE, /* FERRY_PAGE_SIZE bytes follow; read them next */
 	FERRY_RAM_ITEM_ZERO, /* the page is zero */
-	FERRY_RAM_ITEM_END,  /* EOS; the footer follows */
+	/* @length bytes follow, read them next: ferry_xbzrle_decode()'s, 1 to FERRY_PAGE_SIZE */
+	FERRY_RAM_ITEM_XBZRLE,
+	/* the same: ferry_page_inflate()'s, 1 to FERRY_PAGE_DEFLATED_MAX */
+	FERRY_RAM_ITEM_COMPRESSED,
+	FERRY_RAM_ITEM_END, /* EOS; the footer follows */
 } FerryRamItemType;
 
 /* State that crosses sections: the list, and the block of the last page. Zero-initialise; clear
@@ -140,16 +144,20 @@ typedef struct {
 	/* the caller sets it before the list: the configuration names the capability
 	 * "x-ignore-shared", by which an address follows each block */
 	gboolean addresses;
+	/* the caller sets it: it knows what to do with XBZRLE and COMPRESSED; else they are
+	 * refused */
+	gboolean encodings;
 } FerryRamReader;
 
 typedef struct {
 	FerryRamItemType type;
-	guint block;    /* PAGE, ZERO: index into FerryRamReader.blocks */
-	guint64 offset; /* PAGE, ZERO: bytes, page-aligned, inside the block */
+	guint block;    /* of a page: index into FerryRamReader.blocks */
+	guint64 offset; /* of a page: bytes, page-aligned, inside the block */
+	guint32 length; /* XBZRLE, COMPRESSED: of the data */
 } FerryRamItem;
 
-/* The next item. Encodings that need state of ours (xbzrle, compression, rdma hooks) are refused by
- * name, as are unknown flags, blocks and offsets. Bounds: 4096 blocks. */
+/* The next item. Encodings that the caller does not take (xbzrle, compression, rdma hooks) are
+ * refused by name, as are unknown flags, blocks, offsets and lengths. Bounds: 4096 blocks. */
 gboolean ferry_ram_reader_next(FerryRamReader *ram, FerryStreamReader *reader, FerryRamItem *item,
 			       GError **error);
 void ferry_ram_reader_clear(FerryRamReader *ram);
