@@ -29,6 +29,7 @@
 #include <ferry/error.h>
 #include <ferry/fabric.h>
 #include <ferry/mapped.h>
+#include <ferry/multifd.h>
 #include <ferry/protocol.h>
 #include <ferry/qmp.h>
 #include <ferry/ram.h>
