@@ -59,6 +59,11 @@ FerryRam *ferry_vm_ram(FerryVm *vm);
 FerryDevices *ferry_vm_devices(FerryVm *vm);
 FerrySettings *ferry_vm_settings(FerryVm *vm);
 const char *ferry_vm_machine(FerryVm *vm);
+/* The guest's UUID, which validate-uuid compares; none at first. Copied; NULL: none. Not while a
+ * migration runs. */
+void ferry_vm_set_uuid(FerryVm *vm, const guint8 uuid[16]);
+/* NULL: none. Owned by @vm. */
+const guint8 *ferry_vm_uuid(FerryVm *vm);
 /* The name of the dirty source: "wp-async", ...; NULL without one. */
 const char *ferry_vm_dirty_source_name(FerryVm *vm);
 
