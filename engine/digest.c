@@ -116,8 +116,11 @@ static gpointer pass_thread(gpointer data)
 		/* Taken before the bytes are read: a write that comes later sets it again. */
 		if (atomic_load(&digest->stale[i]) <= (digest->only_written ? UNKNOWN : FRESH))
 			continue;
-		if (atomic_exchange(&digest->stale[i], FRESH) != FRESH)
-			digest->digests[i] = digest_chunk(digest, holes, &digest->chunks[i]);
+		if (atomic_exchange(&digest->stale[i], FRESH) == FRESH)
+			continue;
+		/* The hole that was found with an earlier chunk may have been filled since. */
+		ferry_holes_forget(holes);
+		digest->digests[i] = digest_chunk(digest, holes, &digest->chunks[i]);
 	}
 	return NULL;
 }
