@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "progress.h"
 
+#include "observe.h"
+
 #include <ferry/ram.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -66,6 +68,7 @@ void ferry_progress_begin(FerryProgress *progress, guint64 ram_bytes, gint64 dow
 	progress->status.expected_downtime_ms = downtime_limit_ms;
 	progress->status.predicted_downtime_ms = -1;
 	progress->status.destination_cpu = (FerryCpuTime){ -1, -1 };
+	progress->status.predicted_downtime_ms = -1;
 	g_mutex_unlock(&progress->lock);
 }
 
@@ -142,6 +145,7 @@ void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, gu
 		progress->status.put_off_pages = put_off_pages;
 	progress->status.ram.remaining = (dirty_pages + put_off_pages) << FERRY_PAGE_SHIFT;
 	g_mutex_unlock(&progress->lock);
+	ferry_observe_round_begin(&round);
 }
 
 /* A window of 100 ms is full: it is the bandwidth now. The lock is held. */
@@ -186,7 +190,7 @@ void ferry_progress_sent(FerryProgress *progress, guint64 normal, guint64 zero, 
 
 void ferry_progress_round_end(FerryProgress *progress)
 {
-	FerryRound *round;
+	FerryRound *round, ended;
 
 	g_mutex_lock(&progress->lock);
 	round = last_round(progress);
@@ -196,7 +200,9 @@ void ferry_progress_round_end(FerryProgress *progress)
 		progress->status.ram.mbps = progress->bandwidth * 8 / 1e6;
 		progress->status.ram.pages_per_second = progress->bandwidth / FERRY_PAGE_SIZE;
 	}
+	ended = *round;
 	g_mutex_unlock(&progress->lock);
+	ferry_observe_round_end(&ended);
 }
 
 void ferry_progress_control(FerryProgress *progress, guint64 bytes)
@@ -219,6 +225,8 @@ void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 
 	progress->collected_us = now;
 	progress->status.ram.remaining = pending << FERRY_PAGE_SHIFT;
 	progress->status.expected_downtime_ms = (gint64)(expected_us / 1e3 + 0.5);
+	if (!progress->stop_us)
+		progress->status.predicted_downtime_ms = expected_us / 1e3;
 	g_mutex_unlock(&progress->lock);
 }
 

@@ -41,7 +41,7 @@ void ferry_progress_control(FerryProgress *progress, guint64 bytes);
  * stopped now, the guest would stand still for @expected_us. */
 void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 pending,
 			      double expected_us);
-/* It is stopped, and will stand still for so long. */
+/* It is about to be stopped, and is taken to stand still for so long. */
 void ferry_progress_predicted(FerryProgress *progress, double predicted_us);
 
 /* The guest is switched over, with @missing pages to come by @mode (static). */

@@ -240,10 +240,27 @@ void ferry_vm_take_marked(FerryVm *vm, FerryBitmap *into)
 
 /* ---- outgoing ---- */
 
+/* The list lock is held. */
+static char **blocked_reasons_locked(FerryVm *vm)
+{
+	const char *device = ferry_devices_unmigratable(vm->devices);
+	GPtrArray *reasons = g_ptr_array_new();
+
+	for (GSList *l = vm->blockers; l; l = l->next)
+		g_ptr_array_add(reasons, g_strdup(((Blocker *)l->data)->reason));
+	if (device)
+		g_ptr_array_add(reasons, g_strdup_printf("the device '%s' cannot be saved: take it "
+							 "out of the guest first",
+							 device));
+	if (reasons->len)
+		g_ptr_array_add(reasons, NULL);
+	return (char **)g_ptr_array_free(reasons, FALSE);
+}
+
 gboolean ferry_vm_outgoing_begin(FerryVm *vm, GError **error)
 {
+	g_auto(GStrv) blocked = NULL;
 	const char *why = NULL;
-	g_autofree char *blocked = NULL;
 
 	g_mutex_lock(&vm->run_lock);
 	if (vm->owner == OWNER_INCOMING)
@@ -253,8 +270,9 @@ gboolean ferry_vm_outgoing_begin(FerryVm *vm, GError **error)
 	g_mutex_unlock(&vm->run_lock);
 
 	g_mutex_lock(&vm->list_lock);
-	if (!why && vm->blockers)
-		why = blocked = g_strdup(((Blocker *)vm->blockers->data)->reason);
+	blocked = blocked_reasons_locked(vm);
+	if (!why && blocked)
+		why = blocked[0];
 	if (!why) {
 		vm->migrating = TRUE;
 		ferry_settings_freeze(vm->settings, TRUE);
@@ -453,15 +471,12 @@ void ferry_vm_remove_blocker(FerryVm *vm, guint id)
 
 char **ferry_vm_blocked_reasons(FerryVm *vm)
 {
-	GPtrArray *reasons = g_ptr_array_new();
+	char **reasons;
 
 	g_mutex_lock(&vm->list_lock);
-	for (GSList *l = vm->blockers; l; l = l->next)
-		g_ptr_array_add(reasons, g_strdup(((Blocker *)l->data)->reason));
+	reasons = blocked_reasons_locked(vm);
 	g_mutex_unlock(&vm->list_lock);
-	if (reasons->len)
-		g_ptr_array_add(reasons, NULL);
-	return (char **)g_ptr_array_free(reasons, FALSE);
+	return reasons;
 }
 
 /* ---- notifiers ---- */

@@ -88,7 +88,8 @@ void ferry_vm_mark_dirty(FerryVm *vm, guint block, guint64 offset, guint64 len);
 guint ferry_vm_add_blocker(FerryVm *vm, const char *reason,
 			   GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void ferry_vm_remove_blocker(FerryVm *vm, guint id);
-/* The reasons, newest first; free with g_strfreev(). NULL where there is none. */
+/* The reasons, newest first, and last an unmigratable device; free with g_strfreev(). NULL where
+ * there is none. */
 char **ferry_vm_blocked_reasons(FerryVm *vm);
 
 /* ---- notifiers ---- */

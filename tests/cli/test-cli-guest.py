@@ -221,7 +221,7 @@ def set__at_the_start__is_what_the_queries_tell():
 
 def commands__all_that_docs_qmp_md_lists__are_there():
     with open(os.path.join(SOURCE, "docs", "qmp.md"), encoding="utf-8") as text:
-        rows = re.findall(r"^\| (`.*?) \|", text.read().split("## Commands")[1].split("## Events")[0], re.MULTILINE)
+        rows = re.findall(r"^\| (`.*?) \|", text.read().split("## Commands")[1].split("\n## ")[0], re.MULTILINE)
     documented = {name for row in rows for name in re.findall(r"`([a-z_-]+)`", row)}
     with Ferry(FERRY) as ferry:
         _, client = ferry.guest("a", *BUSY)
