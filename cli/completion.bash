@@ -66,6 +66,9 @@ _ferry_value()
 	--fill)
 		mapfile -t COMPREPLY < <(compgen -W "pages random zero" -- "$cur")
 		;;
+	--log)
+		mapfile -t COMPREPLY < <(compgen -W "off warning message info debug" -- "$cur")
+		;;
 	--backing)
 		mapfile -t COMPREPLY < <(compgen -W "memfd anon hugetlb" -f -- "$cur")
 		;;
@@ -97,9 +100,10 @@ _ferry_options()
 	case $1 in
 	run)
 		echo "--help --ram --kvm --process --vcpus --workload --fill --seed --backing --dirty-source" \
-			"--qmp --incoming --paused --set"
+			"--qmp --incoming --paused --log --set"
 		;;
 	migrate) echo "--help --qmp --set --postcopy --resume --json --quiet" ;;
+	status) echo "--help --qmp --json --prometheus" ;;
 	ctl) echo "--help --qmp" ;;
 	doctor) echo "--help --peer --json" ;;
 	"bench link")
@@ -115,7 +119,7 @@ _ferry_options()
 _ferry()
 {
 	local cur=${COMP_LINE:0:COMP_POINT} prev command=${COMP_WORDS[1]-}
-	local words="run migrate ctl inspect receive send bench doctor help --help --version"
+	local words="run migrate status ctl inspect receive send bench doctor help --help --version"
 
 	# Words by blanks alone: bash would cut them at colons and equals signs too.
 	read -ra COMP_WORDS <<<"$cur"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "run-options.h"
 #include "common.h"
+#include "log.h"
 
 static const FerryCliHelp help = {
 	.command = "run",
@@ -42,6 +43,7 @@ typedef struct {
 	char *ram;
 	char *fill;
 	char *seed;
+	char *log;
 	gboolean kvm;
 	gboolean process;
 	int vcpus;
@@ -52,6 +54,7 @@ static void raw_options_clear(RawOptions *raw)
 	g_free(raw->ram);
 	g_free(raw->fill);
 	g_free(raw->seed);
+	g_free(raw->log);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(RawOptions, raw_options_clear)
 
@@ -71,6 +74,8 @@ static gboolean convert(FerryCliRunOptions *options, const RawOptions *raw)
 		return usage("--vcpus must be at least 1");
 	if (!ferry_cli_parse_size(raw->ram ? raw->ram : "256M", &options->guest.ram_size, &error))
 		return usage(error->message);
+	if (raw->log && !ferry_cli_log_set_level(raw->log))
+		return usage("--log must be off, warning, message, info or debug");
 	if (raw->fill && !parse_fill(raw->fill, &options->guest.fill))
 		return usage("--fill must be pages, random or zero");
 	if (raw->seed && !g_ascii_string_to_unsigned(raw->seed, 10, 0, G_MAXUINT64,
@@ -112,6 +117,8 @@ gboolean ferry_cli_run_options_parse(FerryCliRunOptions *options, int argc, char
 		  "Take a guest in; defer waits for migrate-incoming", "URI|defer" },
 		{ "paused", 'S', 0, G_OPTION_ARG_NONE, &options->paused, "Wait for QMP's cont",
 		  NULL },
+		{ "log", 0, 0, G_OPTION_ARG_STRING, &raw.log,
+		  "Log to stderr: off, warning, message, info, debug (off)", "LEVEL" },
 		{ "set", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options->settings,
 		  "Set a capability or parameter", "NAME=VALUE" },
 		{ NULL },

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "source-private.h"
 
+#include "observe.h"
+
 /* How long a peer may take for an answer that needs no work of it. */
 #define ANSWER_US (10 * G_TIME_SPAN_SECOND)
 /* What is still queued when we hang up: a cancel must not take longer. */
@@ -78,6 +80,7 @@ gboolean ferry_outgoing_greet(FerryOutgoing *outgoing, guint timeout_ms, GError 
 							 outgoing->cancellable, error);
 	if (!outgoing->channel)
 		return FALSE;
+	ferry_observe_connected(FERRY_SIDE_SOURCE, outgoing->uri);
 	if (outgoing->fabric) {
 		outgoing->heartbeat = ferry_heartbeat_new(outgoing->channel, FERRY_HEARTBEAT_FORTH);
 		outgoing->channel = ferry_heartbeat_channel(outgoing->heartbeat);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "destination-private.h"
 
+#include "probes.h"
+
 /* The digest follows the stream in steps of this many pages: 64 MiB. */
 #define DIGEST_STEP (64u << (20 - FERRY_PAGE_SHIFT))
 
@@ -258,11 +260,15 @@ static gboolean is_complete(FerryIncoming *incoming, const FerryRoundMark *mark)
 static gboolean await_fence(FerryIncoming *incoming, guint32 fence, GError **error)
 {
 	FerryCarrier *carrier;
+	gboolean ok;
 
 	if (!ferry_incoming_is_beside(incoming) || incoming->pulls)
 		return TRUE;
 	carrier = ferry_fabric_link_carrier(incoming->link);
-	return !carrier->ops->await_fence || carrier->ops->await_fence(carrier, fence, error);
+	ferry_probe_await_begin(fence);
+	ok = !carrier->ops->await_fence || carrier->ops->await_fence(carrier, fence, error);
+	ferry_probe_await_end(fence, ok);
+	return ok;
 }
 
 /* In the stream pages come in order: at the end mark all of the round has been written into RAM. */

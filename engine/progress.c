@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "progress.h"
 
+#include "observe.h"
+
 #include <ferry/ram.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -135,6 +137,7 @@ void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, gi
 	progress->window_filled = FALSE;
 	progress->status.ram.remaining = dirty_pages << FERRY_PAGE_SHIFT;
 	g_mutex_unlock(&progress->lock);
+	ferry_observe_round_begin(&round);
 }
 
 /* A window of 100 ms is full: it is the bandwidth now. The lock is held. */
@@ -179,7 +182,7 @@ void ferry_progress_sent(FerryProgress *progress, guint64 normal, guint64 zero, 
 
 void ferry_progress_round_end(FerryProgress *progress)
 {
-	FerryRound *round;
+	FerryRound *round, ended;
 
 	g_mutex_lock(&progress->lock);
 	round = last_round(progress);
@@ -189,7 +192,9 @@ void ferry_progress_round_end(FerryProgress *progress)
 		progress->status.ram.mbps = progress->bandwidth * 8 / 1e6;
 		progress->status.ram.pages_per_second = progress->bandwidth / FERRY_PAGE_SIZE;
 	}
+	ended = *round;
 	g_mutex_unlock(&progress->lock);
+	ferry_observe_round_end(&ended);
 }
 
 void ferry_progress_control(FerryProgress *progress, guint64 bytes)

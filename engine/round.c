@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "round.h"
 
+#include "probes.h"
 #include "zero.h"
 
 /* A dirty run is walked in pieces of this many pages: 4 MiB. */
@@ -264,6 +265,11 @@ static gboolean settle(const FerryRoundSender *sender, FerryCarrier *carrier, gu
 
 gboolean ferry_round_settle(const FerryRoundSender *sender, guint32 fence, GError **error)
 {
-	return settle(sender, sender->carrier, fence, error) &&
-	       (sender->zeros == sender->carrier || settle(sender, sender->zeros, fence, error));
+	gboolean ok;
+
+	ferry_probe_settle_begin(fence);
+	ok = settle(sender, sender->carrier, fence, error) &&
+	     (sender->zeros == sender->carrier || settle(sender, sender->zeros, fence, error));
+	ferry_probe_settle_end(fence, ok);
+	return ok;
 }

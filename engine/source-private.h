@@ -24,6 +24,7 @@ struct FerrySource {
 	GCond changed; /* of any of it */
 	FerryState state;
 	char *error_desc;
+	char *uri;                 /* of the last migration, as it was given */
 	GThread *thread;           /* of the last migration; joined by the next, or by free */
 	GCancellable *cancellable; /* of the present migration */
 	FerryChannel *channel;     /* published for cancel; NULL outside of a migration */

@@ -28,6 +28,7 @@
 #include <ferry/dirty.h>
 #include <ferry/error.h>
 #include <ferry/fabric.h>
+#include <ferry/multifd.h>
 #include <ferry/protocol.h>
 #include <ferry/qmp.h>
 #include <ferry/ram.h>

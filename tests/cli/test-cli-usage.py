@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(SOURCE, "tests", "lib"))
 from cases import Skip, check, run  # noqa: E402 (the path comes first)
 from ferry import Ferry             # noqa: E402
 
-SUBCOMMANDS = ("run", "migrate", "ctl", "doctor", "inspect", "receive", "send", "bench")
+SUBCOMMANDS = ("run", "migrate", "status", "ctl", "doctor", "inspect", "receive", "send", "bench")
 # Those whose options are told and completed: benches have their own.
 WITH_OPTIONS = (*SUBCOMMANDS, "bench link", "bench fault")
 NOWHERE = "unix:/nowhere/qmp"
@@ -44,6 +44,7 @@ WRONG = (
     (("run", "--process", "--set", "zero-copy-send=on"), "'zero-copy-send' needs 'multifd'"),
     (("run", "--process", "--qmp", "tcp:1"), "unix:PATH"),
     (("run", "--process", "--incoming", "carrier-pigeon:x"), "carrier-pigeon"),
+    (("run", "--log", "loud"), "off, warning, message, info or debug"),
     (("run", "surplus"), "surplus"),
     (("migrate", "tcp:a:1"), "--qmp"),
     (("migrate", "--qmp", NOWHERE), "expected URI"),
@@ -53,6 +54,9 @@ WRONG = (
     (("migrate", "--frobnicate"), "--frobnicate"),
     (("migrate", "--qmp", NOWHERE, "--postcopy=soon", "tcp:a:1"), "2s or 500ms, or a round as round:3"),
     (("migrate", "--qmp", NOWHERE, "--postcopy=round:0", "tcp:a:1"), "round:3"),
+    (("status",), "--qmp"),
+    (("status", "--qmp", NOWHERE, "--json", "--prometheus"), "exclude"),
+    (("status", "--qmp", "/nowhere/qmp"), "expected unix:PATH"),
     (("ctl", "query-status"), "--qmp"),
     (("ctl", "--qmp", NOWHERE), "expected COMMAND"),
     (("ctl", "--qmp", NOWHERE, "migrate", "uri"), "expected KEY=VALUE"),
@@ -156,6 +160,7 @@ def completion__syntax_words_and_options():
     result = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False)
     check(result.returncode == 0, result.stderr)
     check(set(SUBCOMMANDS) < set(complete("ferry ")), complete("ferry "))
+    check(complete("ferry st") == ["status"], complete("ferry st"))
     check(complete("ferry mi") == ["migrate"], complete("ferry mi"))
     check(complete("ferry migrate --qmp unix:/a tc") == ["tcp:"], "tcp:")
     check(complete("ferry migrate --set max-p") == ["max-postcopy-bandwidth="], "--set")
