@@ -281,7 +281,8 @@ gboolean ferry_destination_start(FerryDestination *destination, const char *uri,
 	const FerryTransport *transport = ferry_transport_find(destination->transports, uri, error);
 	g_autoptr(FerryListener) listener = NULL;
 
-	if (!transport || !may_start(destination, error))
+	if (!transport || !ferry_vm_fits_transport(destination->vm, uri, transport, error) ||
+	    !may_start(destination, error))
 		return FALSE;
 	/* A finished one may still answer questions, on the very same address. */
 	ferry_destination_stop_thread(destination);

@@ -25,6 +25,8 @@ typedef struct {
 
 struct FerryVm {
 	char *machine;
+	gboolean has_uuid;
+	guint8 uuid[16];
 	FerryRam *ram;
 	FerryDevices *devices;
 	FerryDirtySource *dirty;
@@ -101,9 +103,52 @@ void ferry_vm_free(FerryVm *vm)
 	g_free(vm);
 }
 
+void ferry_vm_set_uuid(FerryVm *vm, const guint8 uuid[16])
+{
+	vm->has_uuid = uuid != NULL;
+	if (uuid)
+		memcpy(vm->uuid, uuid, sizeof(vm->uuid));
+}
+
+const guint8 *ferry_vm_uuid(FerryVm *vm)
+{
+	return vm->has_uuid ? vm->uuid : NULL;
+}
+
 FerryRam *ferry_vm_ram(FerryVm *vm)
 {
 	return vm->ram;
+}
+
+gboolean ferry_vm_leaves_out(FerryVm *vm, guint block)
+{
+	return vm->ram->blocks[block].shared &&
+	       ferry_settings_get_capability(vm->settings, FERRY_CAPABILITY_X_IGNORE_SHARED);
+}
+
+guint64 ferry_vm_moving_bytes(FerryVm *vm)
+{
+	guint64 bytes = 0;
+
+	for (guint i = 0; i < vm->ram->n_blocks; i++)
+		if (!ferry_vm_leaves_out(vm, i))
+			bytes += vm->ram->blocks[i].size;
+	return bytes;
+}
+
+FerryMapping ferry_vm_mapping(FerryVm *vm, const FerryMappedPlace *places)
+{
+	gboolean multifd = ferry_settings_get_capability(vm->settings, FERRY_CAPABILITY_MULTIFD);
+
+	return (FerryMapping){
+		.places = places,
+		.n_places = vm->ram->n_blocks,
+		.threads = multifd ? (guint)ferry_settings_get_parameter(
+					     vm->settings, FERRY_PARAMETER_MULTIFD_CHANNELS)
+				   : 1,
+		.direct = ferry_settings_get_parameter(vm->settings, FERRY_PARAMETER_DIRECT_IO) !=
+			  0,
+	};
 }
 
 FerryDevices *ferry_vm_devices(FerryVm *vm)
