@@ -4,13 +4,14 @@
 #include <ferry/source.h>
 #include "bitmap.h"
 #include "fabric-link.h"
+#include "forecast.h"
 #include "holes.h"
 #include "page-push.h"
 #include "page-requests.h"
 #include "progress.h"
+#include "put-off.h"
 #include "return-path.h"
 #include "round.h"
-#include "token-bucket.h"
 #include "vm-private.h"
 
 struct FerrySource {
@@ -64,7 +65,11 @@ typedef struct {
 	FerryBitmap *pending;     /* to send */
 	FerryBitmap *collected;   /* scratch */
 	FerryHoles *holes;
-	FerryTokenBucket bucket;
+	FerryPace pace;
+	FerryForecast forecast;
+	FerryForecastDowntime downtime; /* as of the last collect */
+	gint64 collected_us;            /* when that was; 0: not yet */
+	FerryPutOff *put_off;
 	guint64 accounted; /* bytes of the carrier that @progress knows of */
 	GThread *tracker;  /* starts the dirty tracking; @tracking and @tracker_error are its own */
 	GError *tracker_error;
