@@ -138,7 +138,8 @@ static void list__in_a_file_with_something_before_it__offsets_are_the_files(void
 
 static void list__numbers_that_cannot_be__refused_with_the_offset(void)
 {
-	/* The fields of the header of block @header: version 0, page size 4, bitmap 12, pages 20. */
+	/* The field of the header of block @header: version 0, page size 4, bitmap 12, pages
+	 * 20. */
 	static const struct {
 		guint header, field;
 		guint64 value;
