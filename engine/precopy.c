@@ -117,7 +117,7 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 {
 	FerryDirtySource *dirty = ferry_vm_dirty_source(outgoing->vm);
 	gint64 begin = g_get_monotonic_time();
-	guint64 dirtied;
+	guint64 dirtied, left;
 
 	for (guint i = 0; dirty && i < ferry_vm_ram(outgoing->vm)->n_blocks; i++)
 		if (!dirty->ops->collect(dirty, i, ferry_bitmap_block(outgoing->collected, i),
@@ -125,10 +125,13 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 			return FALSE;
 	ferry_vm_take_marked(outgoing->vm, outgoing->collected);
 	dirtied = ferry_bitmap_count(outgoing->collected);
+	left = ferry_bitmap_count(outgoing->pending);
 	ferry_bitmap_move(outgoing->pending, outgoing->collected);
 	*took_us = g_get_monotonic_time() - begin;
 	ferry_progress_collected(outgoing->progress, dirtied, ferry_bitmap_count(outgoing->pending),
 				 digest_time(outgoing) * 1e3);
+	ferry_throttle_collected(outgoing->source->throttle, dirtied, left,
+				 ferry_bitmap_count(outgoing->pending));
 	return TRUE;
 }
 
@@ -203,6 +206,7 @@ gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error)
 	if (!await_tracking(outgoing, error))
 		return FALSE;
 	ferry_bitmap_set_all(outgoing->pending);
+	ferry_throttle_begin(outgoing->source->throttle);
 	do {
 		if (!run_round(outgoing, collect_us, error) ||
 		    !ferry_outgoing_collect(outgoing, &collect_us, error))

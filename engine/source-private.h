@@ -10,6 +10,7 @@
 #include "progress.h"
 #include "return-path.h"
 #include "round.h"
+#include "throttle.h"
 #include "token-bucket.h"
 #include "vm-private.h"
 
@@ -17,6 +18,7 @@ struct FerrySource {
 	FerryVm *vm;
 	const FerryTransport *const *transports;
 	FerryProgress *progress;
+	FerryThrottle *throttle;
 	gint cancel;      /* atomic: somebody wants this migration to stop */
 	gint switch_over; /* atomic: migrate-start-postcopy came */
 
