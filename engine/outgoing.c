@@ -103,6 +103,8 @@ gboolean ferry_outgoing_stop_guest(FerryOutgoing *outgoing, GError **error)
 {
 	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
 
+	/* Its vCPUs may sleep for the throttle, which the stop would wait for. */
+	ferry_throttle_end(outgoing->source->throttle);
 	ferry_progress_stopped(outgoing->progress);
 	if (!ferry_vm_outgoing_stop(outgoing->vm, error))
 		return FALSE;
@@ -184,6 +186,7 @@ static void stay(FerryOutgoing *outgoing, GError *error)
 	g_autoptr(GError) resume_error = NULL;
 	gboolean resumed;
 
+	ferry_throttle_end(outgoing->source->throttle);
 	ferry_outgoing_untrack(outgoing);
 	resumed = ferry_vm_outgoing_end(outgoing->vm, FERRY_OUTGOING_STAYED, &resume_error);
 	if (resumed)

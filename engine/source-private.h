@@ -12,12 +12,14 @@
 #include "put-off.h"
 #include "return-path.h"
 #include "round.h"
+#include "throttle.h"
 #include "vm-private.h"
 
 struct FerrySource {
 	FerryVm *vm;
 	const FerryTransport *const *transports;
 	FerryProgress *progress;
+	FerryThrottle *throttle;
 	gint cancel;      /* atomic: somebody wants this migration to stop */
 	gint switch_over; /* atomic: migrate-start-postcopy came */
 

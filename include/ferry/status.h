@@ -106,8 +106,9 @@ typedef struct {
 		guint64 postcopy_bytes; /* bytes since it was switched over before its pages */
 		double mbps;            /* megabits a second */
 	} ram;
-	guint throttle_percentage;
-	/* with dirty-limit: us that it held vCPUs up for, in all and for each round, averages */
+	guint throttle_percentage; /* auto-converge's, now; 0: full speed */
+	/* with dirty-limit, once it limits: how long the vCPU that is slowed down most stands still
+	 * in each x-vcpu-dirty-limit-period, us; 0: none is slowed down */
 	guint64 dirty_limit_throttle_us;
 	/* what the downtime would be if the guest were stopped now (expected), and what it was
 	 * taken to be at the moment when it was stopped; ms; -1: not yet */
