@@ -60,6 +60,7 @@ static gboolean set_up(FerryOutgoing *outgoing, GError **error)
 	outgoing->pending = ferry_bitmap_new(ram);
 	outgoing->collected = ferry_bitmap_new(ram);
 	outgoing->put_off = ferry_put_off_new(ram);
+	outgoing->again = ferry_bitmap_new(ram);
 	outgoing->holes = ferry_holes_new(ram);
 	ferry_pace_init(&outgoing->pace, g_get_monotonic_time());
 	ferry_outgoing_open_fabric(outgoing);
@@ -242,6 +243,7 @@ static void outgoing_free(FerryOutgoing *outgoing)
 	ferry_page_requests_free(outgoing->requests);
 	g_free(outgoing->places);
 	ferry_holes_free(outgoing->holes);
+	ferry_bitmap_free(outgoing->again);
 	ferry_put_off_free(outgoing->put_off);
 	ferry_bitmap_free(outgoing->collected);
 	ferry_bitmap_free(outgoing->pending);
