@@ -16,6 +16,8 @@ struct FerryProgress {
 	gint64 collected_us;
 	gint64 window_us;
 	guint64 window_bytes;
+	guint64 window_saved; /* bytes of pages that went as fewer */
+	guint64 round_saved;
 	gboolean window_filled; /* a whole window passed in this round */
 	double bandwidth;
 	FerryCpuTime cpu_begin;
@@ -58,7 +60,7 @@ void ferry_progress_begin(FerryProgress *progress, guint64 ram_bytes, gint64 dow
 	progress->begin_us = progress->window_us = g_get_monotonic_time();
 	progress->setup_us = progress->stop_us = progress->resume_us = progress->end_us = 0;
 	progress->collected_us = 0;
-	progress->window_bytes = 0;
+	progress->window_bytes = progress->window_saved = 0;
 	progress->bandwidth = 0;
 	progress->cpu_begin = process_cpu();
 	progress->status.ram.total = progress->status.ram.remaining = ram_bytes;
@@ -130,10 +132,19 @@ void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, gi
 		g_array_set_size(progress->rounds, FERRY_ROUNDS_MAX - 1);
 	g_array_append_val(progress->rounds, round);
 	progress->round_us = progress->window_us = g_get_monotonic_time();
-	progress->window_bytes = 0;
+	progress->window_bytes = progress->window_saved = progress->round_saved = 0;
 	progress->window_filled = FALSE;
 	progress->status.ram.remaining = dirty_pages << FERRY_PAGE_SHIFT;
 	g_mutex_unlock(&progress->lock);
+}
+
+/* What is to be sent is counted in pages: so the bandwidth is that of pages, whatever they became
+ * on the wire. The lock is held. */
+static void set_bandwidth(FerryProgress *progress, guint64 bytes, guint64 saved, gint64 time_us)
+{
+	progress->bandwidth = (bytes + saved) * 1e6 / time_us;
+	progress->status.ram.mbps = bytes * 8.0 / time_us;
+	progress->status.ram.pages_per_second = progress->bandwidth / FERRY_PAGE_SIZE;
 }
 
 /* A window of 100 ms is full: it is the bandwidth now. The lock is held. */
@@ -143,11 +154,9 @@ static void measure_window(FerryProgress *progress, gint64 now)
 
 	if (elapsed < WINDOW_US)
 		return;
-	progress->bandwidth = progress->window_bytes * 1e6 / elapsed;
-	progress->status.ram.mbps = progress->bandwidth * 8 / 1e6;
-	progress->status.ram.pages_per_second = progress->bandwidth / FERRY_PAGE_SIZE;
+	set_bandwidth(progress, progress->window_bytes, progress->window_saved, elapsed);
 	progress->window_us = now;
-	progress->window_bytes = 0;
+	progress->window_bytes = progress->window_saved = 0;
 	progress->window_filled = TRUE;
 }
 
@@ -176,6 +185,21 @@ void ferry_progress_sent(FerryProgress *progress, guint64 normal, guint64 zero, 
 	g_mutex_unlock(&progress->lock);
 }
 
+void ferry_progress_encoded(FerryProgress *progress, const FerryProgressEncoded *encoded)
+{
+	guint64 bytes = encoded->pages << FERRY_PAGE_SHIFT;
+
+	g_mutex_lock(&progress->lock);
+	last_round(progress)->normal += encoded->pages - encoded->unchanged;
+	progress->status.ram.skipped += encoded->unchanged;
+	progress->status.ram.remaining -= MIN(bytes, progress->status.ram.remaining);
+	progress->status.xbzrle = *encoded->xbzrle;
+	progress->status.compression = *encoded->compression;
+	progress->window_saved += encoded->saved;
+	progress->round_saved += encoded->saved;
+	g_mutex_unlock(&progress->lock);
+}
+
 void ferry_progress_round_end(FerryProgress *progress)
 {
 	FerryRound *round;
@@ -183,11 +207,8 @@ void ferry_progress_round_end(FerryProgress *progress)
 	g_mutex_lock(&progress->lock);
 	round = last_round(progress);
 	round->time_us = g_get_monotonic_time() - progress->round_us;
-	if (!progress->window_filled && round->bytes && round->time_us) {
-		progress->bandwidth = round->bytes * 1e6 / round->time_us;
-		progress->status.ram.mbps = progress->bandwidth * 8 / 1e6;
-		progress->status.ram.pages_per_second = progress->bandwidth / FERRY_PAGE_SIZE;
-	}
+	if (!progress->window_filled && round->bytes && round->time_us)
+		set_bandwidth(progress, round->bytes, progress->round_saved, round->time_us);
 	g_mutex_unlock(&progress->lock);
 }
 

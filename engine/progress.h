@@ -30,6 +30,16 @@ void ferry_progress_describe(FerryProgress *progress, FerryCarrier *carrier);
 void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, gint64 collect_us);
 /* Pages left the round: as data or as zero, with @bytes on the wire. */
 void ferry_progress_sent(FerryProgress *progress, guint64 normal, guint64 zero, guint64 bytes);
+/* Pages of the round that went encoded, or not at all. @saved: the bytes that they are more than
+ * what went, which counts as sent where it is asked how fast pages go. */
+typedef struct {
+	guint64 pages;     /* all of them */
+	guint64 unchanged; /* of these, pages that did not go */
+	guint64 saved;
+	const FerryXbzrleStatus *xbzrle; /* so far */
+	const FerryCompressionStatus *compression;
+} FerryProgressEncoded;
+void ferry_progress_encoded(FerryProgress *progress, const FerryProgressEncoded *encoded);
 /* The destination has all of the round. */
 void ferry_progress_round_end(FerryProgress *progress);
 /* Bytes of the control stream. */
@@ -40,7 +50,7 @@ void ferry_progress_control(FerryProgress *progress, guint64 bytes);
 void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 pending,
 			      double more_ms);
 
-/* Bytes a second: over windows of 100 ms, or over the last round where none was full. 0 is
+/* Bytes of pages a second: over windows of 100 ms, or over the last round where none was full. 0 is
  * unknown. */
 double ferry_progress_bandwidth(FerryProgress *progress);
 

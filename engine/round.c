@@ -11,8 +11,7 @@
  * for ever. */
 #define STALL_US (60 * G_TIME_SPAN_SECOND)
 
-/* Pages that go beside the channel go on going when nobody is there any more. */
-static gboolean is_over(const FerryRoundSender *sender, GError **error)
+gboolean ferry_round_is_over(const FerryRoundSender *sender, GError **error)
 {
 	if (g_atomic_int_get(sender->cancel)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_CANCELLED, "cancelled");
@@ -56,7 +55,7 @@ static gboolean wait_for_room(const FerryRoundSender *sender, FerryCarrier *carr
 {
 	gboolean all;
 
-	if (is_over(sender, error))
+	if (ferry_round_is_over(sender, error))
 		return FALSE;
 	if (g_get_monotonic_time() - since > STALL_US) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK,
@@ -122,6 +121,25 @@ gboolean ferry_round_put(const FerryRoundSender *sender, const FerryRun *run, gb
 	return put(sender, run, zero, &done, error);
 }
 
+gboolean ferry_round_put_encoded(const FerryRoundSender *sender, const FerryEncodedPage *encoded,
+				 GError **error)
+{
+	FerryCarrier *carrier = sender->carrier;
+	gint64 since = g_get_monotonic_time();
+
+	for (;;) {
+		FerryIo io = carrier->ops->put_encoded(carrier, encoded->block, encoded->page,
+						       encoded->form, encoded->data, encoded->len);
+
+		if (io == FERRY_IO_OK)
+			return TRUE;
+		if (io == FERRY_IO_DEAD)
+			return carrier_dead(sender, carrier, error);
+		if (!wait_for_room(sender, carrier, since, error))
+			return FALSE;
+	}
+}
+
 void ferry_round_count(const FerryRoundSender *sender, guint64 pages)
 {
 	account(sender, pages, 0);
@@ -129,7 +147,7 @@ void ferry_round_count(const FerryRoundSender *sender, guint64 pages)
 
 gboolean ferry_round_progress(const FerryRoundSender *sender, gboolean *all, GError **error)
 {
-	if (is_over(sender, error) || !progress(sender, all, error))
+	if (ferry_round_is_over(sender, error) || !progress(sender, all, error))
 		return FALSE;
 	account(sender, 0, 0);
 	return TRUE;
@@ -169,7 +187,7 @@ static gboolean allow_pages(const FerryRoundSender *sender, guint64 *pages, GErr
 			break;
 		ferry_token_bucket_give_back(sender->bucket, got);
 		/* What was put must not sit here meanwhile. */
-		if (is_over(sender, error) || !progress(sender, &all, error))
+		if (ferry_round_is_over(sender, error) || !progress(sender, &all, error))
 			return FALSE;
 		g_usleep(CLAMP(ferry_token_bucket_delay_us(sender->bucket, g_get_monotonic_time(),
 							   MIN(bytes, FERRY_TOKEN_BUCKET_BATCH)),
@@ -177,6 +195,15 @@ static gboolean allow_pages(const FerryRoundSender *sender, guint64 *pages, GErr
 	}
 	ferry_token_bucket_give_back(sender->bucket, got % FERRY_PAGE_SIZE);
 	*pages = got >> FERRY_PAGE_SHIFT;
+	return TRUE;
+}
+
+static gboolean encode(const FerryRoundSender *sender, const FerryRun *run, guint64 *done,
+		       GError **error)
+{
+	if (!ferry_round_encode(sender, run, error))
+		return FALSE;
+	*done += run->pages;
 	return TRUE;
 }
 
@@ -189,7 +216,8 @@ static gboolean put_data(const FerryRoundSender *sender, FerryRun run, guint64 *
 			return FALSE;
 		if (!run.pages)
 			return TRUE;
-		if (!put(sender, &run, FALSE, done, error))
+		if (!(sender->encoder ? encode(sender, &run, done, error)
+				      : put(sender, &run, FALSE, done, error)))
 			return FALSE;
 		run.first += run.pages;
 	}
@@ -217,6 +245,8 @@ static gboolean send_run(const FerryRoundSender *sender, const FerryRun *run, gu
 		if (!zero)
 			part.pages = ferry_zero_split(ferry_run_host(sender->ram, &part),
 						      part.pages, &zero);
+		if (zero && sender->encoder)
+			ferry_page_encoder_zero(sender->encoder, &part);
 		if (zero ? !put(sender, &part, TRUE, done, error)
 			 : !put_data(sender, part, done, error))
 			return FALSE;
@@ -229,7 +259,7 @@ gboolean ferry_round_send(const FerryRoundSender *sender, FerryBitmap *pending, 
 	for (FerryRun run = { 0 }; ferry_bitmap_next_run(pending, &run, RUN_PAGES);) {
 		guint64 done;
 
-		if (is_over(sender, error))
+		if (ferry_round_is_over(sender, error))
 			return FALSE;
 		ferry_bitmap_clear_run(pending, &run);
 		if (!send_run(sender, &run, &done, error))
@@ -264,6 +294,7 @@ static gboolean settle(const FerryRoundSender *sender, FerryCarrier *carrier, gu
 
 gboolean ferry_round_settle(const FerryRoundSender *sender, guint32 fence, GError **error)
 {
-	return settle(sender, sender->carrier, fence, error) &&
+	return (!sender->encoder || ferry_round_flush(sender, error)) &&
+	       settle(sender, sender->carrier, fence, error) &&
 	       (sender->zeros == sender->carrier || settle(sender, sender->zeros, fence, error));
 }

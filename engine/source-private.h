@@ -62,6 +62,7 @@ typedef struct {
 	FerryBitmap *pending;   /* to send */
 	FerryBitmap *collected; /* scratch */
 	FerryHoles *holes;
+	FerryPageEncoder *encoder; /* NULL: pages go as they are */
 	FerryTokenBucket bucket;
 	guint64 accounted; /* bytes of the carrier that @progress knows of */
 	GThread *tracker;  /* starts the dirty tracking; @tracking and @tracker_error are its own */
@@ -91,6 +92,8 @@ gpointer ferry_outgoing_thread(gpointer data);
 /* Writes what is in @out to the channel. outgoing.c */
 gboolean ferry_outgoing_flush(FerryOutgoing *outgoing, GError **error);
 
+/* Whether pages are to be made smaller. outgoing.c */
+gboolean ferry_outgoing_wants_encoder(FerryOutgoing *outgoing);
 /* The way beside the channel that @uri has, where this migration wants one. outgoing.c */
 void ferry_outgoing_open_fabric(FerryOutgoing *outgoing);
 /* Makes a link's error the reason for which it broke: the carrier's, or the destination's words.
