@@ -33,7 +33,7 @@ _ferry_value()
 		mapfile -t COMPREPLY < <(compgen -W "idle sweep: random: hotset:" -- "$cur")
 		;;
 	--fill)
-		mapfile -t COMPREPLY < <(compgen -W "pages random zero" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "pages random zero sparse" -- "$cur")
 		;;
 	--backing)
 		mapfile -t COMPREPLY < <(compgen -W "memfd anon hugetlb" -f -- "$cur")
