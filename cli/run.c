@@ -2,6 +2,7 @@
 #include "commands.h"
 #include "common.h"
 #include "run-options.h"
+#include "run-settings.h"
 
 #include <gio/gio.h>
 #include <glib-unix.h>
@@ -144,6 +145,7 @@ static JsonNode *guest_check(JsonObject *arguments, gpointer user, GError **erro
 	json_object_set_int_member(object, "written", report.written);
 	json_object_set_int_member(object, "heartbeat", report.heartbeat);
 	json_object_set_int_member(object, "faults", report.faults);
+	json_object_set_int_member(object, "announced", ferry_guest_announced(monitor->guest));
 	json_object_set_array_member(object, "first-bad", findings);
 	node = json_node_new(JSON_NODE_OBJECT);
 	json_node_take_object(node, object);
@@ -185,12 +187,8 @@ static gboolean on_signal(gpointer user)
 static gboolean apply_settings(FerrySettings *settings, char **options, GError **error)
 {
 	/* Reference guests are there to prove that nothing is lost. */
-	if (!ferry_settings_set_capability(settings, FERRY_CAPABILITY_VERIFY_RAM, TRUE, error))
-		return FALSE;
-	for (; options && *options; options++)
-		if (!ferry_cli_set(settings, *options, error))
-			return FALSE;
-	return TRUE;
+	return ferry_settings_set_capability(settings, FERRY_CAPABILITY_VERIFY_RAM, TRUE, error) &&
+	       ferry_cli_set_all(settings, options, error);
 }
 
 static gboolean open_qmp(Monitor *monitor, const char *address, GError **error)

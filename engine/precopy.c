@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "source-private.h"
 
+#include "digest.h"
+
 /* How long the destination may take to acknowledge a round that has left. */
 #define ROUND_US (60 * G_TIME_SPAN_SECOND)
-
-/* verify-ram reads all RAM inside the downtime, at about this rate. */
-#define DIGEST_BYTES_PER_S 6e9
+/* A round of a kind not seen yet is better not the last, where its pages take more than this part of
+ * the limit. */
+#define WORTH_A_ROUND 8
 
 FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 {
@@ -19,7 +21,7 @@ FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 		.encoder = outgoing->encoder && ferry_page_encoder_is_active(outgoing->encoder)
 				   ? outgoing->encoder
 				   : NULL,
-		.bucket = &outgoing->bucket,
+		.pace = &outgoing->pace,
 		/* Once the guest stands still nothing is gained by going slowly. */
 		.settings = outgoing->stopped ? NULL : ferry_vm_settings(outgoing->vm),
 		.progress = outgoing->progress,
@@ -111,13 +113,52 @@ static gboolean section_round(FerryOutgoing *outgoing, GError **error)
 	return ferry_outgoing_flush(outgoing, error);
 }
 
+/* What the round that began at @begin_us with @pages, @again of them as in outgoing->again, has
+ * shown of the link. One that was held back shows it with its last pages. */
+static void note_round(FerryOutgoing *outgoing, guint64 pages, guint64 again, gint64 begin_us)
+{
+	const FerryPace *pace = &outgoing->pace;
+	gint64 now = g_get_monotonic_time();
+
+	if (pace->held_us >= (now - begin_us) / 10 && pace->tail_data) {
+		again = again > pages / 2 ? pace->tail_data : 0;
+		pages = pace->tail_data;
+		begin_us = pace->tail_us;
+	} else if (outgoing->round == 1) {
+		/* It has holes and zeros that later ones hardly have. */
+		pages = pace->data;
+	}
+	ferry_forecast_sent(&outgoing->forecast, outgoing->round == 1, pages, again,
+			    now - begin_us);
+}
+
+/* What may be put off, pages: as much as goes in half of what the limit leaves for the last round,
+ * so that the other half is for what is written once. Nothing while there is a kind of round to be
+ * known: it might have no page. */
+static guint64 most_put_off(FerryOutgoing *outgoing)
+{
+	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
+	guint64 limit = ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT);
+	double budget = ferry_forecast_budget_us(&outgoing->downtime, (double)limit * 1e3);
+	guint64 pending = ferry_bitmap_count(outgoing->pending);
+
+	if (outgoing->stopped || !outgoing->downtime.known || outgoing->downtime.pages_us <= 0)
+		return 0;
+	return (guint64)(budget / 2 / outgoing->downtime.pages_us * (double)pending);
+}
+
 static gboolean run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **error)
 {
+	guint64 put_off = ferry_put_off_take(outgoing->put_off, outgoing->pending,
+					     most_put_off(outgoing));
 	guint64 pages = ferry_bitmap_count(outgoing->pending);
+	guint64 again = ferry_bitmap_count_both(outgoing->pending, outgoing->again);
+	gint64 begin = g_get_monotonic_time();
 	gboolean ok;
 
-	outgoing->round++;
-	ferry_progress_round_begin(outgoing->progress, pages, collect_us);
+	if (outgoing->round++)
+		ferry_bitmap_add(outgoing->again, outgoing->pending);
+	ferry_progress_round_begin(outgoing->progress, pages, put_off, collect_us);
 	ferry_vm_emit(outgoing->vm,
 		      &(FerryEvent){ .type = FERRY_EVENT_MIGRATION_PASS, .pass = outgoing->round });
 	if (outgoing->encoder)
@@ -125,39 +166,64 @@ static gboolean run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **e
 					       outgoing->stopped);
 	ok = outgoing->ferry_peer ? ferry_round(outgoing, pages, error)
 				  : section_round(outgoing, error);
-	if (!ok)
-		return FALSE;
-	end_encoded(outgoing);
-	ferry_progress_round_end(outgoing->progress);
-	return TRUE;
+	ferry_put_off_give_back(outgoing->put_off, outgoing->pending);
+	if (ok) {
+		end_encoded(outgoing);
+		ferry_progress_round_end(outgoing->progress);
+		note_round(outgoing, pages, again, begin);
+	}
+	return ok;
 }
 
-/* What verify-ram adds to the downtime, seconds. */
-static double digest_time(FerryOutgoing *outgoing)
+/* What verify-ram adds to the downtime is looked for once, when there is something to tell. */
+static void measure_digest(FerryOutgoing *outgoing)
 {
-	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
+	if (!outgoing->forecast.digest_us && outgoing->ferry_peer && !outgoing->stopped &&
+	    ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
+					  FERRY_CAPABILITY_VERIFY_RAM))
+		outgoing->forecast.digest_us = ferry_digest_estimate(ferry_vm_ram(outgoing->vm));
+}
 
-	return ferry_settings_get_capability(settings, FERRY_CAPABILITY_VERIFY_RAM)
-		       ? ferry_vm_ram(outgoing->vm)->total / DIGEST_BYTES_PER_S
-		       : 0;
+/* What stopping now would come to, by all that is known since the collect that found @dirtied. */
+static void forecast(FerryOutgoing *outgoing, gint64 took_us, guint64 dirtied)
+{
+	guint64 pending = ferry_bitmap_count(outgoing->pending);
+	gint64 now = g_get_monotonic_time();
+
+	measure_digest(outgoing);
+	ferry_forecast_collected(&outgoing->forecast, took_us, dirtied,
+				 outgoing->collected_us ? now - outgoing->collected_us : 0);
+	outgoing->collected_us = now;
+	outgoing->downtime = ferry_forecast_downtime(
+		&outgoing->forecast, pending,
+		ferry_bitmap_count_both(outgoing->pending, outgoing->again),
+		ferry_settings_get_parameter(ferry_vm_settings(outgoing->vm),
+					     FERRY_PARAMETER_AVAIL_SWITCHOVER_BANDWIDTH));
+	ferry_progress_collected(outgoing->progress, dirtied, pending,
+				 ferry_forecast_total_us(&outgoing->downtime));
 }
 
 gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError **error)
 {
 	FerryDirtySource *dirty = ferry_vm_dirty_source(outgoing->vm);
 	gint64 begin = g_get_monotonic_time();
-	guint64 dirtied;
+	guint64 dirtied, left;
 
 	for (guint i = 0; dirty && i < ferry_vm_ram(outgoing->vm)->n_blocks; i++)
-		if (!dirty->ops->collect(dirty, i, ferry_bitmap_block(outgoing->collected, i),
+		if (!ferry_vm_leaves_out(outgoing->vm, i) &&
+		    !dirty->ops->collect(dirty, i, ferry_bitmap_block(outgoing->collected, i),
 					 error))
 			return FALSE;
 	ferry_vm_take_marked(outgoing->vm, outgoing->collected);
+	ferry_outgoing_leave_out(outgoing, outgoing->collected);
 	dirtied = ferry_bitmap_count(outgoing->collected);
+	ferry_put_off_collected(outgoing->put_off, outgoing->collected);
+	left = ferry_bitmap_count(outgoing->pending);
 	ferry_bitmap_move(outgoing->pending, outgoing->collected);
 	*took_us = g_get_monotonic_time() - begin;
-	ferry_progress_collected(outgoing->progress, dirtied, ferry_bitmap_count(outgoing->pending),
-				 digest_time(outgoing) * 1e3);
+	forecast(outgoing, *took_us, dirtied);
+	ferry_throttle_collected(outgoing->source->throttle, dirtied, left,
+				 ferry_bitmap_count(outgoing->pending));
 	return TRUE;
 }
 
@@ -165,12 +231,25 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 static gboolean converged(FerryOutgoing *outgoing)
 {
 	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
-	guint64 pending = ferry_bitmap_count(outgoing->pending) << FERRY_PAGE_SHIFT;
-	double limit = ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT) / 1e3;
+	double limit_us = ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT) *
+			  1e3;
+	double pages_us = outgoing->downtime.pages_us;
 
-	/* A guest too large to be digested within the limit must still move. */
-	return pending <= ferry_progress_bandwidth(outgoing->progress) *
-				  MAX(limit - digest_time(outgoing), limit / 4);
+	if (!outgoing->downtime.known && pages_us > limit_us / WORTH_A_ROUND)
+		return FALSE;
+	return pages_us <= ferry_forecast_budget_us(&outgoing->downtime, limit_us);
+}
+
+/* Precopy is over: what its end is taken to cost. After an early switch no page is waited for, and
+ * none is digested. */
+static void predict(FerryOutgoing *outgoing)
+{
+	const FerryForecastDowntime *downtime = &outgoing->downtime;
+
+	ferry_progress_predicted(outgoing->progress,
+				 ferry_outgoing_is_switching(outgoing)
+					 ? downtime->rest_us - outgoing->forecast.digest_us
+					 : ferry_forecast_total_us(downtime));
 }
 
 static gpointer start_tracking(gpointer data)
@@ -232,11 +311,14 @@ gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error)
 	if (!await_tracking(outgoing, error))
 		return FALSE;
 	ferry_bitmap_set_all(outgoing->pending);
+	ferry_outgoing_leave_out(outgoing, outgoing->pending);
+	ferry_throttle_begin(outgoing->source->throttle);
 	do {
 		if (!run_round(outgoing, collect_us, error) ||
 		    !ferry_outgoing_collect(outgoing, &collect_us, error))
 			return FALSE;
 	} while (!ferry_outgoing_is_switching(outgoing) && !converged(outgoing));
+	predict(outgoing);
 	return TRUE;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "progress.h"
 
+#include "observe.h"
+
 #include <ferry/ram.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -16,8 +18,6 @@ struct FerryProgress {
 	gint64 collected_us;
 	gint64 window_us;
 	guint64 window_bytes;
-	guint64 window_saved; /* bytes of pages that went as fewer */
-	guint64 round_saved;
 	gboolean window_filled; /* a whole window passed in this round */
 	double bandwidth;
 	FerryCpuTime cpu_begin;
@@ -39,6 +39,7 @@ FerryProgress *ferry_progress_new(void)
 
 	g_mutex_init(&progress->lock);
 	progress->rounds = g_array_new(FALSE, TRUE, sizeof(FerryRound));
+	progress->status.predicted_downtime_ms = -1;
 	return progress;
 }
 
@@ -60,12 +61,14 @@ void ferry_progress_begin(FerryProgress *progress, guint64 ram_bytes, gint64 dow
 	progress->begin_us = progress->window_us = g_get_monotonic_time();
 	progress->setup_us = progress->stop_us = progress->resume_us = progress->end_us = 0;
 	progress->collected_us = 0;
-	progress->window_bytes = progress->window_saved = 0;
+	progress->window_bytes = 0;
 	progress->bandwidth = 0;
 	progress->cpu_begin = process_cpu();
 	progress->status.ram.total = progress->status.ram.remaining = ram_bytes;
 	progress->status.expected_downtime_ms = downtime_limit_ms;
+	progress->status.predicted_downtime_ms = -1;
 	progress->status.destination_cpu = (FerryCpuTime){ -1, -1 };
+	progress->status.predicted_downtime_ms = -1;
 	g_mutex_unlock(&progress->lock);
 }
 
@@ -121,9 +124,13 @@ static FerryRound *last_round(FerryProgress *progress)
 		       : NULL;
 }
 
-void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, gint64 collect_us)
+void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, guint64 put_off_pages,
+				gint64 collect_us)
 {
-	FerryRound round = { .round = 1, .dirty_pages = dirty_pages, .collect_us = collect_us };
+	FerryRound round = { .round = 1,
+			     .dirty_pages = dirty_pages,
+			     .put_off_pages = put_off_pages,
+			     .collect_us = collect_us };
 
 	g_mutex_lock(&progress->lock);
 	if (last_round(progress))
@@ -132,19 +139,13 @@ void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, gi
 		g_array_set_size(progress->rounds, FERRY_ROUNDS_MAX - 1);
 	g_array_append_val(progress->rounds, round);
 	progress->round_us = progress->window_us = g_get_monotonic_time();
-	progress->window_bytes = progress->window_saved = progress->round_saved = 0;
+	progress->window_bytes = 0;
 	progress->window_filled = FALSE;
-	progress->status.ram.remaining = dirty_pages << FERRY_PAGE_SHIFT;
+	if (!progress->stop_us)
+		progress->status.put_off_pages = put_off_pages;
+	progress->status.ram.remaining = (dirty_pages + put_off_pages) << FERRY_PAGE_SHIFT;
 	g_mutex_unlock(&progress->lock);
-}
-
-/* What is to be sent is counted in pages: so the bandwidth is that of pages, whatever they became
- * on the wire. The lock is held. */
-static void set_bandwidth(FerryProgress *progress, guint64 bytes, guint64 saved, gint64 time_us)
-{
-	progress->bandwidth = (bytes + saved) * 1e6 / time_us;
-	progress->status.ram.mbps = bytes * 8.0 / time_us;
-	progress->status.ram.pages_per_second = progress->bandwidth / FERRY_PAGE_SIZE;
+	ferry_observe_round_begin(&round);
 }
 
 /* A window of 100 ms is full: it is the bandwidth now. The lock is held. */
@@ -154,9 +155,11 @@ static void measure_window(FerryProgress *progress, gint64 now)
 
 	if (elapsed < WINDOW_US)
 		return;
-	set_bandwidth(progress, progress->window_bytes, progress->window_saved, elapsed);
+	progress->bandwidth = progress->window_bytes * 1e6 / elapsed;
+	progress->status.ram.mbps = progress->bandwidth * 8 / 1e6;
+	progress->status.ram.pages_per_second = progress->bandwidth / FERRY_PAGE_SIZE;
 	progress->window_us = now;
-	progress->window_bytes = progress->window_saved = 0;
+	progress->window_bytes = 0;
 	progress->window_filled = TRUE;
 }
 
@@ -195,21 +198,24 @@ void ferry_progress_encoded(FerryProgress *progress, const FerryProgressEncoded 
 	progress->status.ram.remaining -= MIN(bytes, progress->status.ram.remaining);
 	progress->status.xbzrle = *encoded->xbzrle;
 	progress->status.compression = *encoded->compression;
-	progress->window_saved += encoded->saved;
-	progress->round_saved += encoded->saved;
 	g_mutex_unlock(&progress->lock);
 }
 
 void ferry_progress_round_end(FerryProgress *progress)
 {
-	FerryRound *round;
+	FerryRound *round, ended;
 
 	g_mutex_lock(&progress->lock);
 	round = last_round(progress);
 	round->time_us = g_get_monotonic_time() - progress->round_us;
-	if (!progress->window_filled && round->bytes && round->time_us)
-		set_bandwidth(progress, round->bytes, progress->round_saved, round->time_us);
+	if (!progress->window_filled && round->bytes && round->time_us) {
+		progress->bandwidth = round->bytes * 1e6 / round->time_us;
+		progress->status.ram.mbps = progress->bandwidth * 8 / 1e6;
+		progress->status.ram.pages_per_second = progress->bandwidth / FERRY_PAGE_SIZE;
+	}
+	ended = *round;
 	g_mutex_unlock(&progress->lock);
+	ferry_observe_round_end(&ended);
 }
 
 void ferry_progress_control(FerryProgress *progress, guint64 bytes)
@@ -220,7 +226,7 @@ void ferry_progress_control(FerryProgress *progress, guint64 bytes)
 }
 
 void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 pending,
-			      double more_ms)
+			      double expected_us)
 {
 	gint64 now = g_get_monotonic_time();
 	double seconds = (now - progress->collected_us) / 1e6;
@@ -231,10 +237,16 @@ void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 
 		progress->status.ram.dirty_pages_rate = dirtied / seconds;
 	progress->collected_us = now;
 	progress->status.ram.remaining = pending << FERRY_PAGE_SHIFT;
-	if (progress->bandwidth > 0)
-		progress->status.expected_downtime_ms = (pending << FERRY_PAGE_SHIFT) * 1e3 /
-								progress->bandwidth +
-							more_ms;
+	progress->status.expected_downtime_ms = (gint64)(expected_us / 1e3 + 0.5);
+	if (!progress->stop_us)
+		progress->status.predicted_downtime_ms = expected_us / 1e3;
+	g_mutex_unlock(&progress->lock);
+}
+
+void ferry_progress_predicted(FerryProgress *progress, double predicted_us)
+{
+	g_mutex_lock(&progress->lock);
+	progress->status.predicted_downtime_ms = predicted_us / 1e3;
 	g_mutex_unlock(&progress->lock);
 }
 
@@ -288,16 +300,6 @@ void ferry_progress_fetched(FerryProgress *progress)
 	progress->status.postcopy.missing = 0;
 	g_mutex_unlock(&progress->lock);
 	ferry_progress_sent(progress, pages, 0, pages << FERRY_PAGE_SHIFT);
-}
-
-double ferry_progress_bandwidth(FerryProgress *progress)
-{
-	double bandwidth;
-
-	g_mutex_lock(&progress->lock);
-	bandwidth = progress->bandwidth;
-	g_mutex_unlock(&progress->lock);
-	return bandwidth;
 }
 
 void ferry_progress_stopped(FerryProgress *progress)

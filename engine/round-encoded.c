@@ -9,7 +9,6 @@ typedef struct {
 	guint64 whole;     /* pages */
 	guint64 encoded;   /* pages, and those that were unchanged */
 	guint64 unchanged; /* pages */
-	guint64 saved;     /* bytes that did not go */
 } Outcome;
 
 static void tell(const FerryRoundSender *sender, const Outcome *outcome)
@@ -17,7 +16,6 @@ static void tell(const FerryRoundSender *sender, const Outcome *outcome)
 	const FerryProgressEncoded encoded = {
 		.pages = outcome->encoded,
 		.unchanged = outcome->unchanged,
-		.saved = outcome->saved,
 		.xbzrle = ferry_page_encoder_xbzrle(sender->encoder),
 		.compression = ferry_page_encoder_compression(sender->encoder),
 	};
@@ -26,24 +24,15 @@ static void tell(const FerryRoundSender *sender, const Outcome *outcome)
 	ferry_round_count(sender, outcome->whole);
 }
 
-/* The rate was asked for @bytes that do not go. */
-static void save(const FerryRoundSender *sender, guint64 bytes, Outcome *outcome)
-{
-	ferry_token_bucket_give_back(sender->bucket, bytes);
-	outcome->saved += bytes;
-}
-
 static gboolean put_encoded(const FerryRoundSender *sender, const FerryEncodedPage *encoded,
 			    Outcome *outcome, GError **error)
 {
 	if (!ferry_round_put_encoded(sender, encoded, error))
 		return FALSE;
-	if (encoded->form == FERRY_PAGE_FORM_PLAIN) {
+	if (encoded->form == FERRY_PAGE_FORM_PLAIN)
 		outcome->whole++;
-	} else {
+	else
 		outcome->encoded++;
-		save(sender, FERRY_PAGE_SIZE - encoded->len, outcome);
-	}
 	return TRUE;
 }
 
@@ -102,7 +91,7 @@ static gboolean encode_page(const FerryRoundSender *sender, guint32 block, guint
 	case FERRY_ENCODE_UNCHANGED:
 		outcome->encoded++;
 		outcome->unchanged++;
-		save(sender, FERRY_PAGE_SIZE, outcome);
+		ferry_pace_put(sender->pace, 1, FALSE);
 		return TRUE;
 	case FERRY_ENCODE_NOW:
 		return put_encoded(sender, &encoded, outcome, error);
