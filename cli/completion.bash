@@ -64,7 +64,7 @@ _ferry_value()
 		mapfile -t COMPREPLY < <(compgen -W "idle sweep: random: hotset:" -- "$cur")
 		;;
 	--fill)
-		mapfile -t COMPREPLY < <(compgen -W "pages random zero" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "pages random zero sparse" -- "$cur")
 		;;
 	--log)
 		mapfile -t COMPREPLY < <(compgen -W "off warning message info debug" -- "$cur")

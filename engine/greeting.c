@@ -50,6 +50,8 @@ static gboolean say_hello(FerryOutgoing *outgoing, GError **error)
 	if (ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
 					  FERRY_CAPABILITY_POSTCOPY_RAM))
 		hello.features |= FERRY_FEATURE_POSTCOPY;
+	if (ferry_outgoing_wants_encoder(outgoing))
+		hello.features |= FERRY_FEATURE_ENCODED;
 	hello.features |= ferry_fabric_features(outgoing->fabric);
 	memcpy(hello.nonce, outgoing->nonce, FERRY_NONCE_SIZE);
 	ferry_record_put_hello(record, &hello);

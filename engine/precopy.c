@@ -18,6 +18,9 @@ FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 				 ? ferry_outgoing_bulk(outgoing)
 				 : outgoing->carrier,
 		.holes = outgoing->round == 1 ? outgoing->holes : NULL,
+		.encoder = outgoing->encoder && ferry_page_encoder_is_active(outgoing->encoder)
+				   ? outgoing->encoder
+				   : NULL,
 		.pace = &outgoing->pace,
 		/* Once the guest stands still nothing is gained by going slowly. */
 		.settings = outgoing->stopped ? NULL : ferry_vm_settings(outgoing->vm),
@@ -60,6 +63,25 @@ gboolean ferry_outgoing_end_round(FerryOutgoing *outgoing, guint64 pages, GError
 	return TRUE;
 }
 
+/* Pages of the round that the destination had already. */
+static guint64 count_unchanged(FerryOutgoing *outgoing)
+{
+	return outgoing->encoder ? ferry_page_encoder_unchanged(outgoing->encoder) : 0;
+}
+
+/* The encoder's rates are of the round that is over. */
+static void end_encoded(FerryOutgoing *outgoing)
+{
+	FerryProgressEncoded encoded = { 0 };
+
+	if (!outgoing->encoder)
+		return;
+	ferry_page_encoder_end_round(outgoing->encoder);
+	encoded.xbzrle = ferry_page_encoder_xbzrle(outgoing->encoder);
+	encoded.compression = ferry_page_encoder_compression(outgoing->encoder);
+	ferry_progress_encoded(outgoing->progress, &encoded);
+}
+
 /* A round between Ferry peers: marks around PAGES records, and the destination's word that it has
  * them. One that is left in the middle ends with the pages that went. */
 static gboolean ferry_round(FerryOutgoing *outgoing, guint64 pages, GError **error)
@@ -69,7 +91,9 @@ static gboolean ferry_round(FerryOutgoing *outgoing, guint64 pages, GError **err
 	return ferry_outgoing_send_mark(outgoing, FERRY_RECORD_ROUND_BEGIN, pages, error) &&
 	       ferry_round_send(&sender, outgoing->pending, error) &&
 	       ferry_round_settle(&sender, outgoing->round, error) &&
-	       ferry_outgoing_end_round(outgoing, pages - ferry_bitmap_count(outgoing->pending),
+	       ferry_outgoing_end_round(outgoing,
+					pages - ferry_bitmap_count(outgoing->pending) -
+						count_unchanged(outgoing),
 					error);
 }
 
@@ -137,10 +161,14 @@ static gboolean run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **e
 	ferry_progress_round_begin(outgoing->progress, pages, put_off, collect_us);
 	ferry_vm_emit(outgoing->vm,
 		      &(FerryEvent){ .type = FERRY_EVENT_MIGRATION_PASS, .pass = outgoing->round });
+	if (outgoing->encoder)
+		ferry_page_encoder_begin_round(outgoing->encoder, outgoing->round,
+					       outgoing->stopped);
 	ok = outgoing->ferry_peer ? ferry_round(outgoing, pages, error)
 				  : section_round(outgoing, error);
 	ferry_put_off_give_back(outgoing->put_off, outgoing->pending);
 	if (ok) {
+		end_encoded(outgoing);
 		ferry_progress_round_end(outgoing->progress);
 		note_round(outgoing, pages, again, begin);
 	}
