@@ -2,6 +2,7 @@
 #pragma once
 
 #include "capture.h"
+#include "channel-group.h"
 #include "missing.h"
 #include "stopper.h"
 
@@ -16,6 +17,10 @@ typedef struct {
 	FerryCapture *capture; /* borrowed */
 	FerryRamReader ram;
 	gboolean return_path; /* the source opened it: it waits for SHUT */
+	guint multifd;        /* channels that are to come */
+	/* From the begin with @multifd, else from where nobody else may come; owns the listener
+	 * then. NULL: nothing can come but the stream. */
+	FerryChannelGroup *group;
 	guint64 pages;
 	guint64 zero_pages;
 	guint devices; /* sections */
@@ -43,6 +48,11 @@ void ferry_receiver_set_channel(FerryReceiver *r, FerryChannel *channel);
 gboolean ferry_receiver_take_guest(FerryReceiver *r, GError **error);
 
 /* ---- among its files ---- */
+
+/* Of a channel over a file: where in it the stream begins. */
+void ferry_receiver_find_begin(FerryReceiver *r);
+/* Gets the pages that have places in the file (mapped-ram), once the blocks are made. */
+gboolean ferry_receiver_take_places(FerryReceiver *r, GError **error);
 
 /* Sets @error; FALSE. */
 gboolean ferry_receiver_refuse(GError **error, FerryErrorCode code, const char *what);

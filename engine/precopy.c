@@ -179,18 +179,23 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 {
 	FerryDirtySource *dirty = ferry_vm_dirty_source(outgoing->vm);
 	gint64 begin = g_get_monotonic_time();
-	guint64 dirtied;
+	guint64 dirtied, left;
 
 	for (guint i = 0; dirty && i < ferry_vm_ram(outgoing->vm)->n_blocks; i++)
-		if (!dirty->ops->collect(dirty, i, ferry_bitmap_block(outgoing->collected, i),
+		if (!ferry_vm_leaves_out(outgoing->vm, i) &&
+		    !dirty->ops->collect(dirty, i, ferry_bitmap_block(outgoing->collected, i),
 					 error))
 			return FALSE;
 	ferry_vm_take_marked(outgoing->vm, outgoing->collected);
+	ferry_outgoing_leave_out(outgoing, outgoing->collected);
 	dirtied = ferry_bitmap_count(outgoing->collected);
 	ferry_put_off_collected(outgoing->put_off, outgoing->collected);
+	left = ferry_bitmap_count(outgoing->pending);
 	ferry_bitmap_move(outgoing->pending, outgoing->collected);
 	*took_us = g_get_monotonic_time() - begin;
 	forecast(outgoing, *took_us, dirtied);
+	ferry_throttle_collected(outgoing->source->throttle, dirtied, left,
+				 ferry_bitmap_count(outgoing->pending));
 	return TRUE;
 }
 
@@ -278,6 +283,8 @@ gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error)
 	if (!await_tracking(outgoing, error))
 		return FALSE;
 	ferry_bitmap_set_all(outgoing->pending);
+	ferry_outgoing_leave_out(outgoing, outgoing->pending);
+	ferry_throttle_begin(outgoing->source->throttle);
 	do {
 		if (!run_round(outgoing, collect_us, error) ||
 		    !ferry_outgoing_collect(outgoing, &collect_us, error))

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
+#include <ferry/mapped.h>
+#include <ferry/transport.h>
 #include <ferry/vm.h>
 #include "bitmap.h"
 
@@ -14,6 +16,23 @@ FerryDirtySource *ferry_vm_dirty_source(FerryVm *vm);
 
 /* Pages reported by ferry_vm_mark_dirty() since the last take are ORed into @into and forgotten. */
 void ferry_vm_take_marked(FerryVm *vm, FerryBitmap *into);
+
+/* The capabilities that a stream's configuration names, and that both sides must have; in QEMU's
+ * order. */
+#define FERRY_COMPARED_CAPABILITIES FERRY_CAPABILITY_X_IGNORE_SHARED, FERRY_CAPABILITY_MAPPED_RAM
+
+/* Whether x-ignore-shared is on and the block is in a shared file: then none of it goes. */
+gboolean ferry_vm_leaves_out(FerryVm *vm, guint block);
+/* Bytes of the blocks that go. */
+guint64 ferry_vm_moving_bytes(FerryVm *vm);
+/* What a carrier with @places is made from, by the settings. */
+FerryMapping ferry_vm_mapping(FerryVm *vm, const FerryMappedPlace *places);
+
+/* FERRY_ERROR_INVALID where a capability that is on cannot work with @transport. transport.c */
+gboolean ferry_vm_fits_transport(FerryVm *vm, const char *uri, const FerryTransport *transport,
+				 GError **error);
+/* The same of mapped-ram, where the URI names no file after all. */
+gboolean ferry_vm_refuse_mapped(const char *uri, GError **error);
 
 void ferry_vm_emit(FerryVm *vm, const FerryEvent *event);
 
@@ -34,6 +53,15 @@ typedef enum {
 	FERRY_OUTGOING_MOVED,  /* runs at the destination: never again here */
 } FerryOutgoingFate;
 
+/* Whether the embedder can slow the guest down; and, to limit single vCPUs, count what they
+ * dirty. */
+gboolean ferry_vm_has_throttle(FerryVm *vm);
+gboolean ferry_vm_has_vcpu_throttle(FerryVm *vm);
+/* The callbacks; no-ops without them. The numbers of at most @max vCPUs: how many there are. */
+void ferry_vm_throttle(FerryVm *vm, guint percent);
+void ferry_vm_throttle_vcpu(FerryVm *vm, guint vcpu, double percent);
+guint ferry_vm_vcpu_dirty_pages(FerryVm *vm, guint64 *pages, guint max);
+
 /* Ends the claim. STAYED resumes a guest that ran; its failure is the error and leaves it
  * paused. */
 gboolean ferry_vm_outgoing_end(FerryVm *vm, FerryOutgoingFate fate, GError **error);
@@ -47,6 +75,10 @@ gboolean ferry_vm_incoming_begin(FerryVm *vm, GError **error);
  * running and nobody asked for a stop meanwhile. Where that fails it goes on waiting. */
 gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean autostart,
 			       GError **error);
+
+/* Tells the network that the guest is here; not while it is being handed over. FALSE where there is
+ * nothing to tell any more: it is not here, or the embedder has no callback. */
+gboolean ferry_vm_announce(FerryVm *vm);
 
 /* The threads of the vCPUs, as FerryVmCallbacks.vcpu_threads tells them; 0 without it. */
 guint ferry_vm_vcpu_threads(FerryVm *vm, gint32 *ids, guint max);

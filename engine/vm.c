@@ -25,6 +25,8 @@ typedef struct {
 
 struct FerryVm {
 	char *machine;
+	gboolean has_uuid;
+	guint8 uuid[16];
 	FerryRam *ram;
 	FerryDevices *devices;
 	FerryDirtySource *dirty;
@@ -101,9 +103,52 @@ void ferry_vm_free(FerryVm *vm)
 	g_free(vm);
 }
 
+void ferry_vm_set_uuid(FerryVm *vm, const guint8 uuid[16])
+{
+	vm->has_uuid = uuid != NULL;
+	if (uuid)
+		memcpy(vm->uuid, uuid, sizeof(vm->uuid));
+}
+
+const guint8 *ferry_vm_uuid(FerryVm *vm)
+{
+	return vm->has_uuid ? vm->uuid : NULL;
+}
+
 FerryRam *ferry_vm_ram(FerryVm *vm)
 {
 	return vm->ram;
+}
+
+gboolean ferry_vm_leaves_out(FerryVm *vm, guint block)
+{
+	return vm->ram->blocks[block].shared &&
+	       ferry_settings_get_capability(vm->settings, FERRY_CAPABILITY_X_IGNORE_SHARED);
+}
+
+guint64 ferry_vm_moving_bytes(FerryVm *vm)
+{
+	guint64 bytes = 0;
+
+	for (guint i = 0; i < vm->ram->n_blocks; i++)
+		if (!ferry_vm_leaves_out(vm, i))
+			bytes += vm->ram->blocks[i].size;
+	return bytes;
+}
+
+FerryMapping ferry_vm_mapping(FerryVm *vm, const FerryMappedPlace *places)
+{
+	gboolean multifd = ferry_settings_get_capability(vm->settings, FERRY_CAPABILITY_MULTIFD);
+
+	return (FerryMapping){
+		.places = places,
+		.n_places = vm->ram->n_blocks,
+		.threads = multifd ? (guint)ferry_settings_get_parameter(
+					     vm->settings, FERRY_PARAMETER_MULTIFD_CHANNELS)
+				   : 1,
+		.direct = ferry_settings_get_parameter(vm->settings, FERRY_PARAMETER_DIRECT_IO) !=
+			  0,
+	};
 }
 
 FerryDevices *ferry_vm_devices(FerryVm *vm)
@@ -314,6 +359,42 @@ FerryRunState ferry_vm_outgoing_run_state(FerryVm *vm)
 	return state;
 }
 
+gboolean ferry_vm_has_throttle(FerryVm *vm)
+{
+	return vm->callbacks.throttle != NULL;
+}
+
+gboolean ferry_vm_has_vcpu_throttle(FerryVm *vm)
+{
+	return vm->callbacks.vcpu_dirty_pages && vm->callbacks.throttle_vcpu;
+}
+
+void ferry_vm_throttle(FerryVm *vm, guint percent)
+{
+	if (!vm->callbacks.throttle)
+		return;
+	g_mutex_lock(&vm->run_lock);
+	vm->callbacks.throttle(vm->user, percent);
+	g_mutex_unlock(&vm->run_lock);
+}
+
+void ferry_vm_throttle_vcpu(FerryVm *vm, guint vcpu, double percent)
+{
+	if (!vm->callbacks.throttle_vcpu)
+		return;
+	g_mutex_lock(&vm->run_lock);
+	vm->callbacks.throttle_vcpu(vm->user, vcpu, percent);
+	g_mutex_unlock(&vm->run_lock);
+}
+
+guint ferry_vm_vcpu_dirty_pages(FerryVm *vm, guint64 *pages, guint max)
+{
+	/* Not under the lock: it is only read. */
+	return vm->callbacks.vcpu_dirty_pages
+		       ? MIN(vm->callbacks.vcpu_dirty_pages(vm->user, pages, max), max)
+		       : 0;
+}
+
 /* Gives a guest that was stopped for the switchover back. The run lock is held. */
 static gboolean give_back_locked(FerryVm *vm, GError **error)
 {
@@ -388,8 +469,6 @@ gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean auto
 		arrived = FERRY_RUN_STATE_PAUSED;
 	}
 	if (run) {
-		if (vm->callbacks.announce)
-			vm->callbacks.announce(vm->user);
 		ok = resume_locked(vm, error);
 	} else {
 		vm->run_state = arrived;
@@ -402,6 +481,19 @@ gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean auto
 		vm->run_state = FERRY_RUN_STATE_INMIGRATE;
 	g_mutex_unlock(&vm->run_lock);
 	return ok;
+}
+
+gboolean ferry_vm_announce(FerryVm *vm)
+{
+	gboolean here;
+
+	g_mutex_lock(&vm->run_lock);
+	here = vm->callbacks.announce &&
+	       (vm->owner == OWNER_EMBEDDER || vm->owner == OWNER_SWITCHOVER);
+	if (here && vm->owner == OWNER_EMBEDDER)
+		vm->callbacks.announce(vm->user);
+	g_mutex_unlock(&vm->run_lock);
+	return here;
 }
 
 guint ferry_vm_vcpu_threads(FerryVm *vm, gint32 *ids, guint max)
