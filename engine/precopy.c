@@ -179,7 +179,7 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 {
 	FerryDirtySource *dirty = ferry_vm_dirty_source(outgoing->vm);
 	gint64 begin = g_get_monotonic_time();
-	guint64 dirtied, left;
+	guint64 dirtied, kept;
 
 	for (guint i = 0; dirty && i < ferry_vm_ram(outgoing->vm)->n_blocks; i++)
 		if (!ferry_vm_leaves_out(outgoing->vm, i) &&
@@ -190,11 +190,11 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 	ferry_outgoing_leave_out(outgoing, outgoing->collected);
 	dirtied = ferry_bitmap_count(outgoing->collected);
 	ferry_put_off_collected(outgoing->put_off, outgoing->collected);
-	left = ferry_bitmap_count(outgoing->pending);
+	kept = ferry_bitmap_count(outgoing->pending);
 	ferry_bitmap_move(outgoing->pending, outgoing->collected);
 	*took_us = g_get_monotonic_time() - begin;
 	forecast(outgoing, *took_us, dirtied);
-	ferry_throttle_collected(outgoing->source->throttle, dirtied, left,
+	ferry_throttle_collected(outgoing->source->throttle, kept,
 				 ferry_bitmap_count(outgoing->pending));
 	return TRUE;
 }
