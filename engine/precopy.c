@@ -149,18 +149,17 @@ static guint64 most_put_off(FerryOutgoing *outgoing)
 
 static gboolean run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **error)
 {
-	guint64 pages, again;
+	guint64 put_off, pages, again;
 	gint64 begin;
 	gboolean ok;
 
-	outgoing->waiting = ferry_put_off_take(outgoing->put_off, outgoing->pending,
-					       most_put_off(outgoing));
+	put_off = ferry_put_off_take(outgoing->put_off, outgoing->pending, most_put_off(outgoing));
 	pages = ferry_bitmap_count(outgoing->pending);
 	again = ferry_bitmap_count_both(outgoing->pending, outgoing->again);
 	begin = g_get_monotonic_time();
 	if (outgoing->round++)
 		ferry_bitmap_add(outgoing->again, outgoing->pending);
-	ferry_progress_round_begin(outgoing->progress, pages, outgoing->waiting, collect_us);
+	ferry_progress_round_begin(outgoing->progress, pages, put_off, collect_us);
 	ferry_vm_emit(outgoing->vm,
 		      &(FerryEvent){ .type = FERRY_EVENT_MIGRATION_PASS, .pass = outgoing->round });
 	if (outgoing->encoder)
@@ -209,7 +208,7 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 {
 	FerryDirtySource *dirty = ferry_vm_dirty_source(outgoing->vm);
 	gint64 begin = g_get_monotonic_time();
-	guint64 dirtied, left;
+	guint64 dirtied, kept;
 
 	for (guint i = 0; dirty && i < ferry_vm_ram(outgoing->vm)->n_blocks; i++)
 		if (!ferry_vm_leaves_out(outgoing->vm, i) &&
@@ -220,12 +219,11 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 	ferry_outgoing_leave_out(outgoing, outgoing->collected);
 	dirtied = ferry_bitmap_count(outgoing->collected);
 	ferry_put_off_collected(outgoing->put_off, outgoing->collected);
-	/* What was put off counts as sent: it would have been written again. */
-	left = ferry_bitmap_count(outgoing->pending) - outgoing->waiting;
+	kept = ferry_bitmap_count(outgoing->pending);
 	ferry_bitmap_move(outgoing->pending, outgoing->collected);
 	*took_us = g_get_monotonic_time() - begin;
 	forecast(outgoing, *took_us, dirtied);
-	ferry_throttle_collected(outgoing->source->throttle, dirtied, left,
+	ferry_throttle_collected(outgoing->source->throttle, kept,
 				 ferry_bitmap_count(outgoing->pending));
 	return TRUE;
 }

@@ -73,7 +73,6 @@ typedef struct {
 	FerryForecastDowntime downtime; /* as of the last collect */
 	gint64 collected_us;            /* when that was; 0: not yet */
 	FerryPutOff *put_off;
-	guint64 waiting;    /* pages that were put off in the present round, or the last */
 	FerryBitmap *again; /* what went in any round but the first */
 	guint64 accounted;  /* bytes of the carrier that @progress knows of */
 	GThread *tracker; /* starts the dirty tracking; @tracking and @tracker_error are its own */
