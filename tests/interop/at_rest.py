@@ -87,8 +87,9 @@ def same_file(one, other):
     return subprocess.run(["cmp", one, other], capture_output=True, text=True)
 
 
-def receive_from(source, place, uri, name, rounds=1, options=(), bandwidth=64 << 20):
-    """A live migration of so many rounds at least into ferry receive. The source stands still afterwards."""
+def receive_from(source, place, uri, name, rounds=1, options=(), bandwidth=64 << 20, said=None):
+    """A live migration of so many rounds at least into ferry receive, whose words go to the list @said. The source
+    stands still afterwards."""
     with Receiver(place, uri, name, *options) as receiver:
         source.qmp("migrate-set-parameters", **{"max-bandwidth": bandwidth if rounds > 1 else 1 << 33,
                                                 "downtime-limit": 1 if rounds > 1 else 300})
@@ -100,6 +101,8 @@ def receive_from(source, place, uri, name, rounds=1, options=(), bandwidth=64 <<
         check(source.migration_end() == "completed", f"the migration failed: {source.log()}{receiver.command.output}")
         status, text = receiver.finish()
         check(status == 0, f"receive failed: {text}")
+        if said is not None:
+            said.append(text)
     compared = same_file(place.ram("source"), main_ram(receiver.directory))
     check(compared.returncode == 0, f"RAM differs: {compared.stdout}{compared.stderr}")
     return receiver.directory

@@ -3,7 +3,9 @@
 """A stock QEMU that encodes its pages, or sends them over multifd channels, into ferry receive: the RAM that arrives
 is compared with the file of the source's, which stands still by then. Usage: test-qemu-encodings.py FERRY [CASES]"""
 
+import json
 import os
+import re
 import socket
 import sys
 
@@ -11,7 +13,7 @@ sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "
                 os.path.dirname(os.path.abspath(__file__))]
 
 import cases
-from at_rest import Place, Receiver, last_step, receive_from, replay, wait_steps
+from at_rest import Place, Receiver, ferry, last_step, receive_from, replay, wait_steps
 from qemu import PROGRAM
 from cases import check, wait_for
 from relay import Relay
@@ -26,6 +28,72 @@ def set_up(source, *capabilities, **parameters):
         source.capability(capability, True)
     if parameters:
         source.qmp("migrate-set-parameters", **{name.replace("_", "-"): value for name, value in parameters.items()})
+
+
+def encoded(capability, machine, uri, used, bandwidth=16 << 20, **parameters):
+    """Four rounds received; @used tells from the receiver's words and query-migrate that pages came that way."""
+    with Place() as place, place.qemu("source", machine) as source:
+        wait_steps(source)
+        set_up(source, capability, **parameters)
+        said = []
+        directory = receive_from(source, place, uri.format(place.path), "guest", rounds=6, bandwidth=bandwidth,
+                                 said=said)
+        used(source.qmp("query-migrate"), said[0])
+        replay(place, directory, machine, last_step(source), f"unix:{place.file('send')}")
+
+
+def came(text, what):
+    """How many pages, by the receiver's count."""
+    return int(re.search(r"(\d+) (?:by )?" + what, text)[1])
+
+
+def xbzrle_was_used(migration, text):
+    cache = migration["xbzrle-cache"]
+    check(cache["pages"] > 50, f"few pages as differences: {cache}")
+    check(came(text, "of them by xbzrle") == cache["pages"], f"{cache['pages']} were sent, receive said {text}")
+
+
+def xbzrle__over_tcp__ram_is_identical():
+    encoded("xbzrle", "pc", TCP, xbzrle_was_used)
+
+
+def xbzrle__little_cache_over_unix__ram_is_identical():
+    encoded("xbzrle", "q35", "unix:{}/receive", xbzrle_was_used, xbzrle_cache_size=16 << 20)
+
+
+def compress__over_tcp__ram_is_identical():
+    def compress_was_used(migration, text):
+        compression = migration["compression"]
+        check(compression["pages"] > 50, f"few pages compressed: {compression}")
+        check(came(text, "compressed") == compression["pages"],
+              f"{compression['pages']} were sent, receive said {text}")
+
+    encoded("compress", "pc", TCP, compress_was_used, bandwidth=1 << 19, compress_threads=2)
+
+
+def xbzrle_and_compress__in_a_file__inspect_counts_them():
+    with Place() as place, place.qemu("source", "pc") as source:
+        wait_steps(source)
+        for capability, name, bandwidth in (("xbzrle", "xbzrle-pages", 16 << 20),
+                                            ("compress", "compressed-pages", 1 << 19)):
+            path = place.file(capability)
+            set_up(source, capability, max_bandwidth=bandwidth, downtime_limit=1)
+            source.capability("return-path", False)
+            source.qmp("migrate", uri=f"exec:cat>{path}")
+            wait_for(lambda: source.qmp("query-migrate").get("ram", {}).get("dirty-sync-count", 0) >= 6, "round 6")
+            source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 33, "downtime-limit": 1000})
+            check(source.migration_end() == "completed", "the migration failed")
+            migration = source.qmp("query-migrate")
+            sent = migration["xbzrle-cache" if capability == "xbzrle" else "compression"]["pages"]
+            status, out, err = ferry("inspect", "--json", path)
+            found = json.loads(out)
+            check(status == 0 and found["complete"], f"inspect failed: {err}")
+            check(found.get(name) == sent > 50, f"{sent} were sent, inspect counted {found.get(name)}")
+            check(sum(block.get(name, 0) for block in found["ram-blocks"]) == sent, "the blocks do not add up")
+            status, out, err = ferry("inspect", path)
+            check(f"{sent} {'by xbzrle' if capability == 'xbzrle' else 'compressed'}" in out, f"inspect: {out}{err}")
+            source.capability(capability, False)
+            source.qmp("cont")
 
 
 def with_multifd(channels, compression="none", uri=TCP, return_path=True):
@@ -141,6 +209,10 @@ def multifd__a_channel_is_cut__receive_says_which_and_source_runs_on():
 
 
 CASES = [(f.__name__, f) for f in (
+    xbzrle__over_tcp__ram_is_identical,
+    xbzrle__little_cache_over_unix__ram_is_identical,
+    compress__over_tcp__ram_is_identical,
+    xbzrle_and_compress__in_a_file__inspect_counts_them,
     multifd__two_channels_over_tcp__ram_is_identical,
     multifd__sixteen_channels_over_unix__ram_is_identical,
     multifd__without_return_path__ram_is_identical,
