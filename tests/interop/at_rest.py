@@ -21,13 +21,17 @@ STEPS = 66  # of the guest until every page of its window was written and checke
 
 
 class Place:
-    """A directory in memory for one case, with its guest image."""
+    """A directory in memory for one case, with its guest image. @busy: it writes all of its window anew, again and
+    again, faster than any round."""
+
+    def __init__(self, busy=False):
+        self.busy = busy
 
     def __enter__(self):
         self.path = tempfile.mkdtemp(prefix="ferry-interop-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self.kernel = self.file("guest.bin")
         with open(self.kernel, "wb") as image:
-            image.write(counting_guest.image())
+            image.write(counting_guest.image(*([0x20000] if self.busy else [])))
         return self
 
     def __exit__(self, *exception):

@@ -30,27 +30,26 @@ def set_up(source, *capabilities, **parameters):
         source.qmp("migrate-set-parameters", **{name.replace("_", "-"): value for name, value in parameters.items()})
 
 
-def encoded(capability, machine, uri, used, bandwidth=16 << 20, **parameters):
+def encoded(capability, machine, uri, used, **parameters):
     """Four rounds received; @used tells from the receiver's words and query-migrate that pages came that way."""
-    with Place() as place, place.qemu("source", machine) as source:
+    with Place(busy=True) as place, place.qemu("source", machine) as source:
         wait_steps(source)
         set_up(source, capability, **parameters)
         said = []
-        directory = receive_from(source, place, uri.format(place.path), "guest", rounds=6, bandwidth=bandwidth,
+        directory = receive_from(source, place, uri.format(place.path), "guest", rounds=6, bandwidth=16 << 20,
                                  said=said)
         used(source.qmp("query-migrate"), said[0])
         replay(place, directory, machine, last_step(source), f"unix:{place.file('send')}")
 
 
-def came(text, what):
-    """How many pages, by the receiver's count."""
-    return int(re.search(r"(\d+) (?:by )?" + what, text)[1])
+def came(text, what, sent):
+    """So many pages, by the receiver's count. QEMU's holds also pages that proved unchanged, or zero."""
+    number = int(re.search(r"(\d+) " + what, text)[1])
+    check(50 < number <= sent < number * 1.5, f"{sent} pages were sent, and {number} came: {text}")
 
 
 def xbzrle_was_used(migration, text):
-    cache = migration["xbzrle-cache"]
-    check(cache["pages"] > 50, f"few pages as differences: {cache}")
-    check(came(text, "of them by xbzrle") == cache["pages"], f"{cache['pages']} were sent, receive said {text}")
+    came(text, "of them by xbzrle", migration["xbzrle-cache"]["pages"])
 
 
 def xbzrle__over_tcp__ram_is_identical():
@@ -63,21 +62,17 @@ def xbzrle__little_cache_over_unix__ram_is_identical():
 
 def compress__over_tcp__ram_is_identical():
     def compress_was_used(migration, text):
-        compression = migration["compression"]
-        check(compression["pages"] > 50, f"few pages compressed: {compression}")
-        check(came(text, "compressed") == compression["pages"],
-              f"{compression['pages']} were sent, receive said {text}")
+        came(text, "compressed", migration["compression"]["pages"])
 
-    encoded("compress", "pc", TCP, compress_was_used, bandwidth=1 << 19, compress_threads=2)
+    encoded("compress", "pc", TCP, compress_was_used, compress_threads=2)
 
 
 def xbzrle_and_compress__in_a_file__inspect_counts_them():
-    with Place() as place, place.qemu("source", "pc") as source:
+    with Place(busy=True) as place, place.qemu("source", "pc") as source:
         wait_steps(source)
-        for capability, name, bandwidth in (("xbzrle", "xbzrle-pages", 16 << 20),
-                                            ("compress", "compressed-pages", 1 << 19)):
+        for capability, name in (("xbzrle", "xbzrle-pages"), ("compress", "compressed-pages")):
             path = place.file(capability)
-            set_up(source, capability, max_bandwidth=bandwidth, downtime_limit=1)
+            set_up(source, capability, max_bandwidth=16 << 20, downtime_limit=1)
             source.capability("return-path", False)
             source.qmp("migrate", uri=f"exec:cat>{path}")
             wait_for(lambda: source.qmp("query-migrate").get("ram", {}).get("dirty-sync-count", 0) >= 6, "round 6")
@@ -88,17 +83,17 @@ def xbzrle_and_compress__in_a_file__inspect_counts_them():
             status, out, err = ferry("inspect", "--json", path)
             found = json.loads(out)
             check(status == 0 and found["complete"], f"inspect failed: {err}")
-            check(found.get(name) == sent > 50, f"{sent} were sent, inspect counted {found.get(name)}")
-            check(sum(block.get(name, 0) for block in found["ram-blocks"]) == sent, "the blocks do not add up")
+            for parts in ("ram-blocks", "items"):
+                check(sum(part.get(name, 0) for part in found[parts]) == found[name], f"the {parts} do not add up")
             status, out, err = ferry("inspect", path)
-            check(f"{sent} {'by xbzrle' if capability == 'xbzrle' else 'compressed'}" in out, f"inspect: {out}{err}")
+            came(out[out.rindex(" in all"):], "by xbzrle" if capability == "xbzrle" else "compressed", sent)
             source.capability(capability, False)
             source.qmp("cont")
 
 
 def with_multifd(channels, compression="none", uri=TCP, return_path=True):
     """Received over so many channels, sent again, and received once more from the same source."""
-    with Place() as place, place.qemu("source", "pc") as source:
+    with Place(busy=True) as place, place.qemu("source", "pc") as source:
         wait_steps(source)
         set_up(source, "multifd", multifd_channels=channels, multifd_compression=compression)
         source.capability("return-path", return_path)
@@ -133,18 +128,10 @@ def multifd__zstd__ram_is_identical():
 
 
 def start(source, uri):
-    """migrate; a source whose channels failed has to tidy up first."""
-
-    def started():
-        try:
-            source.qmp("migrate", uri=uri)
-        except AssertionError as error:
-            if "duplicate yank instance" in str(error) or "migration process in progress" in str(error):
-                return False
-            raise
-        return True
-
-    wait_for(started, "a source that can migrate again")
+    """migrate, once the source has tidied up after the last try. A QEMU 7.2 that lost a channel never has."""
+    wait_for(lambda: not any(instance["type"] == "migration" for instance in source.qmp("query-yank")),
+             "a source that can migrate again")
+    source.qmp("migrate", uri=uri)
 
 
 def refused(source, place, options, *why, uri=TCP, before=lambda uri: None):
@@ -174,6 +161,11 @@ def multifd__channels_other_than_said__are_refused_and_source_runs_on():
         source.capability("multifd", True)
         source.capability("postcopy-ram", True)
         refused(source, place, ("--multifd", "3"), "postcopy-ram")
+        source.capability("postcopy-ram", False)
+        with Receiver(place, TCP, "guest", "--multifd", "3") as receiver:
+            source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 33})
+            start(source, receiver.uri)
+            check(source.migration_end() == "completed" and receiver.finish()[0] == 0, "it cannot migrate any more")
 
 
 def multifd__strangers_connect__are_turned_away_and_the_guest_arrives():
