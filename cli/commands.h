@@ -7,6 +7,7 @@
  */
 int ferry_cli_run(int argc, char **argv);
 int ferry_cli_migrate(int argc, char **argv);
+int ferry_cli_status(int argc, char **argv);
 int ferry_cli_ctl(int argc, char **argv);
 int ferry_cli_doctor(int argc, char **argv);
 int ferry_cli_bench(int argc, char **argv);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "commands.h"
 #include "common.h"
+#include "log.h"
 #include "stream-commands.h"
 
 #include <locale.h>
@@ -16,6 +17,7 @@ typedef struct {
 static const Subcommand subcommands[] = {
 	{ "run", ferry_cli_run, "run a reference guest that checks its own memory" },
 	{ "migrate", ferry_cli_migrate, "move a guest to another monitor and watch it go" },
+	{ "status", ferry_cli_status, "tell how a guest and its migration are, also as metrics" },
 	{ "ctl", ferry_cli_ctl, "send a monitor any QMP command" },
 	{ "inspect", ferry_cli_inspect, "print a migration stream, section by section" },
 	{ "receive", ferry_cli_receive, "take in any monitor's migration, as files" },
@@ -74,6 +76,7 @@ int main(int argc, char **argv)
 	const Subcommand *subcommand = name ? find(name) : NULL;
 
 	setlocale(LC_CTYPE, ""); /* numbers keep their decimal point */
+	ferry_cli_log_init();
 	if (subcommand)
 		return subcommand->run(argc - 1, argv + 1);
 	if (!name) {

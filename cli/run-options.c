@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "run-options.h"
 #include "common.h"
+#include "log.h"
 
 static const FerryCliHelp help = {
 	.command = "run",
@@ -42,6 +43,7 @@ typedef struct {
 	char *ram;
 	char *fill;
 	char *seed;
+	char *log;
 	gboolean kvm;
 	gboolean process;
 	int vcpus;
@@ -52,6 +54,7 @@ static void raw_options_clear(RawOptions *raw)
 	g_free(raw->ram);
 	g_free(raw->fill);
 	g_free(raw->seed);
+	g_free(raw->log);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(RawOptions, raw_options_clear)
 
@@ -71,6 +74,8 @@ static gboolean convert(FerryCliRunOptions *options, const RawOptions *raw)
 		return usage("--vcpus must be at least 1");
 	if (!ferry_cli_parse_size(raw->ram ? raw->ram : "256M", &options->guest.ram_size, &error))
 		return usage(error->message);
+	if (raw->log && !ferry_cli_log_set_level(raw->log))
+		return usage("--log must be off, warning, message, info or debug");
 	if (raw->fill && !parse_fill(raw->fill, &options->guest.fill))
 		return usage("--fill must be pages, random or zero");
 	if (raw->seed && !g_ascii_string_to_unsigned(raw->seed, 10, 0, G_MAXUINT64,
@@ -112,6 +117,8 @@ gboolean ferry_cli_run_options_parse(FerryCliRunOptions *options, int argc, char
 		  "Take a guest in; defer waits for migrate-incoming", "URI|defer" },
 		{ "paused", 'S', 0, G_OPTION_ARG_NONE, &options->paused, "Wait for QMP's cont",
 		  NULL },
+		{ "log", 0, 0, G_OPTION_ARG_STRING, &raw.log,
+		  "Log to stderr: off, warning, message, info, debug (off)", "LEVEL" },
 		{ "set", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options->settings,
 		  "Set a capability or parameter", "NAME=VALUE" },
 		{ NULL },
@@ -128,50 +135,4 @@ void ferry_cli_run_options_clear(FerryCliRunOptions *options)
 	g_free(options->backing);
 	g_free(options->dirty_source);
 	g_free(options->workload);
-}
-
-static gboolean unknown(const char *name, GError **error)
-{
-	g_autoptr(GString) names = g_string_new(NULL);
-
-	for (guint c = 0; c < FERRY_CAPABILITY__N; c++)
-		g_string_append_printf(names, "%s, ", ferry_capability_info(c)->name);
-	for (guint p = 0; p < FERRY_PARAMETER__N; p++)
-		g_string_append_printf(names, "%s%s", p ? ", " : "", ferry_parameter_info(p)->name);
-	g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
-		    "there is no setting '%s'; there are %s", name, names->str);
-	return FALSE;
-}
-
-static gboolean set_capability(FerrySettings *settings, FerryCapability capability,
-			       const char *value, GError **error)
-{
-	gboolean on;
-
-	if (ferry_cli_parse_boolean(value, &on))
-		return ferry_settings_set_capability(settings, capability, on, error);
-	g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID, "%s=%s: expected on or off",
-		    ferry_capability_info(capability)->name, value);
-	return FALSE;
-}
-
-gboolean ferry_cli_set(FerrySettings *settings, const char *option, GError **error)
-{
-	const char *equals = strchr(option, '=');
-	g_autofree char *name = equals ? g_strndup(option, equals - option) : NULL;
-	int capability = name ? ferry_capability_from_name(name) : -1;
-	int parameter = name ? ferry_parameter_from_name(name) : -1;
-	guint64 number;
-
-	if (!name) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
-			    "--set %s: expected NAME=VALUE", option);
-		return FALSE;
-	}
-	if (capability >= 0)
-		return set_capability(settings, capability, equals + 1, error);
-	if (parameter < 0)
-		return unknown(name, error);
-	return ferry_cli_parse_size(equals + 1, &number, error) &&
-	       ferry_settings_set_parameter(settings, parameter, number, error);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "destination-private.h"
 
+#include "observe.h"
 #include "state-table.h"
 
 FerryDestination *ferry_destination_new(FerryVm *vm, const FerryTransport *const *transports)
@@ -58,6 +59,8 @@ gboolean ferry_destination_enter_locked(FerryDestination *destination, FerryStat
 	if (to == FERRY_STATE_COMPLETED || to == FERRY_STATE_FAILED)
 		destination->end_us = g_get_monotonic_time();
 	g_cond_broadcast(&destination->changed);
+	ferry_observe_state(FERRY_SIDE_DESTINATION, from, to, destination->uri,
+			    destination->error_desc);
 	ferry_vm_emit(
 		destination->vm,
 		&(FerryEvent){ .type = FERRY_EVENT_MIGRATION, .state = to, .incoming = TRUE });
@@ -139,7 +142,8 @@ static void publish(FerryDestination *destination, FerryChannel *channel)
 }
 
 /* A connection that has touched nothing. A guest that waits for its source goes on waiting. */
-static void refused(FerryDestination *destination, gboolean again, const GError *error)
+static void refused(FerryDestination *destination, const char *uri, gboolean again,
+		    const GError *error)
 {
 	FerryState state = ferry_destination_state(destination);
 
@@ -147,6 +151,8 @@ static void refused(FerryDestination *destination, gboolean again, const GError 
 		fail(destination, error);
 	else if (state == FERRY_STATE_SETUP)
 		ferry_destination_set_error(destination, error->message);
+	if (state != FERRY_STATE_SETUP || again)
+		ferry_observe_refused(uri, error->message);
 }
 
 /* Serves one connection; whether to take another. */
@@ -160,13 +166,14 @@ static gboolean serve(FerryDestination *destination, FerryListener *listener, Fe
 		heartbeat = ferry_heartbeat_new(channel, FERRY_HEARTBEAT_BACK);
 		channel = ferry_heartbeat_channel(heartbeat);
 	}
+	ferry_observe_connected(FERRY_SIDE_DESTINATION, listener->uri);
 	publish(destination, channel);
 	result = ferry_incoming_run(destination, listener, channel, heartbeat, &error);
 	publish(destination, NULL);
 	ferry_channel_close(channel);
 	switch (result) {
 	case FERRY_INCOMING_REFUSED:
-		refused(destination, listener->again, error);
+		refused(destination, listener->uri, listener->again, error);
 		return TRUE;
 	case FERRY_INCOMING_FAILED:
 		fail(destination, error);
@@ -210,15 +217,28 @@ static gpointer listen_thread(gpointer data)
 	return NULL;
 }
 
+static gboolean may_start(FerryDestination *destination, GError **error)
+{
+	FerryState state = ferry_destination_state(destination);
+
+	if (!ferry_state_is_busy(state))
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+		    "an incoming migration has begun already (state %s)", ferry_state_name(state));
+	return FALSE;
+}
+
 gboolean ferry_destination_defer(FerryDestination *destination, GError **error)
 {
-	gboolean ok = FALSE;
+	gboolean ok = may_start(destination, error);
 
 	g_mutex_lock(&destination->lock);
-	if (destination->deferred)
+	if (ok && destination->deferred) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
 			    "the guest waits for migrate-incoming already");
-	else
+		ok = FALSE;
+	}
+	if (ok)
 		ok = destination->deferred = ferry_vm_incoming_begin(destination->vm, error);
 	g_mutex_unlock(&destination->lock);
 	return ok;
@@ -256,23 +276,13 @@ static void reset_locked(FerryDestination *destination)
 	destination->state = FERRY_STATE_SETUP;
 }
 
-static gboolean may_start(FerryDestination *destination, GError **error)
-{
-	FerryState state = ferry_destination_state(destination);
-
-	if (!ferry_state_is_busy(state))
-		return TRUE;
-	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
-		    "an incoming migration has begun already (state %s)", ferry_state_name(state));
-	return FALSE;
-}
-
 gboolean ferry_destination_start(FerryDestination *destination, const char *uri, GError **error)
 {
 	const FerryTransport *transport = ferry_transport_find(destination->transports, uri, error);
 	g_autoptr(FerryListener) listener = NULL;
 
-	if (!transport || !may_start(destination, error))
+	if (!transport || !ferry_vm_fits_transport(destination->vm, uri, transport, error) ||
+	    !may_start(destination, error))
 		return FALSE;
 	/* A finished one may still answer questions, on the very same address. */
 	ferry_destination_stop_thread(destination);
@@ -282,6 +292,8 @@ gboolean ferry_destination_start(FerryDestination *destination, const char *uri,
 		return FALSE;
 	g_mutex_lock(&destination->lock);
 	reset_locked(destination);
+	ferry_observe_state(FERRY_SIDE_DESTINATION, FERRY_STATE_NONE, FERRY_STATE_SETUP,
+			    listener->uri, NULL);
 	ferry_vm_emit(destination->vm, &(FerryEvent){ .type = FERRY_EVENT_MIGRATION,
 						      .state = FERRY_STATE_SETUP,
 						      .incoming = TRUE });

@@ -17,6 +17,8 @@ typedef struct FerryDigest FerryDigest;
 
 /* @ram is borrowed. Every chunk is stale at first. */
 FerryDigest *ferry_digest_new(const FerryRam *ram);
+/* The block's bytes do not count: it is told by name and size. Before anything is digested. */
+void ferry_digest_leave_out(FerryDigest *digest, guint block);
 /* NULL is allowed. */
 void ferry_digest_free(FerryDigest *digest);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryDigest, ferry_digest_free)
@@ -32,6 +34,10 @@ void ferry_digest_catch_up(FerryDigest *digest);
 /* Digests the rest, in up to four threads, and gives the number. Nothing may write RAM meanwhile.
  * Returns FALSE, with *@value unset, if *@cancel became non-zero (atomic; NULL is allowed). */
 gboolean ferry_digest_finish(FerryDigest *digest, const gint *cancel, guint64 *value);
+
+/* How long ferry_digest_ram() takes, us, by a sample of 64 MiB from all over RAM. Any thread; the
+ * guest may run. */
+gint64 ferry_digest_estimate(const FerryRam *ram);
 
 /* The digest of all of @ram, with nothing known before. */
 gboolean ferry_digest_ram(const FerryRam *ram, const gint *cancel, guint64 *value);

@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "page-cursor.h"
+#include "probes.h"
 #include "records.h"
 #include "token-bucket.h"
 
@@ -32,8 +33,11 @@ struct FerryFaults {
 /* The next host page that the guest waits for. */
 static gboolean take(FerryFaults *faults, FerryRun *run)
 {
-	return !g_atomic_int_get(&faults->stop) &&
-	       ferry_postcopy_ram_take_fault(faults->config.postcopy, run);
+	if (g_atomic_int_get(&faults->stop) ||
+	    !ferry_postcopy_ram_take_fault(faults->config.postcopy, run))
+		return FALSE;
+	ferry_probe_page_fault(run->block, run->first, run->pages);
+	return TRUE;
 }
 
 /* A link that is dead is found out by whoever reads it. Where pages are fetched nobody is asked: a

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "source-private.h"
 
+#include "observe.h"
+
 /* Why @fabric cannot serve, as far as the greeting tells; NULL if it may. */
 static char *find_obstacle(FerryOutgoing *outgoing, const FerryFabric *fabric)
 {
@@ -100,6 +102,7 @@ static void drop_link(FerryOutgoing *outgoing)
 static void fall_back(FerryOutgoing *outgoing, const char *why)
 {
 	ferry_progress_set_fallback(outgoing->progress, why);
+	ferry_observe_fallback(outgoing->uri, ferry_outgoing_bulk(outgoing)->ops->name, why);
 	ferry_vm_emit(outgoing->vm,
 		      &(FerryEvent){ .type = FERRY_EVENT_FALLBACK,
 				     .reason = why,

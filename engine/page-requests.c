@@ -2,6 +2,7 @@
 #include "page-requests.h"
 
 #include <ferry/bytes.h>
+#include "probes.h"
 
 /* Start and length, which both messages begin with. */
 #define RANGE_BYTES 12u
@@ -121,6 +122,7 @@ static gboolean put_locked(FerryPageRequests *requests, gboolean with_name, cons
 		.first = start >> FERRY_PAGE_SHIFT,
 		.pages = length >> FERRY_PAGE_SHIFT,
 	};
+	ferry_probe_page_request(run.block, run.first, run.pages);
 	g_queue_push_tail(&requests->waiting, g_memdup2(&run, sizeof(run)));
 	requests->last_block = number;
 	requests->count++;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "source-private.h"
 
+#include "observe.h"
 #include "state-table.h"
 
 FerrySource *ferry_source_new(FerryVm *vm, const FerryTransport *const *transports)
@@ -41,6 +42,7 @@ void ferry_source_free(FerrySource *source)
 	g_clear_object(&source->cancellable);
 	ferry_progress_free(source->progress);
 	g_free(source->error_desc);
+	g_free(source->uri);
 	g_free(source->recover_uri);
 	g_cond_clear(&source->changed);
 	g_mutex_clear(&source->lock);
@@ -50,9 +52,10 @@ void ferry_source_free(FerrySource *source)
 /* ---- states ---- */
 
 /* Under the lock, so that the events come in the order of the changes. */
-static void emit_state(FerrySource *source, FerryState state)
+static void emit_state(FerrySource *source, FerryState from, FerryState to)
 {
-	ferry_vm_emit(source->vm, &(FerryEvent){ .type = FERRY_EVENT_MIGRATION, .state = state });
+	ferry_observe_state(FERRY_SIDE_SOURCE, from, to, source->uri, source->error_desc);
+	ferry_vm_emit(source->vm, &(FerryEvent){ .type = FERRY_EVENT_MIGRATION, .state = to });
 }
 
 gboolean ferry_source_enter(FerrySource *source, FerryState from, FerryState to)
@@ -66,7 +69,7 @@ gboolean ferry_source_enter(FerrySource *source, FerryState from, FerryState to)
 	if (ok) {
 		source->state = to;
 		g_cond_broadcast(&source->changed);
-		emit_state(source, to);
+		emit_state(source, from, to);
 	}
 	g_mutex_unlock(&source->lock);
 	return ok;
@@ -178,16 +181,19 @@ gboolean ferry_source_migrate(FerrySource *source, const char *uri, GError **err
 	FerryOutgoing *outgoing;
 	GThread *last = NULL;
 
-	if (!transport || !claim(source, &last, error))
+	if (!transport || !ferry_vm_fits_transport(source->vm, uri, transport, error) ||
+	    !claim(source, &last, error))
 		return FALSE;
 	if (last)
 		g_thread_join(last);
 	ferry_progress_begin(
-		source->progress, ferry_vm_ram(source->vm)->total,
+		source->progress, ferry_vm_moving_bytes(source->vm),
 		ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT));
 	outgoing = outgoing_new(source, uri, transport);
 	g_mutex_lock(&source->lock);
-	emit_state(source, FERRY_STATE_SETUP);
+	g_free(source->uri);
+	source->uri = g_strdup(uri);
+	emit_state(source, FERRY_STATE_NONE, FERRY_STATE_SETUP);
 	source->thread = g_thread_new("ferry-source", ferry_outgoing_thread, outgoing);
 	g_mutex_unlock(&source->lock);
 	return TRUE;
@@ -208,8 +214,11 @@ void ferry_source_publish(FerrySource *source, FerryChannel *channel, FerryRetur
 
 void ferry_source_cancel(FerrySource *source)
 {
+	FerryState from;
+
 	g_mutex_lock(&source->lock);
-	if (ferry_state_allows(FERRY_SIDE_SOURCE, source->state, FERRY_STATE_CANCELLING)) {
+	from = source->state;
+	if (ferry_state_allows(FERRY_SIDE_SOURCE, from, FERRY_STATE_CANCELLING)) {
 		source->state = FERRY_STATE_CANCELLING;
 		g_atomic_int_set(&source->cancel, 1);
 		g_cancellable_cancel(source->cancellable);
@@ -218,7 +227,7 @@ void ferry_source_cancel(FerrySource *source)
 		if (source->channel && !source->prepared)
 			ferry_channel_shutdown(source->channel);
 		g_cond_broadcast(&source->changed);
-		emit_state(source, FERRY_STATE_CANCELLING);
+		emit_state(source, from, FERRY_STATE_CANCELLING);
 	}
 	g_mutex_unlock(&source->lock);
 }
@@ -294,10 +303,12 @@ gboolean ferry_source_recover(FerrySource *source, const char *uri, GError **err
 	if (state == FERRY_STATE_POSTCOPY_PAUSED) {
 		g_free(source->recover_uri);
 		source->recover_uri = g_strdup(uri);
+		g_free(source->uri);
+		source->uri = g_strdup(uri);
 		source->recover_transport = transport;
 		source->state = FERRY_STATE_POSTCOPY_RECOVER;
 		g_cond_broadcast(&source->changed);
-		emit_state(source, source->state);
+		emit_state(source, state, source->state);
 	}
 	g_mutex_unlock(&source->lock);
 	if (state == FERRY_STATE_POSTCOPY_PAUSED)

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(SOURCE, "tests", "lib"))
 from cases import Skip, check, run  # noqa: E402 (the path comes first)
 from ferry import Ferry             # noqa: E402
 
-SUBCOMMANDS = ("run", "migrate", "ctl", "doctor", "inspect", "receive", "send", "bench")
+SUBCOMMANDS = ("run", "migrate", "status", "ctl", "doctor", "inspect", "receive", "send", "bench")
 # Those whose options are told and completed: benches have their own.
 WITH_OPTIONS = (*SUBCOMMANDS, "bench link", "bench fault")
 NOWHERE = "unix:/nowhere/qmp"
@@ -35,8 +35,16 @@ WRONG = (
     (("run", "--process", "--set", "verify-ram"), "NAME=VALUE"),
     (("run", "--process", "--set", "verify-ram=maybe"), "on or off"),
     (("run", "--process", "--set", "downtime-limit=9999999"), "downtime-limit"),
+    (("run", "--process", "--set", "downtime-limit=soon"), "an integer, as 300 or 100M"),
+    (("run", "--process", "--set", "direct-io=7"), "direct-io=7: expected on or off"),
+    (("run", "--process", "--set", "multifd-compression=lzma"), "expected none, zlib, zstd"),
+    (("run", "--process", "--set", "tls-creds=a"), "reserved"),
+    (("run", "--process", "--set", "xbzrle-cache-size=5K"), "a power of two, not 5120"),
+    (("run", "--process", "--set", "multifd=on", "--set", "xbzrle=on"), "'multifd' cannot be combined with 'xbzrle'"),
+    (("run", "--process", "--set", "zero-copy-send=on"), "'zero-copy-send' needs 'multifd'"),
     (("run", "--process", "--qmp", "tcp:1"), "unix:PATH"),
     (("run", "--process", "--incoming", "carrier-pigeon:x"), "carrier-pigeon"),
+    (("run", "--log", "loud"), "off, warning, message, info or debug"),
     (("run", "surplus"), "surplus"),
     (("migrate", "tcp:a:1"), "--qmp"),
     (("migrate", "--qmp", NOWHERE), "expected URI"),
@@ -46,6 +54,9 @@ WRONG = (
     (("migrate", "--frobnicate"), "--frobnicate"),
     (("migrate", "--qmp", NOWHERE, "--postcopy=soon", "tcp:a:1"), "2s or 500ms, or a round as round:3"),
     (("migrate", "--qmp", NOWHERE, "--postcopy=round:0", "tcp:a:1"), "round:3"),
+    (("status",), "--qmp"),
+    (("status", "--qmp", NOWHERE, "--json", "--prometheus"), "exclude"),
+    (("status", "--qmp", "/nowhere/qmp"), "expected unix:PATH"),
     (("ctl", "query-status"), "--qmp"),
     (("ctl", "--qmp", NOWHERE), "expected COMMAND"),
     (("ctl", "--qmp", NOWHERE, "migrate", "uri"), "expected KEY=VALUE"),
@@ -149,16 +160,34 @@ def completion__syntax_words_and_options():
     result = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False)
     check(result.returncode == 0, result.stderr)
     check(set(SUBCOMMANDS) < set(complete("ferry ")), complete("ferry "))
+    check(complete("ferry st") == ["status"], complete("ferry st"))
     check(complete("ferry mi") == ["migrate"], complete("ferry mi"))
     check(complete("ferry migrate --qmp unix:/a tc") == ["tcp:"], "tcp:")
     check(complete("ferry migrate --set max-p") == ["max-postcopy-bandwidth="], "--set")
     check(complete("ferry run --incoming def") == ["defer"], "--incoming")
     check(complete("ferry bench ") == ["link", "fault"], "bench")
     check(complete("ferry ctl --qmp unix:/a query-st") == ["query-status"], "ctl")
+    check(complete("ferry migrate --set verify-ram=o") == ["on", "off"], "--set verify-ram=")
+    check(complete("ferry migrate --set multifd-compression=z") ==
+          ["zlib", "zstd"], "--set multifd-compression=")
+    check(not complete("ferry migrate --set downtime-limit="), "--set downtime-limit=")
     with Ferry(FERRY) as ferry:
         for name in WITH_OPTIONS:
             known, offered = options_of(ferry, name) | {"--help"}, set(complete(f"ferry {name} --"))
             check(known == offered, f"{name}: {known ^ offered}")
+
+
+def completion__settings_and_commands__are_all_there():
+    with Ferry(FERRY) as ferry:
+        there = ferry.command("run", "--process", "--set", "warp=1").stderr.split("there are ")[1].split("\n")[0]
+    there = {name + "=" for name in there.split(", ")}
+    offered = set(complete("ferry migrate --set "))
+    check(len(there) > 40 and there == offered, there ^ offered)
+    with open(os.path.join(SOURCE, "docs", "qmp.md"), encoding="utf-8") as text:
+        rows = re.findall(r"^\| (`.*?) \|", text.read().split("## Commands")[1].split("\n## ")[0], re.MULTILINE)
+    commands = {name for row in rows for name in re.findall(r"`([a-z_-]+)`", row)}
+    offered = set(complete("ferry ctl --qmp unix:/a "))
+    check(commands == offered, commands ^ offered)
 
 
 CASES = [(case.__name__, case) for case in (
@@ -168,6 +197,7 @@ CASES = [(case.__name__, case) for case in (
     man_page__has_every_subcommand_and_option,
     man_page__renders_without_warnings,
     completion__syntax_words_and_options,
+    completion__settings_and_commands__are_all_there,
 )]
 
 if __name__ == "__main__":

@@ -59,17 +59,20 @@ def migrate(folder, environment):
     """Source and destination meet at a Unix socket; the device's state must arrive."""
     monitor, path = os.path.join(folder, "monitor"), os.path.join(folder, "socket")
     takes = subprocess.Popen([monitor, "from", "unix:" + path], env=environment, text=True, stdin=subprocess.DEVNULL,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         while not os.path.exists(path):
             if takes.poll() is not None:
-                return ["the destination ended:", *takes.stdout.read().splitlines()]
+                return ["the destination ended:", *"".join(takes.communicate()).splitlines()]
         problems = run([monitor, "to", "unix:" + path], environment)
-        said = takes.communicate(timeout=30)[0]
+        said, logged = takes.communicate(timeout=30)
     finally:
         takes.kill()
     if takes.returncode or said.strip() != "completed, ticks 42":
-        problems.append(f"the destination: status {takes.returncode}, {said.strip()}")
+        problems.append(f"the destination: status {takes.returncode}, {said.strip()}, {logged.strip()}")
+    # GLib's default writer has the library's log, of which a move is one message.
+    if logged.count("completed") != 1 or len(logged.strip().splitlines()) != 1:
+        problems.append(f"the destination's log: {logged.strip()}")
     return problems
 
 
