@@ -70,8 +70,8 @@ gboolean ferry_receiver_take_ping(FerryReceiver *r, FerryStreamReader *reader,
 gboolean ferry_receiver_take_section(FerryReceiver *r, const FerryStreamElement *element,
 				     GError **error);
 
-/* An XBZRLE or COMPRESSED page: its data, which is next in the stream, into the page at @page, which
- * has the version that was there before. */
+/* An XBZRLE or COMPRESSED page: its data, which is next in the stream, into the page at @page,
+ * which has the version that was there before. */
 gboolean ferry_receiver_take_encoded(FerryReceiver *r, const FerryRamItem *item, guint8 *page,
 				     GError **error);
 
