@@ -13,7 +13,7 @@ sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "
                 os.path.dirname(os.path.abspath(__file__))]
 
 import cases
-from at_rest import Place, Receiver, ferry, last_step, receive_from, replay, wait_steps
+from at_rest import Place, Receiver, ferry, last_step, live, receive_from, replay, wait_steps
 from qemu import PROGRAM
 from cases import check, wait_for
 from relay import Relay
@@ -75,7 +75,7 @@ def xbzrle_and_compress__in_a_file__inspect_counts_them():
             set_up(source, capability, max_bandwidth=16 << 20, downtime_limit=1)
             source.capability("return-path", False)
             source.qmp("migrate", uri=f"exec:cat>{path}")
-            wait_for(lambda: source.qmp("query-migrate").get("ram", {}).get("dirty-sync-count", 0) >= 6, "round 6")
+            live(source, path, 6)
             source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 33, "downtime-limit": 1000})
             check(source.migration_end() == "completed", "the migration failed")
             migration = source.qmp("query-migrate")
@@ -97,7 +97,7 @@ def with_multifd(channels, compression="none", uri=TCP, return_path=True):
         wait_steps(source)
         set_up(source, "multifd", multifd_channels=channels, multifd_compression=compression)
         source.capability("return-path", return_path)
-        directory = receive_from(source, place, uri.format(place.path), "guest", rounds=4,
+        directory = receive_from(source, place, uri.format(place.path), "guest", rounds=3,
                                  options=("--multifd", str(channels)))
         ram = source.qmp("query-migrate")["ram"]
         check(ram["multifd-bytes"] > 0, f"no multifd: {ram}")
