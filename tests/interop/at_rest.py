@@ -91,21 +91,22 @@ def same_file(one, other):
     return subprocess.run(["cmp", one, other], capture_output=True, text=True)
 
 
-def live(source, destination, rounds):
-    """So many rounds at least, the later ones slow, that the guest comes to write in them whatever the machine does."""
+def live(source, destination, rounds, slow=False):
+    """So many rounds at least; @slow: the later ones, whose pages are small, so that the guest comes to write in them."""
 
     def reached(round_):
         found = source.qmp("query-migrate")
         check(found.get("status") not in ("completed", "failed"), f"over before round {round_}: {found}, {destination}")
         return found.get("ram", {}).get("dirty-sync-count", 0) >= round_
 
-    wait_for(lambda: reached(min(rounds, 3)), "round 3")
-    if rounds > 3:
+    wait_for(lambda: reached(3 if slow else rounds), f"round {3 if slow else rounds}")
+    if slow:
         source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 20})
         wait_for(lambda: reached(rounds), f"round {rounds}")
 
 
-def receive_from(source, place, uri, name, rounds=1, options=(), bandwidth=64 << 20, said=None):
+def receive_from(source, place, uri, name, rounds=1, options=(), bandwidth=64 << 20, said=None,
+                 slow=False):
     """A live migration of so many rounds at least into ferry receive, whose words go to the list @said. The source
     stands still afterwards."""
     with Receiver(place, uri, name, *options) as receiver:
@@ -113,7 +114,7 @@ def receive_from(source, place, uri, name, rounds=1, options=(), bandwidth=64 <<
                                                 "downtime-limit": 1 if rounds > 1 else 300})
         source.qmp("migrate", uri=receiver.uri)
         if rounds > 1:
-            live(source, receiver.command.output, rounds)
+            live(source, receiver.command.output, rounds, slow)
             source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 33, "downtime-limit": 1000})
         check(source.migration_end() == "completed", f"the migration failed: {source.log()}{receiver.command.output}")
         status, text = receiver.finish()
