@@ -74,7 +74,7 @@ _ferry_options()
 		echo "--help --ram --kvm --process --vcpus --workload --fill --seed --backing --dirty-source" \
 			"--qmp --incoming --paused --log --set"
 		;;
-	migrate) echo "--help --qmp --set --postcopy --resume --json --quiet" ;;
+	migrate) echo "--help --qmp --set --postcopy --dry-run --resume --json --quiet" ;;
 	status) echo "--help --qmp --json --prometheus" ;;
 	ctl) echo "--help --qmp" ;;
 	doctor) echo "--help --peer --json" ;;
@@ -115,7 +115,7 @@ _ferry()
 			mapfile -t COMPREPLY < <(compgen -W "migrate migrate-incoming migrate_cancel migrate-continue
 				migrate-set-capabilities migrate-set-parameters query-migrate
 				query-migrate-capabilities query-migrate-parameters query-status query-commands
-				stop cont quit guest-check ferry-resolve query-rdma" -- "$cur")
+				stop cont quit guest-check ferry-resolve ferry-rehearse query-rdma" -- "$cur")
 			;;
 		inspect:* | receive:* | send:*) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 		esac

@@ -92,8 +92,9 @@ typedef enum {
 	FERRY_INCOMING_PAUSED,   /* the guest runs here, and the link died before its last page */
 	/* the guest is here, but the source may not know: go on answering */
 	FERRY_INCOMING_COMPLETED,
-	FERRY_INCOMING_CLOSED,   /* the guest is here, and the source knows */
-	FERRY_INCOMING_ANSWERED, /* it was only a question */
+	FERRY_INCOMING_CLOSED,    /* the guest is here, and the source knows */
+	FERRY_INCOMING_ANSWERED,  /* it was only a question */
+	FERRY_INCOMING_REHEARSED, /* nothing was to be handed over: go on listening */
 } FerryIncomingResult;
 
 /* One connection, the loading thread's own. */
@@ -112,9 +113,11 @@ typedef struct {
 	FerryFabric *linked;       /* whose carrier it is */
 	FerryRamReader ram;
 	FerryFirstTouch *touch;
-	gboolean will_digest; /* the source announced verify-ram */
-	FerryDigest *digest;  /* then it follows the rounds; else NULL */
-	guint64 undigested;   /* pages since the digest was last told to catch up */
+	gboolean may_rehearse; /* the listener can take another connection after this one */
+	gboolean rehearses;    /* both HELLOs have it */
+	gboolean will_digest;  /* the source announced verify-ram */
+	FerryDigest *digest;   /* then it follows the rounds; else NULL */
+	guint64 undigested;    /* pages since the digest was last told to catch up */
 	gboolean ferry_peer;
 	guint8 nonce[FERRY_NONCE_SIZE];
 	char *other_machine; /* the source's, if it is not ours; owned */
@@ -159,6 +162,12 @@ gboolean ferry_incoming_ram_section(FerryIncoming *incoming, const FerryStreamEl
 				    GError **error);
 gboolean ferry_incoming_ram_record(FerryIncoming *incoming, const FerryIncomingRecord *record,
 				   GError **error);
+
+/* Whether @element may come in what this connection is. incoming-rehearsal.c */
+gboolean ferry_incoming_may_rehearse(FerryIncoming *incoming, const FerryStreamElement *element,
+				     GError **error);
+/* A rehearsal is over, and its connection closed: the next one begins anew. */
+void ferry_destination_rehearsed(FerryDestination *destination);
 
 /* The carrier beside the channel: a record of its own; the source's choice. incoming-fabric.c */
 gboolean ferry_incoming_fabric_record(FerryIncoming *incoming, const FerryIncomingRecord *record,

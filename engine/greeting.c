@@ -46,6 +46,10 @@ static gboolean say_hello(FerryOutgoing *outgoing, GError **error)
 	if (ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
 					  FERRY_CAPABILITY_POSTCOPY_RAM))
 		hello.features |= FERRY_FEATURE_POSTCOPY;
+	/* Nothing is switched over in a rehearsal. */
+	if (outgoing->rehearses)
+		hello.features = (hello.features & ~(guint64)FERRY_FEATURE_POSTCOPY) |
+				 FERRY_FEATURE_REHEARSAL;
 	hello.features |= ferry_fabric_features(outgoing->fabric);
 	memcpy(hello.nonce, outgoing->nonce, FERRY_NONCE_SIZE);
 	ferry_record_put_hello(record, &hello);

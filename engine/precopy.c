@@ -15,7 +15,7 @@ FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 		.zeros = ferry_outgoing_bulk(outgoing)->ops->put_zero
 				 ? ferry_outgoing_bulk(outgoing)
 				 : outgoing->carrier,
-		.holes = outgoing->round == 1 ? outgoing->holes : NULL,
+		.holes = outgoing->round == 1 || outgoing->rehearses ? outgoing->holes : NULL,
 		.bucket = &outgoing->bucket,
 		/* Once the guest stands still nothing is gained by going slowly. */
 		.settings = outgoing->stopped ? NULL : ferry_vm_settings(outgoing->vm),
@@ -23,6 +23,7 @@ FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 		.cancel = &outgoing->source->cancel,
 		.leave = outgoing->postcopy && !outgoing->stopped ? &outgoing->source->switch_over
 								  : NULL,
+		.leave_us = outgoing->leave_us,
 		.path = outgoing->ferry_peer ? outgoing->path : NULL,
 		.carrier_died = &outgoing->carrier_died,
 		.accounted = &outgoing->accounted,
@@ -87,7 +88,7 @@ static gboolean section_round(FerryOutgoing *outgoing, GError **error)
 	return ferry_outgoing_flush(outgoing, error);
 }
 
-static gboolean run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **error)
+gboolean ferry_outgoing_run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **error)
 {
 	guint64 pages = ferry_bitmap_count(outgoing->pending);
 	gboolean ok;
@@ -103,8 +104,7 @@ static gboolean run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **e
 	return ok;
 }
 
-/* What verify-ram adds to the downtime, seconds. */
-static double digest_time(FerryOutgoing *outgoing)
+double ferry_outgoing_digest_time(FerryOutgoing *outgoing)
 {
 	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
 
@@ -128,7 +128,7 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 	ferry_bitmap_move(outgoing->pending, outgoing->collected);
 	*took_us = g_get_monotonic_time() - begin;
 	ferry_progress_collected(outgoing->progress, dirtied, ferry_bitmap_count(outgoing->pending),
-				 digest_time(outgoing) * 1e3);
+				 ferry_outgoing_digest_time(outgoing) * 1e3);
 	return TRUE;
 }
 
@@ -141,7 +141,7 @@ static gboolean converged(FerryOutgoing *outgoing)
 
 	/* A guest too large to be digested within the limit must still move. */
 	return pending <= ferry_progress_bandwidth(outgoing->progress) *
-				  MAX(limit - digest_time(outgoing), limit / 4);
+				  MAX(limit - ferry_outgoing_digest_time(outgoing), limit / 4);
 }
 
 static gpointer start_tracking(gpointer data)
@@ -166,8 +166,7 @@ static void join_tracker(FerryOutgoing *outgoing)
 		g_thread_join(g_steal_pointer(&outgoing->tracker));
 }
 
-/* Every write from here on is seen: pages may be read, and holes looked for. */
-static gboolean await_tracking(FerryOutgoing *outgoing, GError **error)
+gboolean ferry_outgoing_await_tracking(FerryOutgoing *outgoing, GError **error)
 {
 	/* Without a dirty source the guest must stand still from the beginning. */
 	if (!outgoing->tracker) {
@@ -200,11 +199,11 @@ gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error)
 {
 	gint64 collect_us = 0;
 
-	if (!await_tracking(outgoing, error))
+	if (!ferry_outgoing_await_tracking(outgoing, error))
 		return FALSE;
 	ferry_bitmap_set_all(outgoing->pending);
 	do {
-		if (!run_round(outgoing, collect_us, error) ||
+		if (!ferry_outgoing_run_round(outgoing, collect_us, error) ||
 		    !ferry_outgoing_collect(outgoing, &collect_us, error))
 			return FALSE;
 	} while (!ferry_outgoing_is_switching(outgoing) && !converged(outgoing));
@@ -218,5 +217,6 @@ gboolean ferry_outgoing_last_pages(FerryOutgoing *outgoing, GError **error)
 	outgoing->stopped = TRUE;
 	if (!ferry_outgoing_collect(outgoing, &collect_us, error))
 		return FALSE;
-	return !ferry_bitmap_count(outgoing->pending) || run_round(outgoing, collect_us, error);
+	return !ferry_bitmap_count(outgoing->pending) ||
+	       ferry_outgoing_run_round(outgoing, collect_us, error);
 }

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include <ferry/rehearsal.h>
+
+/* What the rounds of a migration depend on. */
+typedef struct {
+	const FerryDirtyPoint
+		*points; /* by rising time; where they end, it goes on as it did last */
+	guint n_points;
+	guint64 ram_pages;
+	guint64 first_pages; /* with content: what the first round sends */
+	double bandwidth;    /* bytes a second, above 0 */
+	double limit_ms;     /* downtime-limit */
+	double more_ms;      /* of the downtime that does not depend on pages */
+} FerryForecast;
+
+/* Different pages that the guest writes in @seconds. */
+double ferry_forecast_written(const FerryForecast *forecast, double seconds);
+
+/* Simulates the rounds and fills in @converges to @needed_bandwidth of @rehearsal. Max-bandwidth
+ * counts as advice where @rehearsal->bandwidth_limit is set. */
+void ferry_forecast_make(const FerryForecast *forecast, FerryRehearsal *rehearsal);
