@@ -130,7 +130,7 @@ void ferry_capture_zero_page(FerryCaptureBlock *block, guint64 offset)
 {
 	guint64 page = offset / FERRY_PAGE_SIZE;
 
-	if (block->written[page / 8] & 1u << page % 8)
+	if (__atomic_load_n(&block->written[page / 8], __ATOMIC_RELAXED) & 1u << page % 8)
 		memset(block->host + offset, 0, FERRY_PAGE_SIZE);
 }
 
@@ -138,7 +138,9 @@ guint8 *ferry_capture_page(FerryCaptureBlock *block, guint64 offset)
 {
 	guint64 page = offset / FERRY_PAGE_SIZE;
 
-	block->written[page / 8] |= 1u << page % 8;
+	/* Which page was written when is the caller's to order; only the byte's other bits must not
+	 * get lost. */
+	__atomic_fetch_or(&block->written[page / 8], 1u << page % 8, __ATOMIC_RELAXED);
 	return block->host + offset;
 }
 

@@ -45,7 +45,7 @@ gboolean ferry_capture_add_blocks(FerryCapture *capture, const GArray *blocks, G
 
 /* Zeroes a page if anything was written to it before. */
 void ferry_capture_zero_page(FerryCaptureBlock *block, guint64 offset);
-/* Where the page goes; it counts as written. */
+/* Where the page goes; it counts as written. Any thread, for one page one at a time. */
 guint8 *ferry_capture_page(FerryCaptureBlock *block, guint64 offset);
 /* Writes the page there; slower, but a full disk is an error and no SIGBUS. */
 gboolean ferry_capture_write_page(const FerryCapture *capture, FerryCaptureBlock *block,

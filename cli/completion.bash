@@ -16,6 +16,37 @@ _ferry_uris()
 	esac
 }
 
+# NAME=VALUE of --set.
+_ferry_setting()
+{
+	local cur=$1
+	local switches="events return-path pause-before-switchover verify-ram rdma-pin-all rdma-require
+		postcopy-ram rdma-postcopy-pull xbzrle compress zero-blocks auto-converge multifd
+		zero-copy-send dirty-limit mapped-ram x-ignore-shared late-block-activate
+		validate-uuid compress-wait-thread direct-io cpu-throttle-tailslow"
+	local others="max-bandwidth downtime-limit rdma-queue-pairs rdma-pin-limit max-postcopy-bandwidth
+		avail-switchover-bandwidth xbzrle-cache-size compress-level compress-threads
+		decompress-threads multifd-channels multifd-compression multifd-zlib-level
+		multifd-zstd-level throttle-trigger-threshold cpu-throttle-initial
+		cpu-throttle-increment max-cpu-throttle x-vcpu-dirty-limit-period vcpu-dirty-limit
+		announce-initial announce-max announce-rounds announce-step tls-creds tls-hostname
+		tls-authz"
+
+	case $cur in
+	multifd-compression=*)
+		mapfile -t COMPREPLY < <(compgen -P "${cur%%=*}=" -W "none zlib zstd" -- "${cur#*=}")
+		;;
+	*=*)
+		[[ " ${switches//[[:space:]]/ } " == *" ${cur%%=*} "* ]] || return
+		mapfile -t COMPREPLY < <(compgen -P "${cur%%=*}=" -W "on off" -- "${cur#*=}")
+		;;
+	*)
+		mapfile -t COMPREPLY < <(compgen -S = -W "$switches $others" -- "$cur")
+		compopt -o nospace 2>/dev/null
+		;;
+	esac
+}
+
 # The value of the option before the cursor. Fails where it has none.
 _ferry_value()
 {
@@ -45,10 +76,7 @@ _ferry_value()
 		mapfile -t COMPREPLY < <(compgen -W "auto wp-async wp-fault soft-dirty kvm-log" -- "$cur")
 		;;
 	--set)
-		mapfile -t COMPREPLY < <(compgen -W "events= return-path= pause-before-switchover= verify-ram=
-			rdma-pin-all= rdma-require= postcopy-ram= rdma-postcopy-pull= max-bandwidth=
-			downtime-limit= rdma-queue-pairs= rdma-pin-limit= max-postcopy-bandwidth=" -- "$cur")
-		compopt -o nospace 2>/dev/null
+		_ferry_setting "$cur"
 		;;
 	--listen)
 		mapfile -t COMPREPLY < <(compgen -W "rdma:" -- "$cur")
@@ -113,9 +141,14 @@ _ferry()
 		bench:*) mapfile -t COMPREPLY < <(compgen -W "link fault" -- "$cur") ;;
 		ctl:*)
 			mapfile -t COMPREPLY < <(compgen -W "migrate migrate-incoming migrate_cancel migrate-continue
-				migrate-set-capabilities migrate-set-parameters query-migrate
-				query-migrate-capabilities query-migrate-parameters query-status query-commands
-				stop cont quit guest-check ferry-resolve ferry-rehearse query-rdma" -- "$cur")
+				migrate-set-capabilities query-migrate-capabilities
+				migrate-set-parameters query-migrate-parameters
+				migrate_set_speed migrate_set_downtime
+				migrate-set-cache-size query-migrate-cache-size
+				query-migrate query-rdma migrate-start-postcopy
+				migrate-pause migrate-recover ferry-rehearse ferry-resolve query-status
+				stop cont getfd closefd query-version query-commands
+				query-events guest-check quit" -- "$cur")
 			;;
 		inspect:* | receive:* | send:*) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 		esac

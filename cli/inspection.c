@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "inspection.h"
 
+#include <ferry/page-codec.h>
+
 /* Device state that is taken into memory at most. Guests have kilobytes to a few megabytes of it.
  */
 #define TAIL_MAX (512u << 20)
@@ -62,6 +64,7 @@ static gboolean read_ram_body(FerryInspection *found, FerryStreamReader *reader,
 {
 	FerryRamItem in;
 
+	found->ram.encodings = TRUE;
 	do {
 		if (!ferry_ram_reader_next(&found->ram, reader, &in, error))
 			return FALSE;
@@ -72,6 +75,11 @@ static gboolean read_ram_body(FerryInspection *found, FerryStreamReader *reader,
 			break;
 		case FERRY_RAM_ITEM_PAGE:
 			ferry_stream_reader_skip(reader, FERRY_PAGE_SIZE);
+			count_page(found, item, in.block, 1, FALSE);
+			break;
+		case FERRY_RAM_ITEM_XBZRLE:
+		case FERRY_RAM_ITEM_COMPRESSED:
+			ferry_stream_reader_skip(reader, in.length);
 			count_page(found, item, in.block, 1, FALSE);
 			break;
 		case FERRY_RAM_ITEM_ZERO:
@@ -146,6 +154,30 @@ static void read_pages_record(FerryInspection *found, FerryStreamReader *reader,
 	item->count = 1;
 }
 
+/* be32 block, be64 page, be32 form, be32 length, and as many bytes behind the command. */
+static void read_encoded_page(FerryInspection *found, FerryStreamReader *reader,
+			      FerryInspectionItem *item)
+{
+	guint32 block = ferry_stream_reader_be32(reader);
+	guint64 page = ferry_stream_reader_be64(reader);
+	guint32 form = ferry_stream_reader_be32(reader);
+	guint32 length = ferry_stream_reader_be32(reader);
+
+	if (!ferry_stream_reader_check(reader, NULL))
+		return;
+	if (!found->ram.blocks || block >= found->ram.blocks->len ||
+	    length > FERRY_PAGE_DEFLATED_MAX) {
+		ferry_stream_reader_fail(
+			reader, "page %" G_GUINT64_FORMAT " of block %u in form %u has %u bytes",
+			page, block, form, length);
+		return;
+	}
+	ferry_stream_reader_skip(reader, length);
+	count_page(found, item, block, 1, FALSE);
+	item->kind = "encoded-pages";
+	item->count = 1;
+}
+
 static void read_record(FerryInspection *found, FerryStreamReader *reader, guint32 command_length,
 			FerryInspectionItem *item)
 {
@@ -165,6 +197,8 @@ static void read_record(FerryInspection *found, FerryStreamReader *reader, guint
 		item->detail = g_strdup_printf("version %u, flags 0x%02x", version, flags);
 	if ((type == FERRY_RECORD_PAGES || type == FERRY_RECORD_ZERO_PAGES) && length == 20)
 		read_pages_record(found, reader, type, item);
+	else if (type == FERRY_RECORD_ENCODED_PAGE && length == 20)
+		read_encoded_page(found, reader, item);
 	else
 		ferry_stream_reader_skip(reader, length);
 }

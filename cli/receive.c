@@ -11,15 +11,17 @@ static int report(const FerryReceiver *r, const char *directory)
 								" of both by postcopy",
 								r->late_pages)
 					      : g_strdup("");
-	guint64 bytes = 0;
+	guint64 bytes = 0, pages = r->pages;
 
 	for (guint i = 0; i < r->capture->blocks->len; i++)
 		bytes += g_array_index(r->capture->blocks, FerryCaptureBlock, i).size;
+	if (r->group)
+		pages += ferry_channel_group_pages(r->group);
 	g_print("received %s into %s: %u RAM blocks of %" G_GUINT64_FORMAT
 		" bytes (%" G_GUINT64_FORMAT " pages, %" G_GUINT64_FORMAT
 		" zero pages came%s), %u device sections of %zu bytes\n",
 		r->capture->config.machine ? r->capture->config.machine : "a guest", directory,
-		r->capture->blocks->len, bytes, r->pages, r->zero_pages, late, r->devices,
+		r->capture->blocks->len, bytes, pages, r->zero_pages, late, r->devices,
 		g_bytes_get_size(r->capture->devices));
 	return 0;
 }
@@ -49,11 +51,36 @@ static int receive(FerryReceiver *r)
 	return 1;
 }
 
-static int listen_and_receive(const char *uri, const char *directory)
+/* The stream's connection: any, or with multifd the one among others that says so. */
+static gboolean accept_stream(FerryReceiver *r, GError **error)
+{
+	FerryConnection *connection;
+
+	if (!r->multifd) {
+		ferry_receiver_set_channel(r, r->listener->ops->accept(r->listener, NULL, error));
+		if (r->channel && !r->listener->again)
+			g_clear_pointer(&r->listener, ferry_listener_close);
+		return r->channel != NULL;
+	}
+	if (!r->listener->again)
+		return ferry_receiver_refuse(error, FERRY_ERROR_INVALID,
+					     "--multifd needs more than one connection: use tcp: "
+					     "or unix:");
+	r->group = ferry_channel_group_new(g_steal_pointer(&r->listener), r->multifd, NULL,
+					   r->capture);
+	connection = ferry_channel_group_await_stream(r->group, error);
+	if (!connection)
+		return FALSE;
+	r->channel = connection->channel;
+	r->reader = ferry_stream_reader_new(ferry_connection_read, connection);
+	return TRUE;
+}
+
+static int listen_and_receive(const char *uri, const char *directory, guint multifd)
 {
 	const FerryTransport *transport;
 	g_autoptr(FerryCapture) capture = NULL;
-	g_auto(FerryReceiver) r = { 0 };
+	g_auto(FerryReceiver) r = { .multifd = multifd };
 	g_autoptr(GError) error = NULL;
 
 	transport = ferry_transport_find(ferry_transports(), uri, &error);
@@ -61,21 +88,22 @@ static int listen_and_receive(const char *uri, const char *directory)
 	    (r.listener = transport->listen(uri, NULL, &error))) {
 		g_print("listening on %s\n", r.listener->uri);
 		fflush(stdout);
-		ferry_receiver_set_channel(&r, r.listener->ops->accept(r.listener, NULL, &error));
+		r.capture = capture;
+		if (accept_stream(&r, &error))
+			return receive(&r);
 	}
-	if (!r.channel) {
-		g_printerr("ferry receive: %s\n", error->message);
-		return transport ? 1 : 2;
-	}
-	if (!r.listener->again)
-		g_clear_pointer(&r.listener, ferry_listener_close);
-	r.capture = capture;
-	return receive(&r);
+	g_printerr("ferry receive: %s\n", error->message);
+	return transport ? 1 : 2;
 }
 
 int ferry_cli_receive(int argc, char **argv)
 {
-	const GOptionEntry entries[] = { { NULL } };
+	int multifd = 0;
+	const GOptionEntry entries[] = {
+		{ "multifd", 0, 0, G_OPTION_ARG_INT, &multifd,
+		  "The source sends over that many multifd channels", "CHANNELS" },
+		{ NULL },
+	};
 	g_autoptr(GOptionContext) context = g_option_context_new("URI DIR");
 	g_autoptr(GError) error = NULL;
 
@@ -96,6 +124,8 @@ int ferry_cli_receive(int argc, char **argv)
 		"With postcopy-ram the source may migrate-start-postcopy; if the connection is then\n"
 		"lost, it comes again with migrate -r URI. An interrupt (Ctrl-C) in postcopy waits for\n"
 		"the same, to let the guest go on at the source; a second one gives the guest up.\n"
+		"A source with multifd on needs --multifd with as many channels as its\n"
+		"multifd-channels.\n"
 		"DIR must not exist or be empty; it is complete once it has a map.json. Exit status:\n"
 		"0 received, 1 failed, 2 wrong usage.\n");
 	g_option_context_add_main_entries(context, entries, NULL);
@@ -104,7 +134,12 @@ int ferry_cli_receive(int argc, char **argv)
 			   error ? error->message : "a URI and a DIR are needed");
 		return 2;
 	}
+	if (multifd < 0 || multifd > (int)FERRY_MULTIFD_CHANNELS_MAX) {
+		g_printerr("ferry receive: --multifd %d: 1 to %u channels can come, or 0\n",
+			   multifd, FERRY_MULTIFD_CHANNELS_MAX);
+		return 2;
+	}
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGBUS, say_disk_is_full);
-	return listen_and_receive(argv[1], argv[2]);
+	return listen_and_receive(argv[1], argv[2], (guint)multifd);
 }

@@ -21,6 +21,10 @@ static gboolean take_advise(FerryReceiver *r, const FerryStreamElement *element,
 	if (r->advised || r->ram.blocks)
 		return ferry_receiver_fail(r->reader, error, "POSTCOPY_ADVISE %s",
 					   r->advised ? "a second time" : "after the RAM's begin");
+	if (r->multifd)
+		return ferry_receiver_refuse(error, FERRY_ERROR_NOSUPP,
+					     "postcopy-ram cannot be received over multifd "
+					     "channels: switch one of the two off at the source");
 	if (!r->return_path)
 		return ferry_receiver_fail(r->reader, error,
 					   "POSTCOPY_ADVISE without a return path");

@@ -20,6 +20,8 @@ void ferry_receiver_set_channel(FerryReceiver *r, FerryChannel *channel)
 void ferry_receiver_clear(FerryReceiver *r)
 {
 	g_clear_pointer(&r->stopper, ferry_cli_stopper_free);
+	/* Before the channel, which it may shut down. */
+	g_clear_pointer(&r->group, ferry_channel_group_free);
 	ferry_receiver_set_channel(r, NULL);
 	g_clear_pointer(&r->listener, ferry_listener_close);
 	g_clear_pointer(&r->missing, ferry_missing_free);
@@ -134,8 +136,9 @@ static gboolean check_section(FerryReceiver *r, const FerryStreamElement *elemen
 	capture->ram_section_id = element->section_id;
 	capture->ram_version_id = element->version_id;
 	/* Without postcopy it never comes again: who else tries should hear it at once. */
-	if (!r->advised)
-		g_clear_pointer(&r->listener, ferry_listener_close);
+	if (!r->advised && r->listener)
+		r->group = ferry_channel_group_new(g_steal_pointer(&r->listener), 0, r->channel,
+						   capture);
 	return TRUE;
 }
 
@@ -151,6 +154,9 @@ gboolean ferry_receiver_take_section(FerryReceiver *r, const FerryStreamElement 
 		    !take_ram_item(r, &item, error))
 			return FALSE;
 	} while (item.type != FERRY_RAM_ITEM_END);
+	if (r->group &&
+	    !ferry_channel_group_end_section(r->group, element->type == FERRY_SECTION_END, error))
+		return FALSE;
 	return !r->capture->config.machine ||
 	       ferry_stream_read_footer(r->reader, element->section_id, error);
 }
@@ -210,9 +216,25 @@ static gboolean take_ram(FerryReceiver *r, GError **error)
 
 static gboolean take_precopy_end(FerryReceiver *r, GError **error)
 {
-	return ferry_receiver_take_devices(r, error) && ferry_capture_finish(r->capture, error) &&
+	return ferry_receiver_take_devices(r, error) &&
+	       (!r->group || ferry_channel_group_check(r->group, error)) &&
+	       ferry_capture_finish(r->capture, error) &&
 	       (!r->return_path || (ferry_receiver_answer(r, FERRY_RETURN_SHUT, 0, error) &&
 				    r->channel->ops->finish(r->channel, error)));
+}
+
+/* A channel that fails shuts the stream down, and a source that gives up hangs up on all: the
+ * channel knows why. */
+static void find_cause(FerryReceiver *r, GError **failure)
+{
+	g_autoptr(GError) cause = NULL;
+
+	if ((!g_error_matches(*failure, FERRY_ERROR, FERRY_ERROR_CANCELLED) &&
+	     !g_error_matches(*failure, FERRY_ERROR, FERRY_ERROR_LINK)) ||
+	    !r->group || ferry_channel_group_check(r->group, &cause))
+		return;
+	g_clear_error(failure);
+	*failure = g_steal_pointer(&cause);
 }
 
 gboolean ferry_receiver_take_guest(FerryReceiver *r, GError **error)
@@ -224,6 +246,7 @@ gboolean ferry_receiver_take_guest(FerryReceiver *r, GError **error)
 		return ferry_receiver_take_rest(r, g_steal_pointer(&failure), error);
 	if (ok && take_precopy_end(r, &failure))
 		return TRUE;
+	find_cause(r, &failure);
 	if (r->return_path)
 		ferry_receiver_answer(r, FERRY_RETURN_SHUT, 1, NULL);
 	g_propagate_error(error, g_steal_pointer(&failure));

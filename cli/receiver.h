@@ -2,6 +2,7 @@
 #pragma once
 
 #include "capture.h"
+#include "channel-group.h"
 #include "missing.h"
 #include "stopper.h"
 
@@ -16,6 +17,10 @@ typedef struct {
 	FerryCapture *capture; /* borrowed */
 	FerryRamReader ram;
 	gboolean return_path; /* the source opened it: it waits for SHUT */
+	guint multifd;        /* channels that are to come */
+	/* From the begin with @multifd, else from where nobody else may come; owns the listener
+	 * then. NULL: nothing can come but the stream. */
+	FerryChannelGroup *group;
 	guint64 pages;
 	guint64 zero_pages;
 	guint devices; /* sections */

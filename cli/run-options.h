@@ -20,6 +20,3 @@ typedef struct {
 gboolean ferry_cli_run_options_parse(FerryCliRunOptions *options, int argc, char **argv);
 void ferry_cli_run_options_clear(FerryCliRunOptions *options);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryCliRunOptions, ferry_cli_run_options_clear)
-
-/* Applies one --set NAME=VALUE; FERRY_ERROR_INVALID names what there is. */
-gboolean ferry_cli_set(FerrySettings *settings, const char *option, GError **error);

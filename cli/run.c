@@ -2,6 +2,7 @@
 #include "commands.h"
 #include "common.h"
 #include "run-options.h"
+#include "run-settings.h"
 
 #include <gio/gio.h>
 #include <glib-unix.h>
@@ -185,12 +186,8 @@ static gboolean on_signal(gpointer user)
 static gboolean apply_settings(FerrySettings *settings, char **options, GError **error)
 {
 	/* Reference guests are there to prove that nothing is lost. */
-	if (!ferry_settings_set_capability(settings, FERRY_CAPABILITY_VERIFY_RAM, TRUE, error))
-		return FALSE;
-	for (; options && *options; options++)
-		if (!ferry_cli_set(settings, *options, error))
-			return FALSE;
-	return TRUE;
+	return ferry_settings_set_capability(settings, FERRY_CAPABILITY_VERIFY_RAM, TRUE, error) &&
+	       ferry_cli_set_all(settings, options, error);
 }
 
 static gboolean open_qmp(Monitor *monitor, const char *address, GError **error)

@@ -2,7 +2,7 @@
 #include "set-options.h"
 #include "common.h"
 
-#include <ferry/error.h>
+#include <ferry/settings.h>
 
 /* What the monitor knows, and what of it shall change. */
 typedef struct {
@@ -133,22 +133,42 @@ static gboolean add_parameter(Settings *settings, const char *name, const char *
 	return TRUE;
 }
 
+/* The answers have the present names only, but a monitor understands older ones too. */
+static const char *present_name(const char *name)
+{
+	int capability = ferry_capability_from_name(name);
+	int parameter = ferry_parameter_from_name(name);
+
+	if (capability >= 0)
+		return ferry_capability_info(capability)->name;
+	return parameter >= 0 ? ferry_parameter_info(parameter)->name : name;
+}
+
+static gboolean add_known(Settings *settings, const char *name, const char *value, GError **error)
+{
+	JsonObject *parameters = json_node_get_object(settings->known_parameters);
+	JsonNode *present = json_object_get_member(parameters, name);
+
+	if (is_capability(settings, name))
+		return add_capability(settings, name, value, error);
+	return present ? add_parameter(settings, name, value, present, error)
+		       : unknown(settings, name, error);
+}
+
 static gboolean add_option(Settings *settings, const char *option, GError **error)
 {
 	const char *equals = strchr(option, '=');
 	g_autofree char *name = equals ? g_strndup(option, equals - option) : NULL;
-	JsonNode *present;
 
 	if (!name) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
 			    "--set %s: expected NAME=VALUE", option);
 		return FALSE;
 	}
-	if (is_capability(settings, name))
-		return add_capability(settings, name, equals + 1, error);
-	present = json_object_get_member(json_node_get_object(settings->known_parameters), name);
-	return present ? add_parameter(settings, name, equals + 1, present, error)
-		       : unknown(settings, name, error);
+	if (is_capability(settings, name) ||
+	    json_object_has_member(json_node_get_object(settings->known_parameters), name))
+		return add_known(settings, name, equals + 1, error);
+	return add_known(settings, present_name(name), equals + 1, error);
 }
 
 /* A value that the monitor refuses is the option's fault. */

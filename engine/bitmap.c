@@ -127,22 +127,22 @@ void ferry_bitmap_move(FerryBitmap *dst, FerryBitmap *src)
 		move_words(dst->blocks[i].words, src->blocks[i].words, dst->blocks[i].n_words);
 }
 
-/* The first page at or after @from whose bit is not that of @flip (0: set, ~0: clear); bits->pages
- * if none. A bit beyond the last page is never set, so the search for a clear one may find it:
- * hence the MIN. */
-static guint64 find(const BlockBits *bits, guint64 from, guint64 flip)
+/* The first page at or after @from, but before @end, whose bit is not that of @flip (0: set, ~0:
+ * clear); @end if none. A search beyond what the caller can use would make walking one long run in
+ * pieces quadratic. */
+static guint64 find(const BlockBits *bits, guint64 from, guint64 end, guint64 flip)
 {
 	guint64 w = from / 64, word;
 
-	if (from >= bits->pages)
-		return bits->pages;
+	if (from >= end)
+		return end;
 	word = (bits->words[w] ^ flip) & (~0ull << (from % 64));
 	while (!word) {
-		if (++w == bits->n_words)
-			return bits->pages;
+		if (++w * 64 >= end)
+			return end;
 		word = bits->words[w] ^ flip;
 	}
-	return MIN(w * 64 + (guint64)__builtin_ctzll(word), bits->pages);
+	return MIN(w * 64 + (guint64)__builtin_ctzll(word), end);
 }
 
 gboolean ferry_bitmap_next_run(const FerryBitmap *bitmap, FerryRun *run, guint64 max_pages)
@@ -151,14 +151,15 @@ gboolean ferry_bitmap_next_run(const FerryBitmap *bitmap, FerryRun *run, guint64
 
 	for (guint block = run->block; block < bitmap->n_blocks; block++, from = 0) {
 		const BlockBits *bits = &bitmap->blocks[block];
-		guint64 first = find(bits, from, 0);
+		guint64 first = find(bits, from, bits->pages, 0), end;
 
 		if (first == bits->pages)
 			continue;
+		end = first + MIN(max_pages, bits->pages - first);
 		*run = (FerryRun){
 			.block = block,
 			.first = first,
-			.pages = MIN(find(bits, first, ~0ull) - first, max_pages),
+			.pages = find(bits, first, end, ~0ull) - first,
 		};
 		return TRUE;
 	}

@@ -120,8 +120,8 @@ typedef struct {
 	guint64 undigested;    /* pages since the digest was last told to catch up */
 	gboolean ferry_peer;
 	guint8 nonce[FERRY_NONCE_SIZE];
-	char *other_machine; /* the source's, if it is not ours; owned */
-	gboolean listed;     /* the block list fits: the state is active */
+	GError *misfit;  /* what of the configuration is not ours; owned, else NULL */
+	gboolean listed; /* the block list fits: the state is active */
 	guint32 ram_section_id;
 	gboolean ram_ended;
 	guint32 round;
@@ -156,6 +156,20 @@ typedef struct {
 /* Reads the data of a FERRY_COMMAND_FERRY element; type 0 is one that was skipped. */
 gboolean ferry_incoming_read_record(FerryIncoming *incoming, const FerryStreamElement *element,
 				    FerryIncomingRecord *record, GError **error);
+
+/* Before the first byte is read: where in a file the stream begins. incoming-configuration.c */
+gboolean ferry_incoming_open_stream(FerryIncoming *incoming, GError **error);
+/* Reads it. What does not fit is kept in @misfit: the source cannot be told before the return path
+ * is open. */
+gboolean ferry_incoming_read_configuration(FerryIncoming *incoming, GError **error);
+
+/* Of a list whose names and sizes are ours: that the blocks which do not come are the same, at the
+ * same addresses. incoming-places.c */
+gboolean ferry_incoming_check_shared(FerryIncoming *incoming, GError **error);
+/* Of all blocks that come. */
+FerryDigest *ferry_incoming_new_digest(FerryIncoming *incoming);
+/* Gets the pages that have places in the file. */
+gboolean ferry_incoming_load_places(FerryIncoming *incoming, GError **error);
 
 /* The ram section and the pages. incoming-ram.c */
 gboolean ferry_incoming_ram_section(FerryIncoming *incoming, const FerryStreamElement *element,

@@ -221,15 +221,28 @@ static gpointer listen_thread(gpointer data)
 	return NULL;
 }
 
+static gboolean may_start(FerryDestination *destination, GError **error)
+{
+	FerryState state = ferry_destination_state(destination);
+
+	if (!ferry_state_is_busy(state))
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+		    "an incoming migration has begun already (state %s)", ferry_state_name(state));
+	return FALSE;
+}
+
 gboolean ferry_destination_defer(FerryDestination *destination, GError **error)
 {
-	gboolean ok = FALSE;
+	gboolean ok = may_start(destination, error);
 
 	g_mutex_lock(&destination->lock);
-	if (destination->deferred)
+	if (ok && destination->deferred) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
 			    "the guest waits for migrate-incoming already");
-	else
+		ok = FALSE;
+	}
+	if (ok)
 		ok = destination->deferred = ferry_vm_incoming_begin(destination->vm, error);
 	g_mutex_unlock(&destination->lock);
 	return ok;
@@ -267,23 +280,13 @@ static void reset_locked(FerryDestination *destination)
 	destination->state = FERRY_STATE_SETUP;
 }
 
-static gboolean may_start(FerryDestination *destination, GError **error)
-{
-	FerryState state = ferry_destination_state(destination);
-
-	if (!ferry_state_is_busy(state))
-		return TRUE;
-	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
-		    "an incoming migration has begun already (state %s)", ferry_state_name(state));
-	return FALSE;
-}
-
 gboolean ferry_destination_start(FerryDestination *destination, const char *uri, GError **error)
 {
 	const FerryTransport *transport = ferry_transport_find(destination->transports, uri, error);
 	g_autoptr(FerryListener) listener = NULL;
 
-	if (!transport || !may_start(destination, error))
+	if (!transport || !ferry_vm_fits_transport(destination->vm, uri, transport, error) ||
+	    !may_start(destination, error))
 		return FALSE;
 	/* A finished one may still answer questions, on the very same address. */
 	ferry_destination_stop_thread(destination);

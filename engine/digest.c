@@ -203,6 +203,16 @@ FerryDigest *ferry_digest_new(const FerryRam *ram)
 	return digest;
 }
 
+void ferry_digest_leave_out(FerryDigest *digest, guint block)
+{
+	guint64 first = digest->block_chunks[block];
+
+	for (guint64 i = 0; i < chunks_of(&digest->ram->blocks[block]); i++) {
+		atomic_store(&digest->stale[first + i], FRESH);
+		digest->digests[first + i] = 0;
+	}
+}
+
 void ferry_digest_free(FerryDigest *digest)
 {
 	if (!digest)

@@ -17,6 +17,8 @@ typedef struct FerryDigest FerryDigest;
 
 /* @ram is borrowed. Every chunk is stale at first. */
 FerryDigest *ferry_digest_new(const FerryRam *ram);
+/* The block's bytes do not count: it is told by name and size. Before anything is digested. */
+void ferry_digest_leave_out(FerryDigest *digest, guint block);
 /* NULL is allowed. */
 void ferry_digest_free(FerryDigest *digest);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryDigest, ferry_digest_free)

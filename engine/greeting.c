@@ -92,7 +92,7 @@ gboolean ferry_outgoing_greet(FerryOutgoing *outgoing, guint timeout_ms, GError 
 	ferry_source_publish(outgoing->source, outgoing->channel, NULL);
 	g_byte_array_set_size(outgoing->out, 0);
 	ferry_stream_put_header(outgoing->out);
-	ferry_stream_put_configuration(outgoing->out, ferry_vm_machine(outgoing->vm), NULL);
+	ferry_outgoing_put_configuration(outgoing);
 	if (outgoing->channel->duplex &&
 	    ferry_settings_get_capability(settings, FERRY_CAPABILITY_RETURN_PATH) &&
 	    !open_return_path(outgoing, error))

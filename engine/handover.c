@@ -53,6 +53,18 @@ static gboolean verify(FerryOutgoing *outgoing, const FerryHandoverDigest *ours,
 	return FALSE;
 }
 
+/* Of all blocks that go. */
+static gboolean digest_ram(FerryOutgoing *outgoing, guint64 *value)
+{
+	const FerryRam *ram = ferry_vm_ram(outgoing->vm);
+	g_autoptr(FerryDigest) digest = ferry_digest_new(ram);
+
+	for (guint i = 0; i < ram->n_blocks; i++)
+		if (ferry_vm_leaves_out(outgoing->vm, i))
+			ferry_digest_leave_out(digest, i);
+	return ferry_digest_finish(digest, &outgoing->source->cancel, value);
+}
+
 gboolean ferry_outgoing_prepare(FerryOutgoing *outgoing, gboolean verify_ram, GError **error)
 {
 	g_autoptr(GByteArray) record = g_byte_array_new();
@@ -66,8 +78,7 @@ gboolean ferry_outgoing_prepare(FerryOutgoing *outgoing, gboolean verify_ram, GE
 	set_prepared(outgoing);
 	if (!send_record(outgoing, record, error))
 		return FALSE;
-	if (ours.has_digest && !ferry_digest_ram(ferry_vm_ram(outgoing->vm),
-						 &outgoing->source->cancel, &ours.digest)) {
+	if (ours.has_digest && !digest_ram(outgoing, &ours.digest)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_CANCELLED, "cancelled");
 		return FALSE;
 	}

@@ -159,7 +159,7 @@ gboolean ferry_incoming_get_ready(FerryIncoming *incoming, GError **error)
 		return FALSE;
 	}
 	if (digest.has_digest && !incoming->digest)
-		incoming->digest = ferry_digest_new(incoming->memory);
+		incoming->digest = ferry_incoming_new_digest(incoming);
 	if (digest.has_digest)
 		ferry_digest_finish(incoming->digest, NULL, &digest.digest);
 	ferry_record_put_digest(answer, FERRY_RECORD_HANDOVER_READY, &digest);

@@ -72,6 +72,8 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH, "RAM differs: %s", lists);
 		return FALSE;
 	}
+	if (!ferry_incoming_check_shared(incoming, error))
+		return FALSE;
 	/* The carrier that can receive; pages in QEMU's format are read here, but its zero pages go
 	 * its way. */
 	incoming->carrier = channel->ops->carrier(channel, FERRY_PAGE_FORMAT_RUNS);
@@ -85,7 +87,7 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 	incoming->listed = TRUE;
 	incoming->touch = ferry_first_touch_new(incoming->memory);
 	if (incoming->will_digest) {
-		incoming->digest = ferry_digest_new(incoming->memory);
+		incoming->digest = ferry_incoming_new_digest(incoming);
 		ferry_first_touch_on_landed(incoming->touch, digest_landed, incoming->digest);
 	}
 	ferry_vm_clear_loaded_run_state(incoming->vm);
@@ -94,7 +96,7 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 	destination->transport = g_strdup(incoming->carrier->ops->name);
 	g_clear_pointer(&destination->error_desc, g_free);
 	g_mutex_unlock(&destination->lock);
-	return TRUE;
+	return ferry_incoming_load_places(incoming, error);
 }
 
 /* Page data from the stream into RAM, by the cheapest way: a FerryReadExactly over a
@@ -198,6 +200,14 @@ static gboolean acknowledge(FerryIncoming *incoming, const FerryRoundMark *mark,
 	return ferry_reply_record(&incoming->replies, record, error);
 }
 
+/* In files that both sides share. */
+static guint64 unexpected_pages(FerryIncoming *incoming)
+{
+	guint64 bytes = ferry_vm_ram(incoming->vm)->total - ferry_vm_moving_bytes(incoming->vm);
+
+	return bytes >> FERRY_PAGE_SHIFT;
+}
+
 gboolean ferry_incoming_ram_section(FerryIncoming *incoming, const FerryStreamElement *element,
 				    GError **error)
 {
@@ -227,7 +237,7 @@ gboolean ferry_incoming_ram_section(FerryIncoming *incoming, const FerryStreamEl
 	}
 	/* Round 0 is the list: the source sends no page before it is taken. */
 	return !start || !incoming->ferry_peer ||
-	       acknowledge(incoming, &(FerryRoundMark){ 0, 0 }, error);
+	       acknowledge(incoming, &(FerryRoundMark){ 0, unexpected_pages(incoming) }, error);
 }
 
 /* ---- rounds between Ferry peers ---- */

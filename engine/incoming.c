@@ -24,31 +24,6 @@ static gssize read_channel(gpointer user, const struct iovec *iov, int n, GError
 
 /* ---- the head of the stream ---- */
 
-/* A machine that differs is kept for refuse_machine(): the source cannot be told before the return
- * path is open. */
-static gboolean read_configuration(FerryIncoming *incoming, GError **error)
-{
-	const char *machine = ferry_vm_machine(incoming->vm);
-	FerryStreamConfiguration config = { 0 };
-
-	if (ferry_stream_reader_peek(incoming->reader) != FERRY_SECTION_CONFIGURATION)
-		return ferry_stream_reader_check(incoming->reader, error);
-	if (!ferry_stream_read_configuration(incoming->reader, &config, error))
-		return FALSE;
-	if (strcmp(config.machine, machine) != 0)
-		incoming->other_machine = g_strdup(config.machine);
-	ferry_stream_configuration_clear(&config);
-	return TRUE;
-}
-
-static gboolean refuse_machine(FerryIncoming *incoming, GError **error)
-{
-	g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH,
-		    "the source's machine is '%s', the destination's is '%s'",
-		    incoming->other_machine, ferry_vm_machine(incoming->vm));
-	return FALSE;
-}
-
 static gboolean say_hello(FerryIncoming *incoming, const FerryIncomingRecord *record,
 			  GError **error)
 {
@@ -301,7 +276,7 @@ static void incoming_clear(FerryIncoming *incoming)
 	ferry_ram_reader_clear(&incoming->ram);
 	ferry_stream_reader_free(incoming->reader);
 	ferry_replies_clear(&incoming->replies);
-	g_free(incoming->other_machine);
+	g_clear_error(&incoming->misfit);
 }
 
 /* Tells the source why, as far as it listens. */
@@ -338,8 +313,9 @@ static gboolean greet(FerryIncoming *incoming, FerryIncomingRecord *record, gboo
 {
 	FerryStreamElement element;
 
-	if (!ferry_stream_read_header(incoming->reader, error) ||
-	    !read_configuration(incoming, error))
+	if (!ferry_incoming_open_stream(incoming, error) ||
+	    !ferry_stream_read_header(incoming->reader, error) ||
+	    !ferry_incoming_read_configuration(incoming, error))
 		return FALSE;
 	while (!incoming->recovers &&
 	       ferry_stream_reader_peek(incoming->reader) == FERRY_SECTION_COMMAND) {
@@ -354,8 +330,10 @@ static gboolean greet(FerryIncoming *incoming, FerryIncomingRecord *record, gboo
 			return TRUE;
 		}
 	}
-	if (incoming->other_machine)
-		return refuse_machine(incoming, error);
+	if (incoming->misfit) {
+		g_propagate_error(error, g_steal_pointer(&incoming->misfit));
+		return FALSE;
+	}
 	return ferry_stream_reader_check(incoming->reader, error);
 }
 

@@ -2,8 +2,6 @@
 #include "source-private.h"
 
 #define CONNECT_MS 30000u
-/* For the block list's answer: the destination compares it, no more. */
-#define LIST_US (10 * G_TIME_SPAN_SECOND)
 /* How often a source that waits for its operator looks whether the destination is still there. */
 #define LOOK_US (100 * G_TIME_SPAN_MILLISECOND)
 /* How long the destination's reason may trail behind the cut that it made. */
@@ -24,22 +22,17 @@ gboolean ferry_outgoing_flush(FerryOutgoing *outgoing, GError **error)
 static gboolean share_ram(FerryOutgoing *outgoing, GError **error)
 {
 	FerryRam *ram = ferry_vm_ram(outgoing->vm);
-	FerryChannel *channel = outgoing->channel;
-	FerryReply reply;
 
 	ferry_stream_put_section(outgoing->out, FERRY_SECTION_START, FERRY_RAM_SECTION_ID, "ram", 0,
 				 FERRY_RAM_SECTION_VERSION);
-	ferry_stream_put_ram_list(outgoing->out, ram);
+	if (!ferry_outgoing_put_list(outgoing, error))
+		return FALSE;
 	ferry_put_be64(outgoing->out, FERRY_RAM_EOS);
 	ferry_stream_put_footer(outgoing->out, FERRY_RAM_SECTION_ID);
-	if (!ferry_outgoing_flush(outgoing, error))
-		return FALSE;
-	if (outgoing->ferry_peer &&
-	    !ferry_return_path_wait(outgoing->path, FERRY_REPLY_ROUND_DONE, LIST_US, &reply, error))
-		return FALSE;
-	outgoing->carrier = channel->ops->carrier(
-		channel, outgoing->ferry_peer ? FERRY_PAGE_FORMAT_RUNS : FERRY_PAGE_FORMAT_QEMU);
-	return outgoing->carrier->ops->share_ram(outgoing->carrier, ram, error) &&
+	return ferry_outgoing_flush(outgoing, error) &&
+	       ferry_outgoing_await_list(outgoing, error) &&
+	       ferry_outgoing_open_carrier(outgoing, error) &&
+	       outgoing->carrier->ops->share_ram(outgoing->carrier, ram, error) &&
 	       ferry_outgoing_choose_carrier(outgoing, error);
 }
 
@@ -244,6 +237,7 @@ static void outgoing_free(FerryOutgoing *outgoing)
 	ferry_fabric_close(outgoing->fabric);
 	ferry_page_push_free(outgoing->push);
 	ferry_page_requests_free(outgoing->requests);
+	g_free(outgoing->places);
 	ferry_holes_free(outgoing->holes);
 	ferry_bitmap_free(outgoing->collected);
 	ferry_bitmap_free(outgoing->pending);

@@ -109,7 +109,7 @@ double ferry_outgoing_digest_time(FerryOutgoing *outgoing)
 	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
 
 	return ferry_settings_get_capability(settings, FERRY_CAPABILITY_VERIFY_RAM)
-		       ? ferry_vm_ram(outgoing->vm)->total / DIGEST_BYTES_PER_S
+		       ? ferry_vm_moving_bytes(outgoing->vm) / DIGEST_BYTES_PER_S
 		       : 0;
 }
 
@@ -120,10 +120,12 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 	guint64 dirtied;
 
 	for (guint i = 0; dirty && i < ferry_vm_ram(outgoing->vm)->n_blocks; i++)
-		if (!dirty->ops->collect(dirty, i, ferry_bitmap_block(outgoing->collected, i),
+		if (!ferry_vm_leaves_out(outgoing->vm, i) &&
+		    !dirty->ops->collect(dirty, i, ferry_bitmap_block(outgoing->collected, i),
 					 error))
 			return FALSE;
 	ferry_vm_take_marked(outgoing->vm, outgoing->collected);
+	ferry_outgoing_leave_out(outgoing, outgoing->collected);
 	dirtied = ferry_bitmap_count(outgoing->collected);
 	ferry_bitmap_move(outgoing->pending, outgoing->collected);
 	*took_us = g_get_monotonic_time() - begin;
@@ -202,6 +204,7 @@ gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error)
 	if (!ferry_outgoing_await_tracking(outgoing, error))
 		return FALSE;
 	ferry_bitmap_set_all(outgoing->pending);
+	ferry_outgoing_leave_out(outgoing, outgoing->pending);
 	do {
 		if (!ferry_outgoing_run_round(outgoing, collect_us, error) ||
 		    !ferry_outgoing_collect(outgoing, &collect_us, error))

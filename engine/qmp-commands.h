@@ -31,6 +31,7 @@ typedef struct {
 extern const FerryQmpCommand ferry_qmp_guest_commands[];
 extern const FerryQmpCommand ferry_qmp_migration_commands[];
 extern const FerryQmpCommand ferry_qmp_settings_commands[];
+extern const FerryQmpCommand ferry_qmp_older_commands[];
 
 /* For commands that take nothing. */
 extern const FerryQmpArgument ferry_qmp_no_arguments[];

@@ -96,6 +96,7 @@ static gboolean read_choice(const FerrySettingInfo *info, JsonNode *value, guint
 			    GError **error)
 {
 	const char *given = json_node_get_string(value);
+	g_autofree char *names = NULL;
 
 	for (guint i = 0; info->choices[i]; i++) {
 		if (strcmp(info->choices[i], given) == 0) {
@@ -103,8 +104,10 @@ static gboolean read_choice(const FerrySettingInfo *info, JsonNode *value, guint
 			return TRUE;
 		}
 	}
+	names = g_strjoinv(", ", (char **)info->choices);
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
-		    "Parameter '%s' does not accept value '%s'", info->name, given);
+		    "Parameter '%s' does not accept value '%s': it takes %s", info->name, given,
+		    names);
 	return FALSE;
 }
 
@@ -132,6 +135,11 @@ static gboolean read_parameter(const FerrySettingInfo *info, JsonNode *value, gu
 	};
 	const FerryQmpArgument argument = { info->name, types[info->kind] };
 
+	/* QEMU's way to say that a string shall be none. */
+	if (info->kind == FERRY_SETTING_RESERVED && JSON_NODE_HOLDS_NULL(value)) {
+		*number = 0;
+		return TRUE;
+	}
 	if (!ferry_qmp_check_value(value, &argument, "", error))
 		return FALSE;
 	switch (info->kind) {
@@ -195,48 +203,15 @@ static JsonNode *query_parameters(const FerryQmpCall *call, JsonObject *argument
 	return ferry_qmp_object_node(parameters);
 }
 
-/* Bytes a second; a negative one means none at all, as it always has. */
-static JsonNode *set_speed(const FerryQmpCall *call, JsonObject *arguments, GError **error)
-{
-	gint64 speed = json_object_get_int_member(arguments, "value");
-
-	ferry_settings_set_parameter(ferry_vm_settings(call->vm), FERRY_PARAMETER_MAX_BANDWIDTH,
-				     MAX(speed, 0), error);
-	return NULL;
-}
-
-/* Seconds, with a fraction. */
-static JsonNode *set_downtime(const FerryQmpCall *call, JsonObject *arguments, GError **error)
-{
-	double seconds = json_object_get_double_member(arguments, "value");
-	guint64 most = ferry_parameter_info(FERRY_PARAMETER_DOWNTIME_LIMIT)->maximum;
-
-	if (!(seconds >= 0 && seconds * 1000 <= most)) {
-		g_set_error(
-			error, FERRY_ERROR, FERRY_ERROR_INVALID,
-			"Parameter 'value' expects a number in the range of 0 to %" G_GUINT64_FORMAT
-			" seconds",
-			most / 1000);
-		return NULL;
-	}
-	ferry_settings_set_parameter(ferry_vm_settings(call->vm), FERRY_PARAMETER_DOWNTIME_LIMIT,
-				     (guint64)(seconds * 1000 + 0.5), error);
-	return NULL;
-}
-
 static const FerryQmpArgument capabilities_arguments[] = {
 	{ "capabilities", FERRY_QMP_ARRAY },
 	{ NULL },
 };
-static const FerryQmpArgument speed_arguments[] = { { "value", FERRY_QMP_INTEGER }, { NULL } };
-static const FerryQmpArgument downtime_arguments[] = { { "value", FERRY_QMP_NUMBER }, { NULL } };
 
 const FerryQmpCommand ferry_qmp_settings_commands[] = {
 	{ "migrate-set-capabilities", set_capabilities, capabilities_arguments },
 	{ "query-migrate-capabilities", query_capabilities, ferry_qmp_no_arguments },
 	{ "migrate-set-parameters", set_parameters, NULL },
 	{ "query-migrate-parameters", query_parameters, ferry_qmp_no_arguments },
-	{ "migrate_set_speed", set_speed, speed_arguments },
-	{ "migrate_set_downtime", set_downtime, downtime_arguments },
 	{ NULL },
 };

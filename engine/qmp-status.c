@@ -74,13 +74,56 @@ static JsonObject *ram_info(const FerryMigrationStatus *status)
 	ferry_qmp_set_double(ram, "mbps", status->ram.mbps);
 	ferry_qmp_set_number(ram, "dirty-sync-count", status->ram.dirty_sync_count);
 	ferry_qmp_set_number(ram, "page-size", FERRY_PAGE_SIZE);
-	ferry_qmp_set_number(ram, "multifd-bytes", 0);
+	ferry_qmp_set_number(ram, "multifd-bytes", status->multifd_bytes);
 	ferry_qmp_set_number(ram, "pages-per-second", status->ram.pages_per_second);
 	ferry_qmp_set_number(ram, "precopy-bytes", status->ram.precopy_bytes);
 	ferry_qmp_set_number(ram, "downtime-bytes", status->ram.downtime_bytes);
 	ferry_qmp_set_number(ram, "postcopy-bytes", status->ram.postcopy_bytes);
 	ferry_qmp_set_number(ram, "postcopy-requests", status->postcopy.requests);
+	ferry_qmp_set_number(ram, "dirty-sync-missed-zero-copy", status->zero_copy_copied);
 	return ram;
+}
+
+static void set_xbzrle(JsonObject *info, const FerryXbzrleStatus *xbzrle)
+{
+	JsonObject *object;
+
+	if (!xbzrle->on)
+		return;
+	object = json_object_new();
+	ferry_qmp_set_number(object, "cache-size", xbzrle->cache_size);
+	ferry_qmp_set_number(object, "bytes", xbzrle->bytes);
+	ferry_qmp_set_number(object, "pages", xbzrle->pages);
+	ferry_qmp_set_number(object, "cache-miss", xbzrle->cache_miss);
+	ferry_qmp_set_double(object, "cache-miss-rate", xbzrle->cache_miss_rate);
+	ferry_qmp_set_double(object, "encoding-rate", xbzrle->encoding_rate);
+	ferry_qmp_set_number(object, "overflow", xbzrle->overflow);
+	json_object_set_object_member(info, "xbzrle-cache", object);
+}
+
+static void set_compression(JsonObject *info, const FerryCompressionStatus *compression)
+{
+	JsonObject *object;
+
+	if (!compression->on)
+		return;
+	object = json_object_new();
+	ferry_qmp_set_number(object, "pages", compression->pages);
+	ferry_qmp_set_number(object, "busy", compression->busy);
+	ferry_qmp_set_double(object, "busy-rate", compression->busy_rate);
+	ferry_qmp_set_number(object, "compressed-size", compression->compressed_size);
+	ferry_qmp_set_double(object, "compression-rate", compression->compression_rate);
+	json_object_set_object_member(info, "compression", object);
+}
+
+static void set_throttling(JsonObject *info, const FerryMigrationStatus *status)
+{
+	if (status->throttle_percentage)
+		json_object_set_int_member(info, "cpu-throttle-percentage",
+					   status->throttle_percentage);
+	if (status->dirty_limit_throttle_us)
+		ferry_qmp_set_number(info, "dirty-limit-throttle-time-per-round",
+				     status->dirty_limit_throttle_us);
 }
 
 static void set_times(JsonObject *info, const FerryMigrationStatus *status, guint parts)
@@ -91,10 +134,12 @@ static void set_times(JsonObject *info, const FerryMigrationStatus *status, guin
 		json_object_set_int_member(info, "expected-downtime", status->expected_downtime_ms);
 	if (parts & DOWNTIME)
 		json_object_set_int_member(info, "downtime", status->downtime_ms);
-	if (status->throttle_percentage)
-		json_object_set_int_member(info, "cpu-throttle-percentage",
-					   status->throttle_percentage);
+	if (status->predicted_downtime_ms >= 0)
+		ferry_qmp_set_double(info, "predicted-downtime", status->predicted_downtime_ms);
+	set_throttling(info, status);
 	json_object_set_object_member(info, "ram", ram_info(status));
+	set_xbzrle(info, &status->xbzrle);
+	set_compression(info, &status->compression);
 }
 
 static void set_arriving(JsonObject *info, const FerryMigrationStatus *status)

@@ -26,6 +26,7 @@ static const FerryQmpCommand *const tables[] = {
 	ferry_qmp_guest_commands,
 	ferry_qmp_migration_commands,
 	ferry_qmp_settings_commands,
+	ferry_qmp_older_commands,
 };
 
 static void added_command_free(gpointer data)

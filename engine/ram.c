@@ -112,6 +112,20 @@ gboolean ferry_ram_add(FerryRam *ram, const char *name, void *host, guint64 size
 	return TRUE;
 }
 
+gboolean ferry_ram_set_shared(FerryRam *ram, const char *name, guint64 guest_address,
+			      GError **error)
+{
+	int i = ferry_ram_find(ram, name);
+
+	if (i < 0)
+		return invalid(error, name, "there is no such block");
+	if (ram->blocks[i].fd < 0)
+		return invalid(error, name, "it has no file that another process could map");
+	ram->blocks[i].shared = TRUE;
+	ram->blocks[i].guest_address = guest_address;
+	return TRUE;
+}
+
 int ferry_ram_find(const FerryRam *ram, const char *name)
 {
 	for (guint i = 0; i < ram->n_blocks; i++)

@@ -1,19 +1,39 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "source-private.h"
+#include "zero.h"
 
 /* A stored stream being read back. Pages can be in it more than once; the last one counts. */
 typedef struct {
 	FerryOutgoing *outgoing;
 	FerryStreamReader *reader;
 	FerryRamReader ram;
+	FerryChannel *channel;
+	GMutex lock;        /* guards @wrong while pages come from their places */
 	FerryBitmap *wrong; /* pages not seen yet, or whose last content is not RAM's */
 } ReadBack;
 
 static gssize read_channel(gpointer user, const struct iovec *iov, int n, GError **error)
 {
-	FerryChannel *channel = user;
+	FerryChannel *channel = ((ReadBack *)user)->channel;
 
 	return channel->ops->read(channel, iov, n, error);
+}
+
+static gboolean skip_channel(gpointer user, guint64 len, GError **error)
+{
+	FerryChannel *channel = ((ReadBack *)user)->channel;
+	guint64 offset, size;
+
+	return channel->ops->places->tell(channel, &offset, &size, error) &&
+	       channel->ops->places->seek(channel, offset + len, error);
+}
+
+static gboolean is_cancelled(ReadBack *back, GError **error)
+{
+	if (!g_atomic_int_get(&back->outgoing->source->cancel))
+		return FALSE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_CANCELLED, "cancelled");
+	return TRUE;
 }
 
 static void compare_page(ReadBack *back, const FerryRamItem *item, const guint8 *page)
@@ -27,6 +47,64 @@ static void compare_page(ReadBack *back, const FerryRamItem *item, const guint8 
 		ferry_bitmap_set_run(back->wrong, &run);
 }
 
+static gboolean is_same(const guint8 *host, const FerryRun *run, const guint8 *data)
+{
+	gboolean zero;
+
+	if (data)
+		return memcmp(host, data, ferry_run_bytes(run)) == 0;
+	return ferry_zero_split(host, run->pages, &zero) == run->pages && zero;
+}
+
+static void clear_wrong(ReadBack *back, const FerryRun *run)
+{
+	g_mutex_lock(&back->lock);
+	ferry_bitmap_clear_run(back->wrong, run);
+	g_mutex_unlock(&back->lock);
+}
+
+/* A FerryTakeRun over a ReadBack. */
+static gboolean compare_run(gpointer user, const FerryRun *run, const guint8 *data, GError **error)
+{
+	ReadBack *back = user;
+	const guint8 *host = ferry_run_host(ferry_vm_ram(back->outgoing->vm), run);
+
+	if (is_cancelled(back, error))
+		return FALSE;
+	if (is_same(host, run, data)) {
+		clear_wrong(back, run);
+		return TRUE;
+	}
+	for (guint64 i = 0; i < run->pages; i++) {
+		FerryRun page = { run->block, run->first + i, 1 };
+		guint64 at = i << FERRY_PAGE_SHIFT;
+
+		if (is_same(host + at, &page, data ? data + at : NULL))
+			clear_wrong(back, &page);
+	}
+	return TRUE;
+}
+
+static gboolean check_places(ReadBack *back, GError **error)
+{
+	const FerryRam *ram = ferry_vm_ram(back->outgoing->vm);
+	g_autofree FerryMappedPlace *places = g_new(FerryMappedPlace, back->ram.blocks->len);
+	FerryMapping mapping = ferry_vm_mapping(back->outgoing->vm, places);
+	g_autoptr(FerryCarrier) carrier = NULL;
+
+	if (back->ram.blocks->len != ram->n_blocks) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH,
+			    "%s: %u RAM blocks read back instead of %u", back->outgoing->uri,
+			    back->ram.blocks->len, ram->n_blocks);
+		return FALSE;
+	}
+	for (guint i = 0; i < back->ram.blocks->len; i++)
+		places[i] = g_array_index(back->ram.blocks, FerryStreamRamBlock, i).place;
+	carrier = back->channel->ops->places->carrier(back->channel, &mapping, error);
+	return carrier && carrier->ops->share_ram(carrier, ram, error) &&
+	       carrier->ops->load(carrier, compare_run, back, error);
+}
+
 static gboolean check_section(ReadBack *back, const FerryStreamElement *element, GError **error)
 {
 	static const guint8 zeros[FERRY_PAGE_SIZE];
@@ -34,14 +112,14 @@ static gboolean check_section(ReadBack *back, const FerryStreamElement *element,
 	FerryRamItem item;
 
 	for (;;) {
-		if (g_atomic_int_get(&back->outgoing->source->cancel)) {
-			g_set_error(error, FERRY_ERROR, FERRY_ERROR_CANCELLED, "cancelled");
-			return FALSE;
-		}
-		if (!ferry_ram_reader_next(&back->ram, back->reader, &item, error))
+		if (is_cancelled(back, error) ||
+		    !ferry_ram_reader_next(&back->ram, back->reader, &item, error))
 			return FALSE;
 		if (item.type == FERRY_RAM_ITEM_END)
 			return ferry_stream_read_footer(back->reader, element->section_id, error);
+		if (item.type == FERRY_RAM_ITEM_LIST && back->ram.mapped &&
+		    !check_places(back, error))
+			return FALSE;
 		if (item.type == FERRY_RAM_ITEM_LIST)
 			continue;
 		if (item.type == FERRY_RAM_ITEM_PAGE)
@@ -56,13 +134,13 @@ static gboolean check_section(ReadBack *back, const FerryStreamElement *element,
  * compared. */
 static gboolean check_stream(ReadBack *back, GError **error)
 {
-	FerryStreamConfiguration config = { 0 };
+	g_auto(FerryStreamConfiguration) config = { 0 };
 	FerryStreamElement element;
 
 	if (!ferry_stream_read_header(back->reader, error) ||
 	    !ferry_stream_read_configuration(back->reader, &config, error))
 		return FALSE;
-	ferry_stream_configuration_clear(&config);
+	ferry_ram_reader_follow(&back->ram, &config);
 	do {
 		if (!ferry_stream_next(back->reader, &element, error))
 			return FALSE;
@@ -103,17 +181,25 @@ gboolean ferry_outgoing_read_back(FerryOutgoing *outgoing, GError **error)
 	g_autoptr(FerryChannel)
 		channel = listener ? listener->ops->accept(listener, outgoing->cancellable, error)
 				   : NULL;
-	ReadBack back = { .outgoing = outgoing };
+	ReadBack back = { .outgoing = outgoing, .channel = channel };
 	gboolean ok;
 
 	if (!channel)
 		return FALSE;
-	back.reader = ferry_stream_reader_new(read_channel, channel);
+	if (channel->ops->places &&
+	    !channel->ops->places->tell(channel, &back.ram.base, &back.ram.end, error))
+		return FALSE;
+	g_mutex_init(&back.lock);
+	back.reader = ferry_stream_reader_new(read_channel, &back);
+	if (channel->ops->places)
+		ferry_stream_reader_set_skip(back.reader, skip_channel);
 	back.wrong = ferry_bitmap_new(ferry_vm_ram(outgoing->vm));
 	ferry_bitmap_set_all(back.wrong);
+	ferry_outgoing_leave_out(outgoing, back.wrong);
 	ok = check_stream(&back, error) && none_wrong(&back, error);
 	ferry_ram_reader_clear(&back.ram);
 	ferry_stream_reader_free(back.reader);
 	ferry_bitmap_free(back.wrong);
+	g_mutex_clear(&back.lock);
 	return ok;
 }

@@ -58,11 +58,12 @@ typedef struct {
 	gboolean ferry_peer;
 	guint64 features; /* of HELLO that both sides have */
 	guint8 nonce[FERRY_NONCE_SIZE];
-	FerryCarrier *carrier;  /* the channel's own */
-	FerryFabricLink *link;  /* the pages go by its carrier; NULL: by @carrier */
-	gboolean carrier_died;  /* the error is that of a carrier */
-	FerryBitmap *pending;   /* to send */
-	FerryBitmap *collected; /* scratch */
+	FerryCarrier *carrier;    /* the channel's own */
+	FerryMappedPlace *places; /* mapped-ram: one a block; owned; else NULL */
+	FerryFabricLink *link;    /* the pages go by its carrier; NULL: by @carrier */
+	gboolean carrier_died;    /* the error is that of a carrier */
+	FerryBitmap *pending;     /* to send */
+	FerryBitmap *collected;   /* scratch */
 	FerryHoles *holes;
 	FerryTokenBucket bucket;
 	guint64 accounted; /* bytes of the carrier that @progress knows of */
@@ -105,6 +106,19 @@ void ferry_outgoing_open_fabric(FerryOutgoing *outgoing);
 /* Makes a link's error the reason for which it broke: the carrier's, or the destination's words.
  * Before hanging up. */
 void ferry_outgoing_prefer_reason(FerryOutgoing *outgoing, GError **error);
+
+/* The configuration, with the capabilities that both sides must have, and the UUID.
+ * outgoing-list.c */
+void ferry_outgoing_put_configuration(FerryOutgoing *outgoing);
+/* The block list, without EOS; with mapped-ram it gives each block its place. */
+gboolean ferry_outgoing_put_list(FerryOutgoing *outgoing, GError **error);
+/* A Ferry peer says that the list fits, and how many pages it does not expect, before the first
+ * page goes. */
+gboolean ferry_outgoing_await_list(FerryOutgoing *outgoing, GError **error);
+/* The channel's own carrier. */
+gboolean ferry_outgoing_open_carrier(FerryOutgoing *outgoing, GError **error);
+/* Clears the pages that do not go (x-ignore-shared). */
+void ferry_outgoing_leave_out(FerryOutgoing *outgoing, FerryBitmap *bitmap);
 
 /* Connects, sends the stream's head and finds out who is there. greeting.c */
 gboolean ferry_outgoing_greet(FerryOutgoing *outgoing, guint timeout_ms, GError **error);

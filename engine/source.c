@@ -183,12 +183,13 @@ static gboolean begin(FerrySource *source, const char *uri, const FerryTransport
 	FerryOutgoing *outgoing;
 	GThread *last = NULL;
 
-	if (!claim(source, &last, error))
+	if (!ferry_vm_fits_transport(source->vm, uri, transport, error) ||
+	    !claim(source, &last, error))
 		return FALSE;
 	if (last)
 		g_thread_join(last);
 	ferry_progress_begin(
-		source->progress, ferry_vm_ram(source->vm)->total,
+		source->progress, ferry_vm_moving_bytes(source->vm),
 		ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT));
 	outgoing = outgoing_new(source, uri, transport);
 	outgoing->rehearse_us = rehearse_us;

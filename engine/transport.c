@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <ferry/transport.h>
+#include "vm-private.h"
 
 #include <string.h>
 
@@ -26,4 +26,22 @@ const FerryTransport *ferry_transport_find(const FerryTransport *const *transpor
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
 		    "migration URI '%s' begins with no known transport; use one of %s", uri, known);
 	return NULL;
+}
+
+gboolean ferry_vm_refuse_mapped(const char *uri, GError **error)
+{
+	g_set_error(
+		error, FERRY_ERROR, FERRY_ERROR_INVALID,
+		"mapped-ram gives each page a place in a file, and %s is none: use file:PATH, or "
+		"switch mapped-ram off",
+		uri);
+	return FALSE;
+}
+
+gboolean ferry_vm_fits_transport(FerryVm *vm, const char *uri, const FerryTransport *transport,
+				 GError **error)
+{
+	return transport->stores ||
+	       !ferry_settings_get_capability(ferry_vm_settings(vm), FERRY_CAPABILITY_MAPPED_RAM) ||
+	       ferry_vm_refuse_mapped(uri, error);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
+#include <ferry/mapped.h>
+#include <ferry/transport.h>
 #include <ferry/vm.h>
 #include "bitmap.h"
 
@@ -14,6 +16,23 @@ FerryDirtySource *ferry_vm_dirty_source(FerryVm *vm);
 
 /* Pages reported by ferry_vm_mark_dirty() since the last take are ORed into @into and forgotten. */
 void ferry_vm_take_marked(FerryVm *vm, FerryBitmap *into);
+
+/* The capabilities that a stream's configuration names, and that both sides must have; in QEMU's
+ * order. */
+#define FERRY_COMPARED_CAPABILITIES FERRY_CAPABILITY_X_IGNORE_SHARED, FERRY_CAPABILITY_MAPPED_RAM
+
+/* Whether x-ignore-shared is on and the block is in a shared file: then none of it goes. */
+gboolean ferry_vm_leaves_out(FerryVm *vm, guint block);
+/* Bytes of the blocks that go. */
+guint64 ferry_vm_moving_bytes(FerryVm *vm);
+/* What a carrier with @places is made from, by the settings. */
+FerryMapping ferry_vm_mapping(FerryVm *vm, const FerryMappedPlace *places);
+
+/* FERRY_ERROR_INVALID where a capability that is on cannot work with @transport. transport.c */
+gboolean ferry_vm_fits_transport(FerryVm *vm, const char *uri, const FerryTransport *transport,
+				 GError **error);
+/* The same of mapped-ram, where the URI names no file after all. */
+gboolean ferry_vm_refuse_mapped(const char *uri, GError **error);
 
 void ferry_vm_emit(FerryVm *vm, const FerryEvent *event);
 

@@ -25,6 +25,8 @@ typedef struct {
 
 struct FerryVm {
 	char *machine;
+	gboolean has_uuid;
+	guint8 uuid[16];
 	FerryRam *ram;
 	FerryDevices *devices;
 	FerryDirtySource *dirty;
@@ -101,9 +103,52 @@ void ferry_vm_free(FerryVm *vm)
 	g_free(vm);
 }
 
+void ferry_vm_set_uuid(FerryVm *vm, const guint8 uuid[16])
+{
+	vm->has_uuid = uuid != NULL;
+	if (uuid)
+		memcpy(vm->uuid, uuid, sizeof(vm->uuid));
+}
+
+const guint8 *ferry_vm_uuid(FerryVm *vm)
+{
+	return vm->has_uuid ? vm->uuid : NULL;
+}
+
 FerryRam *ferry_vm_ram(FerryVm *vm)
 {
 	return vm->ram;
+}
+
+gboolean ferry_vm_leaves_out(FerryVm *vm, guint block)
+{
+	return vm->ram->blocks[block].shared &&
+	       ferry_settings_get_capability(vm->settings, FERRY_CAPABILITY_X_IGNORE_SHARED);
+}
+
+guint64 ferry_vm_moving_bytes(FerryVm *vm)
+{
+	guint64 bytes = 0;
+
+	for (guint i = 0; i < vm->ram->n_blocks; i++)
+		if (!ferry_vm_leaves_out(vm, i))
+			bytes += vm->ram->blocks[i].size;
+	return bytes;
+}
+
+FerryMapping ferry_vm_mapping(FerryVm *vm, const FerryMappedPlace *places)
+{
+	gboolean multifd = ferry_settings_get_capability(vm->settings, FERRY_CAPABILITY_MULTIFD);
+
+	return (FerryMapping){
+		.places = places,
+		.n_places = vm->ram->n_blocks,
+		.threads = multifd ? (guint)ferry_settings_get_parameter(
+					     vm->settings, FERRY_PARAMETER_MULTIFD_CHANNELS)
+				   : 1,
+		.direct = ferry_settings_get_parameter(vm->settings, FERRY_PARAMETER_DIRECT_IO) !=
+			  0,
+	};
 }
 
 FerryDevices *ferry_vm_devices(FerryVm *vm)
@@ -240,10 +285,27 @@ void ferry_vm_take_marked(FerryVm *vm, FerryBitmap *into)
 
 /* ---- outgoing ---- */
 
+/* The list lock is held. */
+static char **blocked_reasons_locked(FerryVm *vm)
+{
+	const char *device = ferry_devices_unmigratable(vm->devices);
+	GPtrArray *reasons = g_ptr_array_new();
+
+	for (GSList *l = vm->blockers; l; l = l->next)
+		g_ptr_array_add(reasons, g_strdup(((Blocker *)l->data)->reason));
+	if (device)
+		g_ptr_array_add(reasons, g_strdup_printf("the device '%s' cannot be saved: take it "
+							 "out of the guest first",
+							 device));
+	if (reasons->len)
+		g_ptr_array_add(reasons, NULL);
+	return (char **)g_ptr_array_free(reasons, FALSE);
+}
+
 gboolean ferry_vm_outgoing_begin(FerryVm *vm, GError **error)
 {
+	g_auto(GStrv) blocked = NULL;
 	const char *why = NULL;
-	g_autofree char *blocked = NULL;
 
 	g_mutex_lock(&vm->run_lock);
 	if (vm->owner == OWNER_INCOMING)
@@ -253,8 +315,9 @@ gboolean ferry_vm_outgoing_begin(FerryVm *vm, GError **error)
 	g_mutex_unlock(&vm->run_lock);
 
 	g_mutex_lock(&vm->list_lock);
-	if (!why && vm->blockers)
-		why = blocked = g_strdup(((Blocker *)vm->blockers->data)->reason);
+	blocked = blocked_reasons_locked(vm);
+	if (!why && blocked)
+		why = blocked[0];
 	if (!why) {
 		vm->migrating = TRUE;
 		ferry_settings_freeze(vm->settings, TRUE);
@@ -453,15 +516,12 @@ void ferry_vm_remove_blocker(FerryVm *vm, guint id)
 
 char **ferry_vm_blocked_reasons(FerryVm *vm)
 {
-	GPtrArray *reasons = g_ptr_array_new();
+	char **reasons;
 
 	g_mutex_lock(&vm->list_lock);
-	for (GSList *l = vm->blockers; l; l = l->next)
-		g_ptr_array_add(reasons, g_strdup(((Blocker *)l->data)->reason));
+	reasons = blocked_reasons_locked(vm);
 	g_mutex_unlock(&vm->list_lock);
-	if (reasons->len)
-		g_ptr_array_add(reasons, NULL);
-	return (char **)g_ptr_array_free(reasons, FALSE);
+	return reasons;
 }
 
 /* ---- notifiers ---- */

@@ -4,39 +4,63 @@
 #define BURST_NS 1000000 /* how long a burst of pages should take */
 #define BURST_MIN 16u    /* pages */
 #define BURST_MAX 4096u
+#define CYCLE_NS 10000000    /* how often a vCPU that is throttled should get one */
 #define CATCH_UP_NS 20000000 /* what a vCPU that was held up may make good */
 #define PAGES_A_MIB (1048576u / FERRY_PAGE_BYTES)
+#define ALL_TIME 1000000 /* of FerryClock.taken */
 
-/* Without a limit a vCPU gets as many pages as it writes in BURST_NS; with one, about two of them.
- */
-static guint32 burst_pages(const FerryClockLine *line, const FerryPlan *plan)
+/* The share of its time that is left to a vCPU, above 0 to 1. */
+static double time_left(const FerryClock *clock, guint vcpu)
 {
-	if (!plan->rate)
-		return line->burst;
-	return (guint32)CLAMP(plan->rate * PAGES_A_MIB / plan->vcpus / 500, 1, BURST_MAX);
+	gint taken = MAX(g_atomic_int_get(&clock->taken_all),
+			 g_atomic_int_get(&clock->taken[vcpu]));
+
+	return 1 - (double)taken / ALL_TIME;
+}
+
+/* Without a limit a vCPU gets as many pages as it writes in BURST_NS; with one, about two of them;
+ * less where it would then wait for longer than CYCLE_NS. */
+static guint32 burst_pages(const FerryClockLine *line, const FerryPlan *plan, double left)
+{
+	double bursts = left * CYCLE_NS / BURST_NS, pages = line->burst * MIN(bursts, 1);
+
+	if (plan->rate)
+		pages = plan->rate * PAGES_A_MIB / plan->vcpus / (1e9 / BURST_NS) * MIN(bursts, 2);
+	return (guint32)CLAMP(pages, 1, BURST_MAX);
 }
 
 /* ns in which the rate allows @pages of one vCPU. */
-static gint64 pages_cost(const FerryPlan *plan, guint32 pages, guint throttle)
+static gint64 pages_cost(const FerryPlan *plan, guint32 pages)
 {
-	if (!plan->rate)
-		return 0;
-	return (gint64)(1e9 * pages * plan->vcpus / ((double)plan->rate * PAGES_A_MIB) * 100 /
-			(100 - throttle));
+	return plan->rate ? (gint64)(1e9 * pages * plan->vcpus / ((double)plan->rate * PAGES_A_MIB))
+			  : 0;
 }
 
-/* After a burst: learns its speed and sets when the next may begin. */
-static void finish_burst(FerryClockLine *line, const FerryPlan *plan, guint throttle, gint64 now)
+/* After a burst: learns its speed, and what it cost. */
+static void finish_burst(FerryClockLine *line, const FerryPlan *plan, gint64 now)
 {
-	gint64 took = MAX(now - line->granted_at, 1000);
+	gint64 took = now - line->granted_at, oldest = line->time - CATCH_UP_NS;
 
-	line->burst = (guint32)CLAMP((gint64)line->granted * BURST_NS / took, BURST_MIN, BURST_MAX);
-	line->due = MAX(line->due + pages_cost(plan, line->granted, throttle), now - CATCH_UP_NS);
-	line->wake = MAX(line->due, now + took * throttle / (100 - throttle));
+	line->burst = (guint32)CLAMP((gint64)line->granted * BURST_NS / MAX(took, 1000), BURST_MIN,
+				     BURST_MAX);
+	line->due = MAX(line->due + pages_cost(plan, line->granted), oldest);
+	line->busy = MAX(line->busy, oldest) + took;
+	__atomic_store_n(&line->pages, line->pages + line->granted, __ATOMIC_RELAXED);
 	line->granted = 0;
 }
 
-static guint32 answer(FerryClockLine *line, const FerryPlan *plan, gint64 now)
+/* Lets the vCPU's time go on, and sets when it comes to the next burst. */
+static void read_time(FerryClockLine *line, double left, gint64 now)
+{
+	gint64 wait;
+
+	line->time += (gint64)((now - line->read_at) * left);
+	line->read_at = now;
+	wait = MAX(MAX(line->due, line->busy) - line->time, 0);
+	line->wake = now + (gint64)(wait / left);
+}
+
+static guint32 answer(FerryClockLine *line, const FerryPlan *plan, double left, gint64 now)
 {
 	guint32 bits = 0;
 
@@ -45,7 +69,7 @@ static guint32 answer(FerryClockLine *line, const FerryPlan *plan, gint64 now)
 		line->beat_at = MAX(line->beat_at, now - FERRY_CLOCK_BEAT_NS) + FERRY_CLOCK_BEAT_NS;
 	}
 	if (plan->order != FERRY_ORDER_NONE && now >= line->wake) {
-		line->granted = burst_pages(line, plan);
+		line->granted = burst_pages(line, plan, left);
 		line->granted_at = now;
 	}
 	return bits | line->granted;
@@ -60,20 +84,19 @@ guint32 ferry_clock_doorbell(FerryClock *clock, FerryVcpus *vcpus, const FerryPl
 			     guint vcpu)
 {
 	FerryClockLine *line = &clock->lines[vcpu];
-	guint throttle = (guint)g_atomic_int_get(&clock->throttle);
+	double left = time_left(clock, vcpu);
 	gint64 now = now_ns(), until;
 
 	line->bursts++;
 	if (line->granted)
-		finish_burst(line, plan, throttle, now);
-	if (!throttle)
-		line->wake = line->due;
+		finish_burst(line, plan, now);
+	read_time(line, left, now);
 	until = plan->order == FERRY_ORDER_NONE ? line->beat_at : MIN(line->beat_at, line->wake);
 	if (now < until) {
 		ferry_vcpus_sleep_until(vcpus, (until + 999) / 1000);
 		now = now_ns();
 	}
-	return ferry_vcpus_stopping(vcpus) ? 0 : answer(line, plan, now);
+	return ferry_vcpus_stopping(vcpus) ? 0 : answer(line, plan, left, now);
 }
 
 void ferry_clock_beat(FerryClock *clock, guint vcpu, guint32 value)
@@ -86,7 +109,19 @@ void ferry_clock_beat(FerryClock *clock, guint vcpu, guint32 value)
 
 void ferry_clock_throttle(FerryClock *clock, guint percent)
 {
-	g_atomic_int_set(&clock->throttle, (gint)MIN(percent, 99));
+	g_atomic_int_set(&clock->taken_all, (gint)MIN(percent, 99) * (ALL_TIME / 100));
+}
+
+void ferry_clock_throttle_vcpu(FerryClock *clock, guint vcpu, double percent)
+{
+	if (vcpu < FERRY_VCPUS_MAX)
+		g_atomic_int_set(&clock->taken[vcpu],
+				 (gint)(CLAMP(percent, 0, 99.99) * (ALL_TIME / 100)));
+}
+
+guint64 ferry_clock_pages(const FerryClock *clock, guint vcpu)
+{
+	return __atomic_load_n(&clock->lines[vcpu].pages, __ATOMIC_RELAXED);
 }
 
 void ferry_clock_pause(FerryClock *clock)
@@ -106,7 +141,8 @@ void ferry_clock_resume(FerryClock *clock)
 		FerryClockLine *line = &clock->lines[i];
 
 		line->beat_at = now + CLAMP(line->beat_in, 0, FERRY_CLOCK_BEAT_NS);
-		line->due = line->wake = line->granted_at = now;
+		line->read_at = line->wake = line->granted_at = now;
+		line->time = line->due = line->busy = 0;
 		line->burst = MAX(line->burst, BURST_MIN);
 		line->granted = 0;
 	}

@@ -22,15 +22,22 @@ typedef struct {
 	/* of this run alone; monotonic ns */
 	gint64 beat_at;
 	gint64 granted_at; /* when the last burst of pages began */
-	gint64 due;        /* when the rate allows the next page */
+	gint64 read_at;    /* when @time was read last */
 	gint64 wake;       /* when the next burst may begin: rate and throttle */
-	guint32 granted;   /* pages in the last answer */
-	guint32 burst;     /* pages that take about a millisecond, as measured */
+	/* the vCPU's own time, ns: passes more slowly by the share that the throttle takes away */
+	gint64 time;
+	gint64 due;      /* of @time: when the rate allows the next page */
+	gint64 busy;     /* of @time: what its bursts took so far */
+	guint32 granted; /* pages in the last answer */
+	guint32 burst;   /* pages that take about a millisecond, as measured */
+	guint64 pages;   /* written; atomic, since others read it */
 } FerryClockLine;
 
 typedef struct {
 	FerryClockLine lines[FERRY_VCPUS_MAX];
-	gint throttle; /* percent; atomic */
+	/* millionths of its time that are taken away from each vCPU, and from all; atomics */
+	gint taken[FERRY_VCPUS_MAX];
+	gint taken_all;
 } FerryClock;
 
 extern const FerryVmstate ferry_clock_vmstate;
@@ -39,8 +46,17 @@ extern const FerryVmstate ferry_clock_vmstate;
 void ferry_clock_pause(FerryClock *clock);
 void ferry_clock_resume(FerryClock *clock);
 
-/* Slows all vCPUs down by @percent, 0 to 99; acts within a heartbeat. Any thread. */
+/*
+ * Takes @percent of its time, 0 to 99, away from each vCPU: one that writes as fast as it can, and
+ * one that writes at a rate, both write that much less. Of the two throttles the stronger holds; a
+ * change acts within a heartbeat. Any thread.
+ */
 void ferry_clock_throttle(FerryClock *clock, guint percent);
+/* From one vCPU alone; up to 99.99, and fractions count. */
+void ferry_clock_throttle_vcpu(FerryClock *clock, guint vcpu, double percent);
+
+/* How many pages vCPU @vcpu wrote since the machine was made; each write counts. Any thread. */
+guint64 ferry_clock_pages(const FerryClock *clock, guint vcpu);
 
 /* Sleeps until vCPU @vcpu has something to do, or until stopping; returns the doorbell's answer. */
 guint32 ferry_clock_doorbell(FerryClock *clock, FerryVcpus *vcpus, const FerryPlan *plan,

@@ -14,8 +14,9 @@ struct FerryGuest {
 	FerryMachine *machine;
 	FerryVm *vm;
 	char *kind_reason;
-	GMutex lock;   /* serialises starting, stopping and checking the machine */
-	gboolean held; /* under the lock: release_guest() shall start the machine again */
+	gint announced; /* atomic: calls of announce() */
+	GMutex lock;    /* serialises starting, stopping and checking the machine */
+	gboolean held;  /* under the lock: release_guest() shall start the machine again */
 };
 
 /* ---- callbacks ---- */
@@ -67,6 +68,30 @@ static void throttle_guest(gpointer user, guint percent)
 	FerryGuest *guest = user;
 
 	ferry_clock_throttle(&guest->machine->clock, percent);
+}
+
+static guint vcpu_dirty_pages(gpointer user, guint64 *pages, guint max)
+{
+	FerryGuest *guest = user;
+	const FerryMachine *machine = guest->machine;
+
+	for (guint i = 0; i < MIN(machine->plan.vcpus, max); i++)
+		pages[i] = ferry_clock_pages(&machine->clock, i);
+	return machine->plan.vcpus;
+}
+
+static void throttle_vcpu(gpointer user, guint vcpu, double percent)
+{
+	FerryGuest *guest = user;
+
+	ferry_clock_throttle_vcpu(&guest->machine->clock, vcpu, percent);
+}
+
+static void announce_guest(gpointer user)
+{
+	FerryGuest *guest = user;
+
+	g_atomic_int_inc(&guest->announced);
 }
 
 static guint vcpu_threads(gpointer user, gint32 *ids, guint max)
@@ -172,6 +197,9 @@ static gboolean make_vm(FerryGuest *guest, const FerryGuestConfig *config, GErro
 	static const FerryVmCallbacks callbacks = { .pause = pause_guest,
 						    .resume = resume_guest,
 						    .throttle = throttle_guest,
+						    .announce = announce_guest,
+						    .vcpu_dirty_pages = vcpu_dirty_pages,
+						    .throttle_vcpu = throttle_vcpu,
 						    .vcpu_threads = vcpu_threads };
 	FerryMachine *machine = guest->machine;
 	const FerryBacking *memory = &machine->ram;
@@ -226,6 +254,21 @@ FerryVm *ferry_guest_vm(FerryGuest *guest)
 const char *ferry_guest_kind_reason(FerryGuest *guest)
 {
 	return guest->kind_reason;
+}
+
+guint ferry_guest_announced(FerryGuest *guest)
+{
+	return (guint)g_atomic_int_get(&guest->announced);
+}
+
+guint64 ferry_guest_written(FerryGuest *guest)
+{
+	guint64 pages[FERRY_VCPUS_MAX] = { 0 }, all = 0;
+
+	vcpu_dirty_pages(guest, pages, FERRY_VCPUS_MAX);
+	for (guint i = 0; i < FERRY_VCPUS_MAX; i++)
+		all += pages[i];
+	return all;
 }
 
 /* ---- check ---- */

@@ -59,6 +59,13 @@ FerryVm *ferry_guest_vm(FerryGuest *guest);
 /* "KVM guest", or "process guest" and, where KVM was asked for by AUTO and cannot run, why. */
 const char *ferry_guest_kind_reason(FerryGuest *guest);
 
+/* How often it was announced to the network since it was made. Any thread. */
+guint ferry_guest_announced(FerryGuest *guest);
+
+/* How many pages its vCPUs have written here, counting each write; a burst that is under way comes
+ * when it ends. Any thread. */
+guint64 ferry_guest_written(FerryGuest *guest);
+
 #define FERRY_GUEST_FINDINGS_MAX 8u
 
 typedef struct {

@@ -98,6 +98,8 @@ static gssize failed(FerryFdChannel *c, const char *what, int error_number, GErr
 
 	if (error_number == ETIMEDOUT)
 		hint = "; the peer's host or the network between has gone silent";
+	else if (error_number == EFBIG)
+		hint = "; raise the limit on the size of files (RLIMIT_FSIZE)";
 	else if (error_number == ECONNRESET || error_number == EPIPE)
 		hint = "; the peer has closed, its own log says why";
 	g_set_error(error, FERRY_ERROR, is_link ? FERRY_ERROR_LINK : FERRY_ERROR_IO,
@@ -149,10 +151,12 @@ gssize ferry_fd_channel_read(FerryChannel *channel, const struct iovec *iov, int
 }
 
 /*
- * writev() that cannot raise SIGPIPE: only sockets have a flag for that. Blocking it in this thread
- * and taking it back leaves the embedder's handler and the other threads alone.
+ * writev() that cannot raise SIGPIPE, nor SIGXFSZ beyond RLIMIT_FSIZE: only sockets have a flag for
+ * that. Blocking it in this thread and taking it back leaves the embedder's handler and the other
+ * threads alone.
  */
-static gssize write_pipe(int fd, const struct iovec *iov, int n)
+static gssize write_quietly(int fd, int signal_number, int error_of_it, const struct iovec *iov,
+			    int n)
 {
 	const struct timespec at_once = { 0 };
 	sigset_t mask, old, pending;
@@ -160,13 +164,13 @@ static gssize write_pipe(int fd, const struct iovec *iov, int n)
 	int error_number;
 
 	sigemptyset(&mask);
-	sigaddset(&mask, SIGPIPE);
+	sigaddset(&mask, signal_number);
 	sigemptyset(&pending);
 	sigpending(&pending);
 	pthread_sigmask(SIG_BLOCK, &mask, &old);
 	done = writev(fd, iov, n);
 	error_number = errno;
-	if (done < 0 && error_number == EPIPE && !sigismember(&pending, SIGPIPE))
+	if (done < 0 && error_number == error_of_it && !sigismember(&pending, signal_number))
 		while (sigtimedwait(&mask, NULL, &at_once) < 0 && errno == EINTR)
 			continue;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -180,7 +184,8 @@ static gssize write_now(FerryFdChannel *c, const struct iovec *iov, int n)
 
 	if (c->kind == FERRY_FD_SOCKET)
 		return sendmsg(c->out, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-	return c->kind == FERRY_FD_PIPE ? write_pipe(c->out, iov, n) : writev(c->out, iov, n);
+	return c->kind == FERRY_FD_PIPE ? write_quietly(c->out, SIGPIPE, EPIPE, iov, n)
+					: write_quietly(c->out, SIGXFSZ, EFBIG, iov, n);
 }
 
 gssize ferry_fd_channel_try_write(FerryChannel *channel, const struct iovec *iov, int n,

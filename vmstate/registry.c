@@ -102,6 +102,14 @@ void ferry_devices_unregister(FerryDevices *devices, const FerryVmstate *vmstate
 	}
 }
 
+const char *ferry_devices_unmigratable(FerryDevices *devices)
+{
+	for (guint i = 0; i < devices->list->len; i++)
+		if (device_at(devices, i)->vmstate->unmigratable)
+			return device_at(devices, i)->vmstate->name;
+	return NULL;
+}
+
 static gboolean save_device(const Device *d, guint32 section_id, GByteArray *out, GString *json,
 			    GError **error)
 {

@@ -8,6 +8,7 @@
 struct FerryStreamReader {
 	FerryReadFunc read; /* NULL: all there is lies between next and end */
 	gpointer user;
+	FerrySkipFunc skip; /* or NULL */
 	guint8 *buffer;     /* BUFFER_SIZE bytes; NULL with data in memory */
 	const guint8 *next; /* the first byte that is not consumed */
 	const guint8 *end;
@@ -188,10 +189,29 @@ int ferry_stream_reader_peek(FerryStreamReader *reader)
 	return ferry_stream_reader_peek_at(reader, 0);
 }
 
+void ferry_stream_reader_set_skip(FerryStreamReader *reader, FerrySkipFunc skip)
+{
+	reader->skip = skip;
+}
+
+/* Passes over what is held, and then without reading. */
+static void leap(FerryStreamReader *reader, guint64 len)
+{
+	len -= held(reader);
+	reader->next = reader->end;
+	if (reader->skip(reader->user, len, &reader->error))
+		reader->fetched += len;
+	else
+		read_failed(reader);
+}
+
 void ferry_stream_reader_skip(FerryStreamReader *reader, guint64 len)
 {
 	while (len && !reader->error) {
 		size_t n;
+
+		if (reader->skip && !reader->ended && len > held(reader) + BUFFER_SIZE)
+			return leap(reader, len);
 
 		if (ferry_stream_reader_peek(reader) < 0) {
 			guint8 byte;

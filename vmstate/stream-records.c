@@ -23,6 +23,7 @@ static const struct {
 	{ FERRY_RECORD_POSTCOPY_HAVE_ALL, "POSTCOPY_HAVE_ALL" },
 	{ FERRY_RECORD_PAGES, "PAGES" },
 	{ FERRY_RECORD_ZERO_PAGES, "ZERO_PAGES" },
+	{ FERRY_RECORD_ENCODED_PAGE, "ENCODED_PAGE" },
 };
 
 const char *ferry_record_name(guint16 type)

@@ -34,6 +34,14 @@ void ferry_stream_put_configuration(GByteArray *out, const char *machine,
 		put_name(out, capabilities[i]);
 }
 
+void ferry_stream_put_uuid(GByteArray *out, const guint8 uuid[16])
+{
+	ferry_put_u8(out, FERRY_SECTION_SUBSECTION);
+	put_name(out, "configuration/uuid");
+	ferry_put_be32(out, 1);
+	g_byte_array_append(out, uuid, 16);
+}
+
 void ferry_stream_put_section(GByteArray *out, FerrySectionType type, guint32 section_id,
 			      const char *name, guint32 instance_id, guint32 version_id)
 {
@@ -70,9 +78,28 @@ void ferry_stream_put_vmdesc(GByteArray *out, const char *json, size_t len)
 
 void ferry_stream_put_ram_list(GByteArray *out, const FerryRam *ram)
 {
+	ferry_stream_put_ram_total(out, ram);
+	for (guint i = 0; i < ram->n_blocks; i++)
+		ferry_stream_put_ram_block(out, &ram->blocks[i], FALSE);
+}
+
+void ferry_stream_put_ram_total(GByteArray *out, const FerryRam *ram)
+{
 	ferry_put_be64(out, ram->total | FERRY_RAM_MEM_SIZE);
-	for (guint i = 0; i < ram->n_blocks; i++) {
-		put_name(out, ram->blocks[i].name);
-		ferry_put_be64(out, ram->blocks[i].size);
-	}
+}
+
+void ferry_stream_put_ram_block(GByteArray *out, const FerryRamBlock *block, gboolean with_address)
+{
+	put_name(out, block->name);
+	ferry_put_be64(out, block->size);
+	if (with_address)
+		ferry_put_be64(out, block->guest_address);
+}
+
+void ferry_stream_put_mapped_header(GByteArray *out, const FerryMappedPlace *place)
+{
+	ferry_put_be32(out, FERRY_MAPPED_VERSION);
+	ferry_put_be64(out, FERRY_PAGE_SIZE);
+	ferry_put_be64(out, place->bitmap);
+	ferry_put_be64(out, place->pages);
 }

@@ -40,6 +40,11 @@ typedef struct {
 	gpointer user;
 } FerryArrivals;
 
+/* Takes a run that load() found: @data is its bytes, valid during the call; NULL: it is zero. From
+ * several threads at once. FALSE with @error ends the load. */
+typedef gboolean (*FerryTakeRun)(gpointer user, const FerryRun *run, const guint8 *data,
+				 GError **error);
+
 /* The largest run of one fetch(), pages. */
 #define FERRY_FETCH_MAX 64u
 
@@ -137,6 +142,12 @@ typedef struct {
 	/* Sleeps until progress() can do something, fetch() may have room again, @fd is readable or
 	 * @timeout_us passed (-1: for ever). */
 	void (*wait_fetched)(FerryCarrier *carrier, int fd, gint64 timeout_us);
+
+	/* Destination of pages that have places (ferry/mapped.h), after share_ram(): gets every
+	 * page of RAM, in no order, into the RAM, or to @take where that is not NULL; pages that
+	 * are not there are zero, and memory that is zero is left alone. Blocks; ends early when
+	 * the channel is shut down. NULL where pages come by themselves. */
+	gboolean (*load)(FerryCarrier *carrier, FerryTakeRun take, gpointer user, GError **error);
 
 	/* Destination: when it returns no write of the peer can land any more. Quick: what takes
 	 * time, such as deregistering memory, is left to close(). */

@@ -9,6 +9,7 @@ G_BEGIN_DECLS
 
 typedef struct FerryCarrier FerryCarrier;
 typedef struct FerryFabric FerryFabric;
+typedef struct FerryPlacesOps FerryPlacesOps;
 
 /*
  * A connected byte stream: the control channel. At most one thread reads and one other writes at a
@@ -55,6 +56,10 @@ typedef struct {
 
 	/* Closes and frees; no other thread may use the channel any more. */
 	void (*close)(FerryChannel *channel);
+
+	/* Where the bytes lie in a file: what that allows beside the stream (ferry/mapped.h). NULL:
+	 * they do not. */
+	const FerryPlacesOps *places;
 } FerryChannelOps;
 
 struct FerryChannel {

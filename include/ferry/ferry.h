@@ -28,6 +28,9 @@
 #include <ferry/dirty.h>
 #include <ferry/error.h>
 #include <ferry/fabric.h>
+#include <ferry/mapped.h>
+#include <ferry/multifd.h>
+#include <ferry/page-codec.h>
 #include <ferry/protocol.h>
 #include <ferry/qmp.h>
 #include <ferry/ram.h>

@@ -24,11 +24,12 @@ gssize ferry_xbzrle_encode(const guint8 *before, const guint8 *now, guint8 *out,
  * FERRY_ERROR_STREAM, and the page is then partly changed. */
 gboolean ferry_xbzrle_decode(const guint8 *data, size_t len, guint8 *page, GError **error);
 
-/* The most that ferry_page_deflate() writes. */
+/* Room for ferry_page_deflate(); what it writes also a QEMU takes (4110 bytes at most). */
 #define FERRY_PAGE_DEFLATED_MAX 4352u
 
 /* zlib (RFC 1950) of the page at @page, which must not change meanwhile, with @level 0 to 9.
- * Returns the bytes written to @out, at most FERRY_PAGE_DEFLATED_MAX. */
+ * Returns the bytes written to @out, at most FERRY_PAGE_DEFLATED_MAX; 0 without memory: the page
+ * goes whole. */
 size_t ferry_page_deflate(const guint8 *page, int level, guint8 *out);
 
 /* The page in the @len bytes at @data: exactly one, else FERRY_ERROR_STREAM. */

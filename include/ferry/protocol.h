@@ -67,6 +67,9 @@ typedef enum {
 #define FERRY_RAM_COMPRESSED 0x100u
 #define FERRY_RAM_MULTIFD_FLUSH 0x200u
 #define FERRY_RAM_FLAGS 0xfffu
+/* Behind the header of a page with FERRY_RAM_XBZRLE: the encoding, the only one; then be16 length
+ * and the data. Behind one with FERRY_RAM_COMPRESSED: be32 length and the data. */
+#define FERRY_RAM_ENCODING_XBZRLE 0x01u
 
 /* The one iterable section: id (not 0, which QEMU takes for unset) and version. */
 #define FERRY_RAM_SECTION_ID 2u

@@ -13,7 +13,8 @@ G_BEGIN_DECLS
 /* One length byte in the stream's block list. */
 #define FERRY_RAM_NAME_MAX 255u
 
-/* One block of guest RAM. Read-only outside of ferry_ram_add(). */
+/* One block of guest RAM. Read-only outside of ferry_ram_add()
+ * and ferry_ram_set_shared(). */
 typedef struct {
 	char *name;        /* unique; 1 to FERRY_RAM_NAME_MAX bytes */
 	guint8 *host;      /* page-aligned mapping, borrowed from the embedder */
@@ -21,6 +22,8 @@ typedef struct {
 	guint64 page_size; /* bytes of the backing's page: 4096, or 2 MiB / 1 GiB for hugetlb */
 	int fd;            /* the memfd or file behind @host, borrowed; -1 when there is none */
 	guint64 fd_offset; /* where in @fd the block begins, bytes */
+	gboolean shared;   /* ferry_ram_set_shared() */
+	guint64 guest_address;
 } FerryRamBlock;
 
 /*
@@ -61,6 +64,17 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryRam, ferry_ram_free)
  */
 gboolean ferry_ram_add(FerryRam *ram, const char *name, void *host, guint64 size, guint64 page_size,
 		       int fd, guint64 fd_offset, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/**
+ * Says that a block's content is in a named file (no memfd) which the destination maps too, shared,
+ * and where the block lies in guest-physical memory. With x-ignore-shared such a block does not go:
+ * the destination leaves it alone, and finds in the file what the guest last wrote. Both sides say
+ * it of the same blocks, with the same addresses.
+ * As ferry_ram_add(): before the RAM is given to a FerryVm. FALSE with FERRY_ERROR_INVALID where
+ * there is no such block, or it has no file.
+ */
+gboolean ferry_ram_set_shared(FerryRam *ram, const char *name, guint64 guest_address,
+			      GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* The index of the block called @name, or -1. Any thread. */
 int ferry_ram_find(const FerryRam *ram, const char *name);

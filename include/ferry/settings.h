@@ -22,7 +22,7 @@ typedef enum {
 	/* "verify-ram": off. Both sides digest all RAM while the guest is stopped, and compare
 	 * before it runs; not where it runs before its pages have come (postcopy-ram) */
 	FERRY_CAPABILITY_VERIFY_RAM,
-	/* "rdma-pin-all": off. All RAM is registered before the first page, instead of in chunks
+	/* "rdma-pin-all", also "x-rdma-pin-all": off. All RAM is registered before the first page, instead of in chunks
 	 * ahead of the pages */
 	FERRY_CAPABILITY_RDMA_PIN_ALL,
 	/* "rdma-require": off. A migration to rdma: that cannot go over RDMA fails, instead of
@@ -43,7 +43,7 @@ typedef enum {
 	/* "auto-converge": off. The guest is slowed down, step by step, while it writes faster than
 	 * its pages go */
 	FERRY_CAPABILITY_AUTO_CONVERGE,
-	/* "multifd": off. Pages go over multifd-channels connections beside the control channel, in
+	/* "multifd", also "x-multifd": off. Pages go over multifd-channels connections beside the control channel, in
 	 * QEMU's packets; to a file with mapped-ram, by as many threads. Both sides set it */
 	FERRY_CAPABILITY_MULTIFD,
 	/* "zero-copy-send": off. multifd's connections send from guest RAM without copying
@@ -90,7 +90,7 @@ typedef enum {
 	FERRY_PARAMETER_COMPRESS_WAIT_THREAD,
 	FERRY_PARAMETER_DECOMPRESS_THREADS, /* "decompress-threads": 1 to 255; 2 */
 
-	FERRY_PARAMETER_MULTIFD_CHANNELS,    /* "multifd-channels": 1 to 16; 2 */
+	FERRY_PARAMETER_MULTIFD_CHANNELS, /* "multifd-channels", also "x-multifd-channels": 1 to 16; 2 */
 	FERRY_PARAMETER_MULTIFD_COMPRESSION, /* "multifd-compression": FerryMultifdCompression */
 	FERRY_PARAMETER_MULTIFD_ZLIB_LEVEL,  /* "multifd-zlib-level": 0 to 9; 1 */
 	FERRY_PARAMETER_MULTIFD_ZSTD_LEVEL,  /* "multifd-zstd-level": 0 to 20; 1 */
@@ -150,10 +150,13 @@ typedef struct {
 	guint64 minimum;
 	guint64 maximum;
 	FerrySettingKind kind;
-	const char *unit;           /* "bytes", "ms", ...; NULL: none */
+	const char *unit; /* "bytes", "ms", ...; NULL: none */
+	/* when a change reaches a migration that runs, in words; NULL: the next one only */
+	const char *acts;
 	gboolean power_of_two;      /* INTEGER: only these */
 	const char *const *choices; /* CHOICE; NULL-terminated */
-	const char *older_name;     /* also understood; NULL: none */
+	/* also understood: what QEMU called it before it was found stable; NULL: none */
+	const char *older_name;
 } FerrySettingInfo;
 const FerrySettingInfo *ferry_capability_info(FerryCapability capability);
 const FerrySettingInfo *ferry_parameter_info(FerryParameter parameter);

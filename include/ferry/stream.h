@@ -4,6 +4,7 @@
 #include <gio/gio.h>
 #include <sys/uio.h>
 #include <ferry/error.h>
+#include <ferry/mapped.h>
 #include <ferry/protocol.h>
 #include <ferry/ram.h>
 
@@ -47,6 +48,12 @@ guint64 ferry_stream_reader_be64(FerryStreamReader *reader);
  * could not be read is zero in @buf. */
 void ferry_stream_reader_bytes(FerryStreamReader *reader, void *buf, size_t len);
 void ferry_stream_reader_skip(FerryStreamReader *reader, guint64 len);
+
+/* Passes @len bytes of the source over without reading them. FALSE: an error with @error set. */
+typedef gboolean (*FerrySkipFunc)(gpointer user, guint64 len, GError **error);
+/* From now on long skips use it, with the reader's @user: of a file, in which one can seek. What
+ * lies beyond its end is then found out by the next read. */
+void ferry_stream_reader_set_skip(FerryStreamReader *reader, FerrySkipFunc skip);
 
 /* 1 to @len bytes, what is there; blocks only for the first. 0 at a clean end of stream or after a
  * failure. For the part of a stream whose length nobody announces. */
@@ -123,13 +130,21 @@ typedef struct {
 	char name[256];
 	guint64 size;
 	guint64 address; /* guest physical; 0 unless FerryRamReader.addresses is set */
+	/* with FerryRamReader.mapped: where it lies, and how many of its pages are there, the
+	 * others being zero; the place is 0 where the block does not go */
+	FerryMappedPlace place;
+	guint64 placed_pages;
 } FerryStreamRamBlock;
 
 typedef enum {
 	FERRY_RAM_ITEM_LIST, /* START: the block list, in @blocks */
 	FERRY_RAM_ITEM_PAGE, /* FERRY_PAGE_SIZE bytes follow; read them next */
 	FERRY_RAM_ITEM_ZERO, /* the page is zero */
-	FERRY_RAM_ITEM_END,  /* EOS; the footer follows */
+	/* @length bytes follow, read them next: ferry_xbzrle_decode()'s, 1 to FERRY_PAGE_SIZE */
+	FERRY_RAM_ITEM_XBZRLE,
+	/* the same: ferry_page_inflate()'s, 1 to FERRY_PAGE_DEFLATED_MAX */
+	FERRY_RAM_ITEM_COMPRESSED,
+	FERRY_RAM_ITEM_END, /* EOS; the footer follows */
 } FerryRamItemType;
 
 /* State that crosses sections: the list, and the block of the last page. Zero-initialise; clear
@@ -140,19 +155,31 @@ typedef struct {
 	/* the caller sets it before the list: the configuration names the capability
 	 * "x-ignore-shared", by which an address follows each block */
 	gboolean addresses;
+	/* the caller sets it: it knows what to do with XBZRLE and COMPRESSED; else they are
+	 * refused */
+	gboolean encodings;
+	/* the same for "mapped-ram", by which each block has a place in the file, and its pages are
+	 * passed over with the list. Offsets, bitmaps and their padding are checked: nothing lies
+	 * before what comes before it, nor beyond the end */
+	gboolean mapped;
+	guint64 base; /* mapped: where in the file the stream begins */
+	guint64 end;  /* mapped: bytes of the file; 0: not known */
 } FerryRamReader;
 
 typedef struct {
 	FerryRamItemType type;
-	guint block;    /* PAGE, ZERO: index into FerryRamReader.blocks */
-	guint64 offset; /* PAGE, ZERO: bytes, page-aligned, inside the block */
+	guint block;    /* of a page: index into FerryRamReader.blocks */
+	guint64 offset; /* of a page: bytes, page-aligned, inside the block */
+	guint32 length; /* XBZRLE, COMPRESSED: of the data */
 } FerryRamItem;
 
-/* The next item. Encodings that need state of ours (xbzrle, compression, rdma hooks) are refused by
- * name, as are unknown flags, blocks and offsets. Bounds: 4096 blocks. */
+/* The next item. Encodings that the caller does not take (xbzrle, compression, rdma hooks) are
+ * refused by name, as are unknown flags, blocks, offsets and lengths. Bounds: 4096 blocks. */
 gboolean ferry_ram_reader_next(FerryRamReader *ram, FerryStreamReader *reader, FerryRamItem *item,
 			       GError **error);
 void ferry_ram_reader_clear(FerryRamReader *ram);
+/* Sets addresses and mapped as the configuration's capabilities say. */
+void ferry_ram_reader_follow(FerryRamReader *ram, const FerryStreamConfiguration *config);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryRamReader, ferry_ram_reader_clear)
 
 /* ---- postcopy's commands, docs/protocol.md 3.6 ---- */
@@ -233,6 +260,8 @@ void ferry_stream_put_header(GByteArray *out);
 /* @capabilities may be NULL or empty: then no subsection is written. */
 void ferry_stream_put_configuration(GByteArray *out, const char *machine,
 				    const char *const *capabilities);
+/* Behind the configuration: its subsection with the guest's UUID. */
+void ferry_stream_put_uuid(GByteArray *out, const guint8 uuid[16]);
 void ferry_stream_put_section(GByteArray *out, FerrySectionType type, guint32 section_id,
 			      const char *name, guint32 instance_id, guint32 version_id);
 void ferry_stream_put_footer(GByteArray *out, guint32 section_id);
@@ -240,6 +269,12 @@ void ferry_stream_put_command(GByteArray *out, guint16 command, const void *data
 void ferry_stream_put_vmdesc(GByteArray *out, const char *json, size_t len);
 /* The MEM_SIZE word and the block list of @ram, without EOS. */
 void ferry_stream_put_ram_list(GByteArray *out, const FerryRam *ram);
+/* The same in pieces: the word, then each block, @with_address where the configuration names
+ * x-ignore-shared. */
+void ferry_stream_put_ram_total(GByteArray *out, const FerryRam *ram);
+void ferry_stream_put_ram_block(GByteArray *out, const FerryRamBlock *block, gboolean with_address);
+/* With mapped-ram, behind the block: the header. The next block is written behind the pages. */
+void ferry_stream_put_mapped_header(GByteArray *out, const FerryMappedPlace *place);
 
 /* ---- messages of the return path ---- */
 

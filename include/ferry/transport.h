@@ -66,7 +66,8 @@ const FerryTransport *const *ferry_transports(void);
  *   unix:PATH
  *   fd:N            a descriptor of this process; connect() takes it over, also where it fails
  *   exec:COMMAND    /bin/sh -c COMMAND with the stream on its stdin and stdout
- *   file:PATH       save to, or load from, a file
+ *   file:PATH[,offset=N]   save to, or load from, a file, from its byte N on; what lies before
+ *                   stays
  */
 const FerryTransport *const *ferry_socket_transports(void);
 

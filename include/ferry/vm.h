@@ -24,20 +24,28 @@ typedef struct {
 	gboolean (*pause)(gpointer user, GError **error);
 	/* Starts them (again). */
 	gboolean (*resume)(gpointer user, GError **error);
-	/* Slows the vCPUs down by @percent, 0 to 99; 0 is full speed. May be NULL: no
-	 * throttling. */
+	/* For auto-converge: takes @percent of their time, 0 to 99, away from all vCPUs; 0 is full
+	 * speed. From the migration thread, while the guest runs or somebody pauses it; 0 comes
+	 * before the guest stops for the switchover, and after a migration that failed or was
+	 * cancelled. It must act soon (a guest is back to full speed within a second), and not wait
+	 * for the vCPUs. May be NULL: auto-converge is then refused. */
 	void (*throttle)(gpointer user, guint percent);
-	/* The guest now runs here: tell the network. Called announce-rounds times, the first time
-	 * when it begins to run, from a thread of the destination's. May be NULL. */
+	/* The guest has arrived here: tell the network. Called announce-rounds times, the first
+	 * time once it runs, and also where it arrives paused; from a thread of the destination's,
+	 * and no more once the guest leaves again. May be NULL. */
 	void (*announce)(gpointer user);
-	/* For dirty-limit, both or none; also beside another callback. How many pages each of the
-	 * first @max vCPUs has dirtied since it started, and how many vCPUs there are: KVM's dirty
-	 * ring tells, for one. */
+	/* For dirty-limit; without both of them it is refused. How many pages each of the first
+	 * @max vCPUs, FERRY_VCPUS_MAX of ferry/status.h, has dirtied since some fixed moment, and
+	 * how many vCPUs there are: KVM's dirty ring tells, for one. Called every
+	 * x-vcpu-dirty-limit-period, from a thread of the migration's, also beside another
+	 * callback. */
 	guint (*vcpu_dirty_pages)(gpointer user, guint64 *pages, guint max);
-	/* Slows one vCPU down, as throttle() all of them. */
-	void (*throttle_vcpu)(gpointer user, guint vcpu, guint percent);
+	/* Takes @percent of its time away from one vCPU, as throttle() from all of them, but up to
+	 * 99.99, and fractions count: a vCPU that dirties 2 GiB/s has 0.05 % left where the limit
+	 * is 1 MiB/s. */
+	void (*throttle_vcpu)(gpointer user, guint vcpu, double percent);
 	/* The thread ids (gettid(2)) of the vCPUs, at most @max, and how many there are: whose time
-	 * in faults postcopy counts. After resume(), and, alone of all, also beside another
+	 * in faults postcopy counts. After resume(), and, as the counts, also beside another
 	 * callback. May be NULL: none is told apart. */
 	guint (*vcpu_threads)(gpointer user, gint32 *ids, guint max);
 } FerryVmCallbacks;
@@ -59,6 +67,11 @@ FerryRam *ferry_vm_ram(FerryVm *vm);
 FerryDevices *ferry_vm_devices(FerryVm *vm);
 FerrySettings *ferry_vm_settings(FerryVm *vm);
 const char *ferry_vm_machine(FerryVm *vm);
+/* The guest's UUID, which validate-uuid compares; none at first. Copied; NULL: none. Not while a
+ * migration runs. */
+void ferry_vm_set_uuid(FerryVm *vm, const guint8 uuid[16]);
+/* NULL: none. Owned by @vm. */
+const guint8 *ferry_vm_uuid(FerryVm *vm);
 /* The name of the dirty source: "wp-async", ...; NULL without one. */
 const char *ferry_vm_dirty_source_name(FerryVm *vm);
 
@@ -88,7 +101,8 @@ void ferry_vm_mark_dirty(FerryVm *vm, guint block, guint64 offset, guint64 len);
 guint ferry_vm_add_blocker(FerryVm *vm, const char *reason,
 			   GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void ferry_vm_remove_blocker(FerryVm *vm, guint id);
-/* The reasons, newest first; free with g_strfreev(). NULL where there is none. */
+/* The reasons, newest first, and last an unmigratable device; free with g_strfreev(). NULL where
+ * there is none. */
 char **ferry_vm_blocked_reasons(FerryVm *vm);
 
 /* ---- notifiers ---- */

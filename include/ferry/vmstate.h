@@ -75,6 +75,8 @@ struct FerryVmstate {
 	gboolean (*post_save)(gpointer opaque, GError **error); /* also called when saving failed */
 	gboolean (*pre_load)(gpointer opaque, GError **error);
 	gboolean (*post_load)(gpointer opaque, guint32 version_id, GError **error);
+	/* of a device: it has state that cannot be saved; the guest cannot migrate away with it */
+	gboolean unmigratable;
 };
 
 /*
@@ -196,6 +198,9 @@ gboolean ferry_devices_register(FerryDevices *devices, const FerryVmstate *vmsta
 				guint32 instance_id, gpointer opaque,
 				GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void ferry_devices_unregister(FerryDevices *devices, const FerryVmstate *vmstate, gpointer opaque);
+
+/* The name of a device that is unmigratable; NULL where there is none. */
+const char *ferry_devices_unmigratable(FerryDevices *devices);
 
 /*
  * Saves every device as a FULL section with footer, by priority and then order of registration, and

@@ -219,9 +219,60 @@ def set__at_the_start__is_what_the_queries_tell():
         check(states["verify-ram"] is True, states)
 
 
+EVERY_KIND = ("xbzrle-cache-size=1M", "max-bandwidth=2G", "downtime-limit=77", "multifd-channels=5",
+              "multifd-compression=zlib", "direct-io=on", "compress-wait-thread=no", "tls-creds=", "rdma-pin-limit=0",
+              "x-cpu-throttle-initial=33", "cpu-throttle-increment=34", "x-multifd=on", "validate-uuid=true", "events=off")
+EVERY_KIND_SET = {"xbzrle-cache-size": 1 << 20, "max-bandwidth": 2 << 30, "downtime-limit": 77, "multifd-channels": 5,
+                  "multifd-compression": "zlib", "direct-io": True, "compress-wait-thread": False, "tls-creds": "",
+                  "rdma-pin-limit": 0, "cpu-throttle-initial": 33, "cpu-throttle-increment": 34, "multifd": True,
+                  "validate-uuid": True, "events": False}
+
+
+def settings_of(client):
+    """Capabilities and parameters by name."""
+    settings = {entry["capability"]: entry["state"] for entry in client.command("query-migrate-capabilities")}
+    settings.update(client.command("query-migrate-parameters"))
+    return settings
+
+
+def set__of_every_kind__by_run_and_by_migrate():
+    options = [word for option in EVERY_KIND for word in ("--set", option)]
+    with Ferry(FERRY) as ferry:
+        _, started = ferry.guest("a", *BUSY, *options)
+        expected = {**settings_of(started), **EVERY_KIND_SET}
+        check(settings_of(started) == expected, settings_of(started))
+        _, told = ferry.guest("b", *BUSY)
+        result = ferry.command("migrate", "--qmp", "unix:" + ferry.path("b"), *options, "unix:/nowhere/at-all")
+        check(result.returncode == 1, result)
+        check(settings_of(told) == expected, settings_of(told))
+
+
+def set__needs_the_other__taken_in_any_order():
+    with Ferry(FERRY) as ferry:
+        _, client = ferry.guest("a", *BUSY, "--set", "zero-copy-send=on", "--set", "multifd=on")
+        check(settings_of(client)["zero-copy-send"], settings_of(client))
+        result = ferry.command("migrate", "--qmp", "unix:" + ferry.path("a"), "--set", "multifd=off", "--set",
+                               "zero-copy-send=off", "--set", "xbzrle=on", "unix:/nowhere/at-all")
+        check(result.returncode == 1 and settings_of(client)["xbzrle"], result)
+
+
+def set__wrong_for_the_monitor__2_with_the_reason_and_nothing_of_it():
+    wrong = {"multifd-compression=lzma": "none, zlib, zstd", "xbzrle-cache-size=5K": "a power of two",
+             "max-cpu-throttle=5": "'cpu-throttle-initial'", "tls-creds=a": "reserved", "direct-io=7": "on or off",
+             "announce-step=10001": "0 to 10000", "zero-copy-send=on": "needs 'multifd'",
+             "downtime-limit=18446744073709551616": "an integer", "downtime-limit=": "an integer"}
+    with Ferry(FERRY) as ferry:
+        _, client = ferry.guest("a", *BUSY)
+        before = settings_of(client)
+        for option, words in wrong.items():
+            result = ferry.command("migrate", "--qmp", "unix:" + ferry.path("a"), "--set", option, "tcp:127.0.0.1:1")
+            check(result.returncode == 2 and words in result.stderr, f"{option}: {result}")
+            check(settings_of(client) == before, f"{option}: {settings_of(client)}")
+
+
 def commands__all_that_docs_qmp_md_lists__are_there():
     with open(os.path.join(SOURCE, "docs", "qmp.md"), encoding="utf-8") as text:
-        rows = re.findall(r"^\| (`.*?) \|", text.read().split("## Commands")[1].split("## Events")[0], re.MULTILINE)
+        rows = re.findall(r"^\| (`.*?) \|", text.read().split("## Commands")[1].split("\n## ")[0], re.MULTILINE)
     documented = {name for row in rows for name in re.findall(r"`([a-z_-]+)`", row)}
     with Ferry(FERRY) as ferry:
         _, client = ferry.guest("a", *BUSY)
@@ -276,6 +327,9 @@ CASES = [(case.__name__, case) for case in (
     second_monitor__on_the_same_socket__is_refused,
     paused__waits_for_cont,
     set__at_the_start__is_what_the_queries_tell,
+    set__of_every_kind__by_run_and_by_migrate,
+    set__needs_the_other__taken_in_any_order,
+    set__wrong_for_the_monitor__2_with_the_reason_and_nothing_of_it,
     commands__all_that_docs_qmp_md_lists__are_there,
     clients__several_and_broken_ones__do_not_disturb,
     doctor__json__has_a_verdict_for_each_check,

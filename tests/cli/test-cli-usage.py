@@ -35,6 +35,13 @@ WRONG = (
     (("run", "--process", "--set", "verify-ram"), "NAME=VALUE"),
     (("run", "--process", "--set", "verify-ram=maybe"), "on or off"),
     (("run", "--process", "--set", "downtime-limit=9999999"), "downtime-limit"),
+    (("run", "--process", "--set", "downtime-limit=soon"), "an integer, as 300 or 100M"),
+    (("run", "--process", "--set", "direct-io=7"), "direct-io=7: expected on or off"),
+    (("run", "--process", "--set", "multifd-compression=lzma"), "expected none, zlib, zstd"),
+    (("run", "--process", "--set", "tls-creds=a"), "reserved"),
+    (("run", "--process", "--set", "xbzrle-cache-size=5K"), "a power of two, not 5120"),
+    (("run", "--process", "--set", "multifd=on", "--set", "xbzrle=on"), "'multifd' cannot be combined with 'xbzrle'"),
+    (("run", "--process", "--set", "zero-copy-send=on"), "'zero-copy-send' needs 'multifd'"),
     (("run", "--process", "--qmp", "tcp:1"), "unix:PATH"),
     (("run", "--process", "--incoming", "carrier-pigeon:x"), "carrier-pigeon"),
     (("run", "--log", "loud"), "off, warning, message, info or debug"),
@@ -163,10 +170,27 @@ def completion__syntax_words_and_options():
     check(complete("ferry run --incoming def") == ["defer"], "--incoming")
     check(complete("ferry bench ") == ["link", "fault"], "bench")
     check(complete("ferry ctl --qmp unix:/a query-st") == ["query-status"], "ctl")
+    check(complete("ferry migrate --set verify-ram=o") == ["on", "off"], "--set verify-ram=")
+    check(complete("ferry migrate --set multifd-compression=z") ==
+          ["zlib", "zstd"], "--set multifd-compression=")
+    check(not complete("ferry migrate --set downtime-limit="), "--set downtime-limit=")
     with Ferry(FERRY) as ferry:
         for name in WITH_OPTIONS:
             known, offered = options_of(ferry, name) | {"--help"}, set(complete(f"ferry {name} --"))
             check(known == offered, f"{name}: {known ^ offered}")
+
+
+def completion__settings_and_commands__are_all_there():
+    with Ferry(FERRY) as ferry:
+        there = ferry.command("run", "--process", "--set", "warp=1").stderr.split("there are ")[1].split("\n")[0]
+    there = {name + "=" for name in there.split(", ")}
+    offered = set(complete("ferry migrate --set "))
+    check(len(there) > 40 and there == offered, there ^ offered)
+    with open(os.path.join(SOURCE, "docs", "qmp.md"), encoding="utf-8") as text:
+        rows = re.findall(r"^\| (`.*?) \|", text.read().split("## Commands")[1].split("\n## ")[0], re.MULTILINE)
+    commands = {name for row in rows for name in re.findall(r"`([a-z_-]+)`", row)}
+    offered = set(complete("ferry ctl --qmp unix:/a "))
+    check(commands == offered, commands ^ offered)
 
 
 CASES = [(case.__name__, case) for case in (
@@ -176,6 +200,7 @@ CASES = [(case.__name__, case) for case in (
     man_page__has_every_subcommand_and_option,
     man_page__renders_without_warnings,
     completion__syntax_words_and_options,
+    completion__settings_and_commands__are_all_there,
 )]
 
 if __name__ == "__main__":

@@ -49,9 +49,9 @@ class Place:
 class Receiver:
     """ferry receive, listening."""
 
-    def __init__(self, place, uri, name):
+    def __init__(self, place, uri, name, *options):
         self.directory = place.file(name)
-        self.command = Process([FERRY, "receive", uri, self.directory])
+        self.command = Process([FERRY, "receive", *options, uri, self.directory])
         self.uri = self.command.wait_line("listening on ")
 
     def __enter__(self):
@@ -85,6 +85,24 @@ def wait_steps(qemu, more=STEPS):
 
 def same_file(one, other):
     return subprocess.run(["cmp", one, other], capture_output=True, text=True)
+
+
+def receive_from(source, place, uri, name, rounds=1, options=(), bandwidth=64 << 20):
+    """A live migration of so many rounds at least into ferry receive. The source stands still afterwards."""
+    with Receiver(place, uri, name, *options) as receiver:
+        source.qmp("migrate-set-parameters", **{"max-bandwidth": bandwidth if rounds > 1 else 1 << 33,
+                                                "downtime-limit": 1 if rounds > 1 else 300})
+        source.qmp("migrate", uri=receiver.uri)
+        if rounds > 1:
+            wait_for(lambda: source.qmp("query-migrate").get("ram", {}).get("dirty-sync-count", 0) >= rounds,
+                     lambda: f"round {rounds}: {source.qmp('query-migrate')}{receiver.command.output}")
+            source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 33, "downtime-limit": 1000})
+        check(source.migration_end() == "completed", f"the migration failed: {source.log()}{receiver.command.output}")
+        status, text = receiver.finish()
+        check(status == 0, f"receive failed: {text}")
+    compared = same_file(place.ram("source"), main_ram(receiver.directory))
+    check(compared.returncode == 0, f"RAM differs: {compared.stdout}{compared.stderr}")
+    return receiver.directory
 
 
 def main_ram(directory):

@@ -11,27 +11,9 @@ sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "
                 os.path.dirname(os.path.abspath(__file__))]
 
 import cases
-from at_rest import Place, Receiver, ferry, last_step, main_ram, replay, same_file, wait_steps
+from at_rest import Place, Receiver, ferry, last_step, receive_from, replay, wait_steps
 from qemu import PROGRAM
 from cases import check, wait_for
-
-
-def receive_from(source, place, uri, name, rounds=1):
-    """A live migration of so many rounds at least into ferry receive. The source stands still afterwards."""
-    with Receiver(place, uri, name) as receiver:
-        source.qmp("migrate-set-parameters", **{"max-bandwidth": 64 << 20 if rounds > 1 else 1 << 33,
-                                                "downtime-limit": 1 if rounds > 1 else 300})
-        source.qmp("migrate", uri=receiver.uri)
-        if rounds > 1:
-            wait_for(lambda: source.qmp("query-migrate").get("ram", {}).get("dirty-sync-count", 0) >= rounds,
-                     f"round {rounds}")
-            source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 33, "downtime-limit": 1000})
-        check(source.migration_end() == "completed", f"the migration failed: {source.log()}")
-        status, text = receiver.finish()
-        check(status == 0, f"receive failed: {text}")
-    compared = same_file(place.ram("source"), main_ram(receiver.directory))
-    check(compared.returncode == 0, f"RAM differs: {compared.stdout}{compared.stderr}")
-    return receiver.directory
 
 
 def inspect_capture(source, place):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "mini-guest.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -154,7 +155,10 @@ MiniGuest *mini_guest_new(const MiniGuestConfig *config)
 	FerryDirtySource *dirty = NULL;
 
 	guest->size = config->ram_size ? config->ram_size : 16u << 20;
-	guest->fd = config->anonymous ? -1 : memfd_create("mini-guest", MFD_CLOEXEC);
+	if (config->file)
+		guest->fd = open(config->file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	else
+		guest->fd = config->anonymous ? -1 : memfd_create("mini-guest", MFD_CLOEXEC);
 	g_assert(config->anonymous || ftruncate(guest->fd, guest->size) == 0);
 	guest->ram = mmap(NULL, guest->size, PROT_READ | PROT_WRITE,
 			  config->anonymous      ? MAP_PRIVATE | MAP_ANONYMOUS
@@ -164,6 +168,7 @@ MiniGuest *mini_guest_new(const MiniGuestConfig *config)
 	g_assert(guest->ram != MAP_FAILED);
 	if (!ferry_ram_add(ram, config->block ? config->block : "ram", guest->ram, guest->size,
 			   FERRY_PAGE_SIZE, config->private_file ? -1 : guest->fd, 0, NULL) ||
+	    (config->file && !ferry_ram_set_shared(ram, "ram", config->guest_address, NULL)) ||
 	    !ferry_devices_register(devices, &state_vmstate, 0, &guest->state, NULL))
 		g_assert_not_reached();
 	if (!config->no_dirty_source) {

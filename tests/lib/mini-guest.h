@@ -41,6 +41,8 @@ typedef struct {
 	gboolean no_dirty_source;
 	gboolean anonymous;    /* RAM is no memfd */
 	gboolean private_file; /* nor is it, but a private mapping of one */
+	const char *file;      /* RAM is this file, shared with whoever maps it too */
+	guint64 guest_address; /* then: of it */
 } MiniGuestConfig;
 
 /* Prelaunch; start it with ferry_vm_start(), or make it a destination. Aborts on failure: a test

@@ -221,20 +221,26 @@ static void capabilities__set__shows_in_the_query(void)
 	DONE();
 }
 
-static void capabilities__older_name_of_postcopy__sets_the_same(void)
+static void capabilities__older_names__set_the_same(void)
 {
-	HOST();
-	g_autofree char *answer = NULL;
+	static const char *const names[] = { "postcopy-ram", "rdma-pin-all", "multifd" };
 
-	CU_ASSERT(qmp_answers(
-		peer,
-		"{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":["
-		"{\"capability\":\"x-postcopy-ram\",\"state\":true}]}}",
-		"{\"return\":{}}"));
-	answer = qmp_peer_ask(peer, "{\"execute\":\"query-migrate-capabilities\"}");
-	CU_ASSERT(answer && strstr(answer, "{\"capability\":\"postcopy-ram\",\"state\":true}"));
-	CU_ASSERT(answer && !strstr(answer, "x-postcopy-ram"));
-	DONE();
+	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+		HOST();
+		g_autofree char *request = g_strdup_printf(
+			"{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":["
+			"{\"capability\":\"x-%s\",\"state\":true}]}}",
+			names[i]);
+		g_autofree char *on = g_strdup_printf("{\"capability\":\"%s\",\"state\":true}",
+						      names[i]);
+		g_autofree char *answer = NULL;
+
+		CU_ASSERT(qmp_answers(peer, request, "{\"return\":{}}"));
+		answer = qmp_peer_ask(peer, "{\"execute\":\"query-migrate-capabilities\"}");
+		CU_ASSERT(answer && strstr(answer, on));
+		CU_ASSERT(answer && !strstr(answer, "\"x-postcopy-ram\""));
+		DONE();
+	}
 }
 
 static void parameters__out_of_range_or_unknown__change_nothing(void)
@@ -267,31 +273,75 @@ static void parameters__out_of_range_or_unknown__change_nothing(void)
 	DONE();
 }
 
+/* Whether query-migrate-parameters tells so. */
+static gboolean parameter_is(QmpPeer *peer, const char *member)
+{
+	g_autofree char *answer = qmp_peer_ask(peer, "{\"execute\":\"query-migrate-parameters\"}");
+
+	return answer && strstr(answer, member);
+}
+
 static void parameters__old_and_new_commands__set_the_same(void)
 {
-	HOST();
+	static const char *const cases[][3] = {
+		{ "migrate_set_speed", "{\"value\":1048576}", "\"max-bandwidth\":1048576," },
+		{ "migrate_set_speed", "{\"value\":-5}", "\"max-bandwidth\":0," },
+		{ "migrate_set_downtime", "{\"value\":0.0305}", "\"downtime-limit\":31," },
+		{ "migrate_set_downtime", "{\"value\":2000}", "\"downtime-limit\":2000000," },
+		{ "migrate-set-parameters", "{\"downtime-limit\":5}", "\"downtime-limit\":5," },
+		{ "migrate-set-parameters", "{\"x-cpu-throttle-initial\":33}",
+		  "\"cpu-throttle-initial\":33," },
+		{ "migrate-set-parameters", "{\"x-cpu-throttle-increment\":34}",
+		  "\"cpu-throttle-increment\":34," },
+		{ "migrate-set-parameters", "{\"x-multifd-channels\":7}",
+		  "\"multifd-channels\":7," },
+		{ "migrate-set-cache-size", "{\"value\":1048576}",
+		  "\"xbzrle-cache-size\":1048576," },
+	};
 
-	CU_ASSERT(qmp_answers(
-		peer, "{\"execute\":\"migrate_set_speed\",\"arguments\":{\"value\":1048576}}",
-		"{\"return\":{}}"));
-	CU_ASSERT(qmp_answers(
-		peer, "{\"execute\":\"migrate_set_downtime\",\"arguments\":{\"value\":0.0305}}",
-		"{\"return\":{}}"));
-	CU_ASSERT(qmp_answers(peer, "{\"execute\":\"query-migrate-parameters\"}",
-			      "{\"return\":{\"max-bandwidth\":1048576,\"downtime-limit\":31,"
-			      "\"rdma-queue-pairs\":0,\"rdma-pin-limit\":0,"
-			      "\"max-postcopy-bandwidth\":0}}"));
-	CU_ASSERT(qmp_answers(peer,
-			      "{\"execute\":\"migrate_set_speed\",\"arguments\":{\"value\":-5}}",
-			      "{\"return\":{}}"));
-	CU_ASSERT(qmp_answers(
-		peer,
-		"{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"downtime-limit\":2000000}}",
-		"{\"return\":{}}"));
-	CU_ASSERT(qmp_answers(peer, "{\"execute\":\"query-migrate-parameters\"}",
-			      "{\"return\":{\"max-bandwidth\":0,\"downtime-limit\":2000000,"
-			      "\"rdma-queue-pairs\":0,\"rdma-pin-limit\":0,"
-			      "\"max-postcopy-bandwidth\":0}}"));
+	HOST();
+	for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *request = g_strdup_printf("{\"execute\":\"%s\",\"arguments\":%s}",
+							   cases[i][0], cases[i][1]);
+
+		CU_ASSERT(qmp_answers(peer, request, "{\"return\":{}}"));
+		CU_ASSERT(parameter_is(peer, cases[i][2]));
+	}
+	DONE();
+}
+
+/* The guest has 16 MiB. */
+static void cache_size__any_number__is_rounded_down_or_refused(void)
+{
+	static const gint64 cases[][2] = {
+		/* asked for, got; 0: refused */
+		{ 4096, 4096 },   { 4097, 4096 },        { 8191, 4096 },
+		{ 8192, 8192 },   { 16777215, 8388608 }, { 16777216, 16777216 },
+		{ 16777217, 0 },  { 4095, 0 },           { 0, 0 },
+		{ -1, 0 },        { -4096, 0 },          { G_MAXINT64, 0 },
+		{ G_MININT64, 0 }
+	};
+	static const char query[] = "{\"execute\":\"query-migrate-cache-size\"}";
+	gint64 last = 64 << 20;
+
+	HOST();
+	for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *request = g_strdup_printf(
+			"{\"execute\":\"migrate-set-cache-size\",\"arguments\":{\"value\":%" G_GINT64_FORMAT
+			"}}",
+			cases[i][0]);
+		g_autofree char *answer = NULL, *desc = NULL;
+
+		desc = g_strdup_printf(
+			"Parameter 'value' expects a cache size from 4096 (a page) to 16777216 "
+			"bytes (the guest's memory), not %" G_GINT64_FORMAT,
+			cases[i][0]);
+		CU_ASSERT(cases[i][1] ? qmp_answers(peer, request, "{\"return\":{}}")
+				      : qmp_refuses(peer, request, desc));
+		last = cases[i][1] ? cases[i][1] : last;
+		answer = g_strdup_printf("{\"return\":%" G_GINT64_FORMAT "}", last);
+		CU_ASSERT(qmp_answers(peer, query, answer));
+	}
 	DONE();
 }
 
@@ -332,9 +382,10 @@ static CU_TestInfo cases[] = {
 	CASE(migrate__with_disks__refused_naming_nbd),
 	CASE(capabilities__one_bad_entry__changes_nothing),
 	CASE(capabilities__set__shows_in_the_query),
-	CASE(capabilities__older_name_of_postcopy__sets_the_same),
+	CASE(capabilities__older_names__set_the_same),
 	CASE(parameters__out_of_range_or_unknown__change_nothing),
 	CASE(parameters__old_and_new_commands__set_the_same),
+	CASE(cache_size__any_number__is_rounded_down_or_refused),
 	CASE(added_command__runs_fails_and_is_listed),
 	CU_TEST_INFO_NULL,
 };

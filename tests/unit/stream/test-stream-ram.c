@@ -158,6 +158,69 @@ static void ram__encoding_that_needs_state__is_refused_by_name(void)
 	REFUSED(LIST "\0\0\0\0\0\0\0\x30", "unknown flags");
 }
 
+static void ram__encodings_that_the_caller_takes__have_a_length(void)
+{
+	static const char data[] = LIST "\0\0\0\0\0\0\x10\x40"
+					"\1a\1\0\3xyz"
+					"\0\0\0\0\0\0\1\x20"
+					"\0\0\0\2xy"
+					"\0\0\0\0\0\0\0\x60\1\x10\0";
+	static const FerryRamItem expected[] = {
+		{ FERRY_RAM_ITEM_LIST },
+		{ FERRY_RAM_ITEM_XBZRLE, 0, 0x1000, 3 },
+		{ FERRY_RAM_ITEM_COMPRESSED, 0, 0, 2 },
+		{ FERRY_RAM_ITEM_XBZRLE, 0, 0, FERRY_PAGE_SIZE },
+	};
+	g_autoptr(FerryStreamReader) r = ferry_stream_reader_new_for_data(data, sizeof(data) - 1);
+	g_auto(FerryRamReader) ram = { .encodings = TRUE };
+
+	for (guint i = 0; i < G_N_ELEMENTS(expected); i++) {
+		FerryRamItem item = { 0 };
+
+		CU_ASSERT_TRUE(ferry_ram_reader_next(&ram, r, &item, NULL));
+		CU_ASSERT_EQUAL(item.type, expected[i].type);
+		CU_ASSERT_EQUAL(item.offset, expected[i].offset);
+		CU_ASSERT_EQUAL(item.length, expected[i].length);
+		if (i < 3)
+			ferry_stream_reader_skip(r, item.length);
+	}
+}
+
+static void ram__bad_encoding__is_refused(void)
+{
+	static const struct {
+		const char *data;
+		size_t len;
+		const char *why;
+	} bad[] = {
+#define BAD(data, why) { LIST data, sizeof(LIST data) - 1, why }
+		BAD("\0\0\0\0\0\0\0\x40\1a\2\0\1x", "other than xbzrle"),
+		BAD("\0\0\0\0\0\0\0\x40\1a\1\0\0", "0 bytes, not 1 to 4096"),
+		BAD("\0\0\0\0\0\0\0\x40\1a\1\x10\1", "4097 bytes"),
+		BAD("\0\0\0\0\0\0\0\x40\1a\1\x10", "cut short"),
+		BAD("\0\0\0\0\0\0\x20\x40\1a\1\0\1x", "has 0x2000 bytes"),
+		BAD("\0\0\0\0\0\0\1\0\1a\0\0\x11\1", "4353 bytes"),
+		BAD("\0\0\0\0\0\0\1\0\1a\xff\xff\xff\xff", "not 1 to 4352"),
+		BAD("\0\0\0\0\0\0\1\0\1a\0\0\0\0", "0 bytes"),
+		BAD("\0\0\0\0\0\0\1\x40\1a\0\0\0\1", "compressed"),
+		BAD("\0\0\0\0\0\0\0\x48\1a\0\0\0\1", "xbzrle"),
+	};
+
+	for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
+		g_autoptr(FerryStreamReader)
+			r = ferry_stream_reader_new_for_data(bad[i].data, bad[i].len);
+		g_auto(FerryRamReader) ram = { .encodings = TRUE };
+		g_autoptr(GError) error = NULL;
+		FerryRamItem item = { 0 };
+
+		CU_ASSERT_TRUE(ferry_ram_reader_next(&ram, r, &item, NULL));
+		CU_ASSERT_FALSE(ferry_ram_reader_next(&ram, r, &item, &error));
+		if (error && !strstr(error->message, bad[i].why))
+			g_printerr("# case %u: %s\n", i, error->message);
+		CU_ASSERT(error && strstr(error->message, bad[i].why));
+	}
+}
+
 static CU_TestInfo cases[] = {
 	CASE(ram__list__blocks_in_order),
 	CASE(ram__list_with_addresses__needs_the_flag),
@@ -166,6 +229,8 @@ static CU_TestInfo cases[] = {
 	CASE(ram__zero_pages_and_continue__name_the_block),
 	CASE(ram__bad_page__is_refused),
 	CASE(ram__encoding_that_needs_state__is_refused_by_name),
+	CASE(ram__encodings_that_the_caller_takes__have_a_length),
+	CASE(ram__bad_encoding__is_refused),
 	CU_TEST_INFO_NULL,
 };
 
