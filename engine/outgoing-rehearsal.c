@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "source-private.h"
 
-#include "forecast.h"
+#include "rehearsal-model.h"
 
 /*
  * A rehearsal: a migration's connections and rounds over its real carrier, for a given time, and
@@ -215,7 +215,7 @@ static void conclude(Rehearsal *rehearsal)
 	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
 	FerryRehearsal *result = &rehearsal->result;
 	g_auto(FerryMigrationStatus) status = { 0 };
-	FerryForecast forecast;
+	FerryRehearsalModel model;
 
 	ferry_progress_fill(outgoing->progress, &status);
 	result->on = result->done = TRUE;
@@ -227,7 +227,7 @@ static void conclude(Rehearsal *rehearsal)
 								 FERRY_PARAMETER_DOWNTIME_LIMIT);
 	result->first_second_pages = written_after(result, 1);
 	result->steady_pages_per_second = steady_rate(result);
-	forecast = (FerryForecast){
+	model = (FerryRehearsalModel){
 		.points = result->points,
 		.n_points = result->n_points,
 		.ram_pages = ferry_vm_ram(outgoing->vm)->total >> FERRY_PAGE_SHIFT,
@@ -236,7 +236,7 @@ static void conclude(Rehearsal *rehearsal)
 		.limit_ms = result->downtime_limit_ms,
 		.more_ms = ferry_outgoing_digest_time(outgoing) * 1e3,
 	};
-	ferry_forecast_make(&forecast, result);
+	ferry_rehearsal_model_run(&model, result);
 }
 
 gboolean ferry_outgoing_rehearse(FerryOutgoing *outgoing, GError **error)

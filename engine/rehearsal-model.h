@@ -13,11 +13,11 @@ typedef struct {
 	double bandwidth;    /* bytes a second, above 0 */
 	double limit_ms;     /* downtime-limit */
 	double more_ms;      /* of the downtime that does not depend on pages */
-} FerryForecast;
+} FerryRehearsalModel;
 
 /* Different pages that the guest writes in @seconds. */
-double ferry_forecast_written(const FerryForecast *forecast, double seconds);
+double ferry_rehearsal_model_written(const FerryRehearsalModel *model, double seconds);
 
 /* Simulates the rounds and fills in @converges to @needed_bandwidth of @rehearsal. Max-bandwidth
  * counts as advice where @rehearsal->bandwidth_limit is set. */
-void ferry_forecast_make(const FerryForecast *forecast, FerryRehearsal *rehearsal);
+void ferry_rehearsal_model_run(const FerryRehearsalModel *model, FerryRehearsal *rehearsal);

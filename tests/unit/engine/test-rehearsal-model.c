@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "engine/forecast.h"
+#include "engine/rehearsal-model.h"
 #include "harness.h"
 
 #include <ferry/ram.h>
@@ -19,9 +19,9 @@ static guint make_curve(FerryDirtyPoint *points, double mib, double set_mib)
 	return n;
 }
 
-static FerryForecast make(FerryDirtyPoint *points, double mib, double set_mib, double link_mib)
+static FerryRehearsalModel make(FerryDirtyPoint *points, double mib, double set_mib, double link_mib)
 {
-	return (FerryForecast){
+	return (FerryRehearsalModel){
 		.points = points,
 		.n_points = make_curve(points, mib, set_mib),
 		.ram_pages = 1024 * PAGES_PER_MIB,
@@ -34,24 +34,24 @@ static FerryForecast make(FerryDirtyPoint *points, double mib, double set_mib, d
 static void written__between_behind_and_without_points__follows_the_curve(void)
 {
 	const FerryDirtyPoint points[] = { { 1, 100 }, { 2, 150 } };
-	FerryForecast forecast = { .points = points, .n_points = 2, .ram_pages = 1000 };
+	FerryRehearsalModel model = { .points = points, .n_points = 2, .ram_pages = 1000 };
 
-	CU_ASSERT_EQUAL(ferry_forecast_written(&forecast, 0), 0);
-	CU_ASSERT_DOUBLE_EQUAL(ferry_forecast_written(&forecast, 0.5), 50, 1e-9);
-	CU_ASSERT_DOUBLE_EQUAL(ferry_forecast_written(&forecast, 1.5), 125, 1e-9);
-	CU_ASSERT_DOUBLE_EQUAL(ferry_forecast_written(&forecast, 4), 250, 1e-9);
-	CU_ASSERT_DOUBLE_EQUAL(ferry_forecast_written(&forecast, 1e9), 1000, 1e-9);
-	forecast.n_points = 0;
-	CU_ASSERT_EQUAL(ferry_forecast_written(&forecast, 5), 0);
+	CU_ASSERT_EQUAL(ferry_rehearsal_model_written(&model, 0), 0);
+	CU_ASSERT_DOUBLE_EQUAL(ferry_rehearsal_model_written(&model, 0.5), 50, 1e-9);
+	CU_ASSERT_DOUBLE_EQUAL(ferry_rehearsal_model_written(&model, 1.5), 125, 1e-9);
+	CU_ASSERT_DOUBLE_EQUAL(ferry_rehearsal_model_written(&model, 4), 250, 1e-9);
+	CU_ASSERT_DOUBLE_EQUAL(ferry_rehearsal_model_written(&model, 1e9), 1000, 1e-9);
+	model.n_points = 0;
+	CU_ASSERT_EQUAL(ferry_rehearsal_model_written(&model, 5), 0);
 }
 
 static void make__idle_guest__one_round_and_no_downtime(void)
 {
 	FerryDirtyPoint points[8];
-	FerryForecast forecast = make(points, 0, 64, 512);
+	FerryRehearsalModel model = make(points, 0, 64, 512);
 	FerryRehearsal rehearsal = { .on = TRUE };
 
-	ferry_forecast_make(&forecast, &rehearsal);
+	ferry_rehearsal_model_run(&model, &rehearsal);
 	CU_ASSERT_TRUE(rehearsal.converges);
 	CU_ASSERT_EQUAL(rehearsal.rounds, 1);
 	CU_ASSERT_DOUBLE_EQUAL(rehearsal.total_seconds, 2, 0.01);
@@ -62,10 +62,10 @@ static void make__idle_guest__one_round_and_no_downtime(void)
 static void make__slower_than_the_link__converges_in_some_rounds(void)
 {
 	FerryDirtyPoint points[8];
-	FerryForecast forecast = make(points, 100, 1024, 200);
+	FerryRehearsalModel model = make(points, 100, 1024, 200);
 	FerryRehearsal rehearsal = { .on = TRUE };
 
-	ferry_forecast_make(&forecast, &rehearsal);
+	ferry_rehearsal_model_run(&model, &rehearsal);
 	CU_ASSERT_TRUE(rehearsal.converges);
 	CU_ASSERT(rehearsal.rounds > 1 && rehearsal.rounds < 10);
 	CU_ASSERT(rehearsal.downtime_ms <= 300 && rehearsal.downtime_ms > 0);
@@ -76,11 +76,11 @@ static void make__slower_than_the_link__converges_in_some_rounds(void)
 static void make__half_as_fast_again_as_the_link__advice_is_enough_each(void)
 {
 	FerryDirtyPoint points[8];
-	FerryForecast forecast = make(points, 150, 512, 100);
+	FerryRehearsalModel model = make(points, 150, 512, 100);
 	FerryRehearsal rehearsal = { .on = TRUE, .bandwidth_limit = 100 << 20 }, other;
-	FerryForecast changed = forecast;
+	FerryRehearsalModel changed = model;
 
-	ferry_forecast_make(&forecast, &rehearsal);
+	ferry_rehearsal_model_run(&model, &rehearsal);
 	CU_ASSERT_FALSE(rehearsal.converges);
 	CU_ASSERT_EQUAL(rehearsal.total_seconds, 0);
 	CU_ASSERT(rehearsal.downtime_ms > 300);
@@ -89,30 +89,30 @@ static void make__half_as_fast_again_as_the_link__advice_is_enough_each(void)
 
 	other = rehearsal;
 	changed.limit_ms = rehearsal.needed_downtime_limit_ms;
-	ferry_forecast_make(&changed, &other);
+	ferry_rehearsal_model_run(&changed, &other);
 	CU_ASSERT_TRUE(other.converges);
 	changed.limit_ms = rehearsal.needed_downtime_limit_ms / 2.0;
-	ferry_forecast_make(&changed, &other);
+	ferry_rehearsal_model_run(&changed, &other);
 	CU_ASSERT_FALSE(other.converges);
 
-	changed = forecast;
+	changed = model;
 	changed.bandwidth = rehearsal.needed_bandwidth;
-	ferry_forecast_make(&changed, &other);
+	ferry_rehearsal_model_run(&changed, &other);
 	CU_ASSERT_TRUE(other.converges);
 
-	changed = forecast;
+	changed = model;
 	changed.n_points = make_curve(points, 150 * (1 - rehearsal.needed_throttle / 100.0), 512);
-	ferry_forecast_make(&changed, &other);
+	ferry_rehearsal_model_run(&changed, &other);
 	CU_ASSERT_TRUE(other.converges);
 }
 
 static void make__no_limit_of_ours__no_advice_on_bandwidth(void)
 {
 	FerryDirtyPoint points[8];
-	FerryForecast forecast = make(points, 150, 512, 100);
+	FerryRehearsalModel model = make(points, 150, 512, 100);
 	FerryRehearsal rehearsal = { .on = TRUE };
 
-	ferry_forecast_make(&forecast, &rehearsal);
+	ferry_rehearsal_model_run(&model, &rehearsal);
 	CU_ASSERT_FALSE(rehearsal.converges);
 	CU_ASSERT_EQUAL(rehearsal.needed_bandwidth, 0);
 }
@@ -121,16 +121,16 @@ static void make__no_limit_of_ours__no_advice_on_bandwidth(void)
 static void make__digest_longer_than_the_limit__pages_get_a_quarter(void)
 {
 	FerryDirtyPoint points[8];
-	FerryForecast forecast = make(points, 0, 64, 512);
+	FerryRehearsalModel model = make(points, 0, 64, 512);
 	FerryRehearsal rehearsal = { .on = TRUE };
 
-	forecast.more_ms = 900;
-	ferry_forecast_make(&forecast, &rehearsal);
+	model.more_ms = 900;
+	ferry_rehearsal_model_run(&model, &rehearsal);
 	CU_ASSERT_TRUE(rehearsal.converges);
 	CU_ASSERT_DOUBLE_EQUAL(rehearsal.downtime_ms, 900, 0.01);
-	forecast = make(points, 4000, 64, 512);
-	forecast.more_ms = 290;
-	ferry_forecast_make(&forecast, &rehearsal);
+	model = make(points, 4000, 64, 512);
+	model.more_ms = 290;
+	ferry_rehearsal_model_run(&model, &rehearsal);
 	CU_ASSERT_FALSE(rehearsal.converges);
 	CU_ASSERT(rehearsal.needed_downtime_limit_ms > 390);
 }
@@ -138,10 +138,10 @@ static void make__digest_longer_than_the_limit__pages_get_a_quarter(void)
 static void make__nothing_helps_but_time__no_number_is_made_up(void)
 {
 	FerryDirtyPoint points[8];
-	FerryForecast forecast = make(points, 1e6, 1024, 0.001);
+	FerryRehearsalModel model = make(points, 1e6, 1024, 0.001);
 	FerryRehearsal rehearsal = { .on = TRUE, .bandwidth_limit = 1000 };
 
-	ferry_forecast_make(&forecast, &rehearsal);
+	ferry_rehearsal_model_run(&model, &rehearsal);
 	CU_ASSERT_FALSE(rehearsal.converges);
 	CU_ASSERT_EQUAL(rehearsal.needed_downtime_limit_ms, 0);
 	CU_ASSERT_EQUAL(rehearsal.needed_throttle, 0);
@@ -161,5 +161,5 @@ static CU_TestInfo cases[] = {
 
 int main(int argc, char **argv)
 {
-	return harness_run(argc, argv, "forecast", cases);
+	return harness_run(argc, argv, "model", cases);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "forecast.h"
+#include "rehearsal-model.h"
 
 #include <ferry/ram.h>
 #include <math.h>
@@ -31,32 +31,32 @@ typedef struct {
 	double least_s; /* the shortest that sending what is left took */
 } Outcome;
 
-double ferry_forecast_written(const FerryForecast *forecast, double seconds)
+double ferry_rehearsal_model_written(const FerryRehearsalModel *model, double seconds)
 {
 	FerryDirtyPoint last = { 0 }, next = { 0 };
 	double pages;
 
-	for (guint i = 0; i < forecast->n_points && next.seconds < seconds; i++) {
+	for (guint i = 0; i < model->n_points && next.seconds < seconds; i++) {
 		last = next;
-		next = forecast->points[i];
+		next = model->points[i];
 	}
 	if (next.seconds <= last.seconds)
 		return 0;
 	pages = last.pages + ((double)next.pages - last.pages) * (seconds - last.seconds) /
 				     (next.seconds - last.seconds);
-	return CLAMP(pages, 0, (double)forecast->ram_pages);
+	return CLAMP(pages, 0, (double)model->ram_pages);
 }
 
 /* Also in the middle of a round that never ends the guest is all that it was: so many rounds are
  * enough to see it. */
-static Outcome simulate(const FerryForecast *forecast, const Attempt *attempt)
+static Outcome simulate(const FerryRehearsalModel *model, const Attempt *attempt)
 {
 	double page_s = FERRY_PAGE_SIZE / attempt->bandwidth;
-	double round_s = forecast->first_pages * page_s;
+	double round_s = model->first_pages * page_s;
 	Outcome outcome = { .least_s = INFINITY };
 
 	while (outcome.rounds < ROUNDS_MAX) {
-		double pages = ferry_forecast_written(forecast, round_s * attempt->speed);
+		double pages = ferry_rehearsal_model_written(model, round_s * attempt->speed);
 		double rest_s = pages * page_s;
 
 		outcome.rounds++;
@@ -73,55 +73,55 @@ static Outcome simulate(const FerryForecast *forecast, const Attempt *attempt)
 }
 
 /* The engine's rule: where the rest takes most of the limit, pages get a quarter all the same. */
-static double budget(const FerryForecast *forecast, double limit_ms)
+static double budget(const FerryRehearsalModel *model, double limit_ms)
 {
-	return MAX(limit_ms - forecast->more_ms, limit_ms / 4) / 1e3;
+	return MAX(limit_ms - model->more_ms, limit_ms / 4) / 1e3;
 }
 
-static guint64 find_limit(const FerryForecast *forecast, double least_s)
+static guint64 find_limit(const FerryRehearsalModel *model, double least_s)
 {
-	double ms = least_s * 1e3 * MARGIN + forecast->more_ms;
+	double ms = least_s * 1e3 * MARGIN + model->more_ms;
 
 	return ms < LIMIT_MAX_MS ? ((guint64)(ms / LIMIT_STEP_MS) + 1) * LIMIT_STEP_MS : 0;
 }
 
-static guint find_throttle(const FerryForecast *forecast, double budget_s)
+static guint find_throttle(const FerryRehearsalModel *model, double budget_s)
 {
 	for (guint percent = THROTTLE_STEP;; percent += THROTTLE_STEP) {
-		Attempt attempt = { .bandwidth = forecast->bandwidth,
+		Attempt attempt = { .bandwidth = model->bandwidth,
 				    .budget_s = budget_s / MARGIN };
 
 		percent = MIN(percent, THROTTLE_MAX);
 		attempt.speed = 1 - percent / 100.0;
-		if (simulate(forecast, &attempt).converges)
+		if (simulate(model, &attempt).converges)
 			return percent;
 		if (percent == THROTTLE_MAX)
 			return 0;
 	}
 }
 
-static guint64 find_bandwidth(const FerryForecast *forecast, double budget_s)
+static guint64 find_bandwidth(const FerryRehearsalModel *model, double budget_s)
 {
 	for (double by = FASTER_STEP; by < FASTER_MAX; by *= FASTER_STEP) {
 		const Attempt attempt = { .speed = 1,
-					  .bandwidth = forecast->bandwidth * by / MARGIN,
+					  .bandwidth = model->bandwidth * by / MARGIN,
 					  .budget_s = budget_s };
 
-		if (simulate(forecast, &attempt).converges)
-			return (guint64)(forecast->bandwidth * by);
+		if (simulate(model, &attempt).converges)
+			return (guint64)(model->bandwidth * by);
 	}
 	return 0;
 }
 
-void ferry_forecast_make(const FerryForecast *forecast, FerryRehearsal *rehearsal)
+void ferry_rehearsal_model_run(const FerryRehearsalModel *model, FerryRehearsal *rehearsal)
 {
-	double budget_s = budget(forecast, forecast->limit_ms);
-	const Attempt as_it_is = { 1, forecast->bandwidth, budget_s };
-	Outcome outcome = simulate(forecast, &as_it_is);
+	double budget_s = budget(model, model->limit_ms);
+	const Attempt as_it_is = { 1, model->bandwidth, budget_s };
+	Outcome outcome = simulate(model, &as_it_is);
 
 	rehearsal->converges = outcome.converges;
 	rehearsal->rounds = outcome.rounds;
-	rehearsal->downtime_ms = outcome.least_s * 1e3 + forecast->more_ms;
+	rehearsal->downtime_ms = outcome.least_s * 1e3 + model->more_ms;
 	rehearsal->total_seconds = 0;
 	rehearsal->needed_downtime_limit_ms = rehearsal->needed_bandwidth = 0;
 	rehearsal->needed_throttle = 0;
@@ -129,8 +129,8 @@ void ferry_forecast_make(const FerryForecast *forecast, FerryRehearsal *rehearsa
 		rehearsal->total_seconds = outcome.seconds + rehearsal->downtime_ms / 1e3;
 		return;
 	}
-	rehearsal->needed_downtime_limit_ms = find_limit(forecast, outcome.least_s);
-	rehearsal->needed_throttle = find_throttle(forecast, budget_s);
+	rehearsal->needed_downtime_limit_ms = find_limit(model, outcome.least_s);
+	rehearsal->needed_throttle = find_throttle(model, budget_s);
 	if (rehearsal->bandwidth_limit)
-		rehearsal->needed_bandwidth = find_bandwidth(forecast, budget_s);
+		rehearsal->needed_bandwidth = find_bandwidth(model, budget_s);
 }
