@@ -127,6 +127,20 @@ void ferry_bitmap_move(FerryBitmap *dst, FerryBitmap *src)
 		move_words(dst->blocks[i].words, src->blocks[i].words, dst->blocks[i].n_words);
 }
 
+void ferry_bitmap_copy(FerryBitmap *dst, const FerryBitmap *src)
+{
+	for (guint i = 0; i < dst->n_blocks; i++)
+		memcpy(dst->blocks[i].words, src->blocks[i].words,
+		       dst->blocks[i].n_words * sizeof(guint64));
+}
+
+void ferry_bitmap_keep(FerryBitmap *dst, const FerryBitmap *src)
+{
+	for (guint i = 0; i < dst->n_blocks; i++)
+		for (guint64 w = 0; w < dst->blocks[i].n_words; w++)
+			dst->blocks[i].words[w] &= src->blocks[i].words[w];
+}
+
 /* The first page at or after @from, but before @end, whose bit is not that of @flip (0: set, ~0:
  * clear); @end if none. A search beyond what the caller can use would make walking one long run in
  * pieces quadratic. */

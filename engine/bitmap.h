@@ -36,6 +36,11 @@ guint64 ferry_bitmap_count(const FerryBitmap *bitmap);
  * Both must be of the same FerryRam. */
 void ferry_bitmap_move(FerryBitmap *dst, FerryBitmap *src);
 
+/* @dst = @src. Both must be of the same FerryRam, as below. */
+void ferry_bitmap_copy(FerryBitmap *dst, const FerryBitmap *src);
+/* @dst &= @src. */
+void ferry_bitmap_keep(FerryBitmap *dst, const FerryBitmap *src);
+
 /*
  * Finds the next run of set pages after the end of *@run, in block order, and stores it there: at
  * most @max_pages long. Begin with a run of zeros:

@@ -11,6 +11,8 @@
 #define CHUNK (2u << 20)
 #define CHUNK_PAGES ((guint64)(CHUNK >> FERRY_PAGE_SHIFT))
 #define THREADS_MAX 4
+/* Of ferry_digest_estimate(). */
+#define SAMPLE_CHUNKS 32u
 
 typedef struct {
 	guint block;
@@ -116,8 +118,11 @@ static gpointer pass_thread(gpointer data)
 		/* Taken before the bytes are read: a write that comes later sets it again. */
 		if (atomic_load(&digest->stale[i]) <= (digest->only_written ? UNKNOWN : FRESH))
 			continue;
-		if (atomic_exchange(&digest->stale[i], FRESH) != FRESH)
-			digest->digests[i] = digest_chunk(digest, holes, &digest->chunks[i]);
+		if (atomic_exchange(&digest->stale[i], FRESH) == FRESH)
+			continue;
+		/* The hole that was found with an earlier chunk may have been filled since. */
+		ferry_holes_forget(holes);
+		digest->digests[i] = digest_chunk(digest, holes, &digest->chunks[i]);
 	}
 	return NULL;
 }
@@ -268,4 +273,22 @@ gboolean ferry_digest_ram(const FerryRam *ram, const gint *cancel, guint64 *valu
 	g_autoptr(FerryDigest) digest = ferry_digest_new(ram);
 
 	return ferry_digest_finish(digest, cancel, value);
+}
+
+gint64 ferry_digest_estimate(const FerryRam *ram)
+{
+	g_autoptr(FerryDigest) digest = ferry_digest_new(ram);
+	guint64 step = MAX(digest->n_chunks / SAMPLE_CHUNKS, 1), sampled = 0, value;
+	gint64 begin;
+
+	for (guint64 i = 0; i < digest->n_chunks; i++) {
+		if (i % step)
+			atomic_init(&digest->stale[i], FRESH);
+		else
+			sampled++;
+	}
+	begin = g_get_monotonic_time();
+	ferry_digest_finish(digest, NULL, &value);
+	return (g_get_monotonic_time() - begin) * (gint64)digest->n_chunks /
+	       (gint64)MAX(sampled, 1);
 }

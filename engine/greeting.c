@@ -10,6 +10,7 @@
 
 static gboolean open_return_path(FerryOutgoing *outgoing, GError **error)
 {
+	gint64 begin;
 	guint8 value[4];
 	FerryReply reply;
 
@@ -18,12 +19,14 @@ static gboolean open_return_path(FerryOutgoing *outgoing, GError **error)
 	ferry_store_be32(value, FERRY_PING_HELLO);
 	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_OPEN_RETURN_PATH, NULL, 0);
 	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_PING, value, sizeof(value));
+	begin = g_get_monotonic_time();
 	if (!ferry_outgoing_flush(outgoing, error))
 		return FALSE;
 	if (!ferry_return_path_wait(outgoing->path, FERRY_REPLY_PONG, ANSWER_US, &reply, error)) {
 		g_prefix_error(error, "%s: ", outgoing->uri);
 		return FALSE;
 	}
+	ferry_forecast_answered(&outgoing->forecast, g_get_monotonic_time() - begin);
 	outgoing->ferry_peer = reply.pong == (guint32)~FERRY_PING_HELLO;
 	if (!outgoing->ferry_peer && reply.pong != FERRY_PING_HELLO) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
@@ -38,6 +41,7 @@ static gboolean say_hello(FerryOutgoing *outgoing, GError **error)
 {
 	g_autoptr(GByteArray) record = g_byte_array_new();
 	FerryHello hello = { .version = FERRY_PROTOCOL_VERSION, .page_size = FERRY_PAGE_SIZE };
+	gint64 begin;
 	FerryReply reply;
 
 	if (ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
@@ -54,9 +58,11 @@ static gboolean say_hello(FerryOutgoing *outgoing, GError **error)
 	memcpy(hello.nonce, outgoing->nonce, FERRY_NONCE_SIZE);
 	ferry_record_put_hello(record, &hello);
 	ferry_stream_put_command(outgoing->out, FERRY_COMMAND_FERRY, record->data, record->len);
+	begin = g_get_monotonic_time();
 	if (!ferry_outgoing_flush(outgoing, error) ||
 	    !ferry_return_path_wait(outgoing->path, FERRY_REPLY_HELLO, ANSWER_US, &reply, error))
 		return FALSE;
+	ferry_forecast_answered(&outgoing->forecast, g_get_monotonic_time() - begin);
 	if (reply.hello.version != FERRY_PROTOCOL_VERSION ||
 	    reply.hello.page_size != FERRY_PAGE_SIZE) {
 		g_set_error(

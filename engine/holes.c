@@ -187,6 +187,13 @@ static void ask(const FerryHoles *holes, const FerryRamBlock *block, Known *know
 	}
 }
 
+void ferry_holes_forget(FerryHoles *holes)
+{
+	for (guint i = 0; i < holes->ram->n_blocks; i++)
+		if (holes->known[i].hole)
+			know(&holes->known[i], 0, 0, FALSE);
+}
+
 guint64 ferry_holes_split(FerryHoles *holes, guint block, guint64 first, guint64 pages,
 			  gboolean *hole)
 {

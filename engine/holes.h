@@ -7,7 +7,8 @@
  * Finds the parts of RAM that have no memory behind them, which read as zeros and would be
  * populated by reading. Never calls a page a hole that has content, swapped out or not; may call a
  * hole data where the backing does not tell (hugetlb files, anonymous memory that is shared). One
- * thread at a time. What is said holds until the guest next writes, which a dirty source sees.
+ * thread at a time. What is said holds until the guest next writes, which a dirty source sees; where
+ * pages land meanwhile, ferry_holes_forget() is needed before each question.
  */
 typedef struct FerryHoles FerryHoles;
 
@@ -22,3 +23,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryHoles, ferry_holes_free)
  * within one that was found before: walk forward, and take a new one for a second walk. */
 guint64 ferry_holes_split(FerryHoles *holes, guint block, guint64 first, guint64 pages,
 			  gboolean *hole);
+
+/* Holes that were found may have been filled since: they are looked for anew. */
+void ferry_holes_forget(FerryHoles *holes);

@@ -69,7 +69,7 @@ static gboolean wait_for_running(Push *push, GError **error)
 /* Whether the rate allows another run that nobody waits for. */
 static gboolean pay(Push *push)
 {
-	FerryTokenBucket *bucket = push->sender.bucket;
+	FerryTokenBucket *bucket = &push->sender.pace->bucket;
 
 	ferry_token_bucket_set_rate(
 		bucket, ferry_settings_get_parameter(ferry_vm_settings(push->outgoing->vm),
@@ -138,7 +138,7 @@ static gboolean rest(Push *push, GError **error)
 		ferry_page_push_sleep(push->outgoing->push, LOOK_US);
 		return TRUE;
 	}
-	delay = ferry_token_bucket_delay_us(push->sender.bucket, g_get_monotonic_time(),
+	delay = ferry_token_bucket_delay_us(&push->sender.pace->bucket, g_get_monotonic_time(),
 					    MIN(push->owed, FERRY_TOKEN_BUCKET_BATCH));
 	ferry_page_push_sleep(push->outgoing->push, CLAMP(delay, 1, WAIT_US));
 	return TRUE;
@@ -256,7 +256,7 @@ static gboolean send_missing(Push *push, GError **error)
 	pages = pulled ? 0 : counts.missing;
 
 	outgoing->round++;
-	ferry_progress_round_begin(outgoing->progress, pages, 0);
+	ferry_progress_round_begin(outgoing->progress, pages, 0, 0);
 	return ferry_outgoing_send_mark(outgoing, FERRY_RECORD_ROUND_BEGIN, pages, error) &&
 	       (pulled ? await_fetched(push, error) : push_all(push, error)) &&
 	       finish(push, pages, error);

@@ -59,8 +59,9 @@ static gboolean set_up(FerryOutgoing *outgoing, GError **error)
 
 	outgoing->pending = ferry_bitmap_new(ram);
 	outgoing->collected = ferry_bitmap_new(ram);
+	outgoing->put_off = ferry_put_off_new(ram);
 	outgoing->holes = ferry_holes_new(ram);
-	ferry_token_bucket_init(&outgoing->bucket, g_get_monotonic_time());
+	ferry_pace_init(&outgoing->pace, g_get_monotonic_time());
 	ferry_outgoing_open_fabric(outgoing);
 	if (!ferry_outgoing_greet(outgoing, CONNECT_MS, error) ||
 	    !ferry_outgoing_check_rehearsal(outgoing, error) ||
@@ -239,6 +240,7 @@ static void outgoing_free(FerryOutgoing *outgoing)
 	ferry_page_requests_free(outgoing->requests);
 	g_free(outgoing->places);
 	ferry_holes_free(outgoing->holes);
+	ferry_put_off_free(outgoing->put_off);
 	ferry_bitmap_free(outgoing->collected);
 	ferry_bitmap_free(outgoing->pending);
 	g_byte_array_unref(outgoing->out);

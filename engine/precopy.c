@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "source-private.h"
 
+#include "digest.h"
+
 /* How long the destination may take to acknowledge a round that has left. */
 #define ROUND_US (60 * G_TIME_SPAN_SECOND)
-
-/* verify-ram reads all RAM inside the downtime, at about this rate. */
-#define DIGEST_BYTES_PER_S 6e9
 
 FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 {
@@ -16,7 +15,7 @@ FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 				 ? ferry_outgoing_bulk(outgoing)
 				 : outgoing->carrier,
 		.holes = outgoing->round == 1 || outgoing->rehearses ? outgoing->holes : NULL,
-		.bucket = &outgoing->bucket,
+		.pace = &outgoing->pace,
 		/* Once the guest stands still nothing is gained by going slowly. */
 		.settings = outgoing->stopped ? NULL : ferry_vm_settings(outgoing->vm),
 		.progress = outgoing->progress,
@@ -42,12 +41,14 @@ gboolean ferry_outgoing_send_mark(FerryOutgoing *outgoing, guint16 type, guint64
 
 gboolean ferry_outgoing_end_round(FerryOutgoing *outgoing, guint64 pages, GError **error)
 {
+	gint64 begin = g_get_monotonic_time();
 	FerryReply reply;
 
 	if (!ferry_outgoing_send_mark(outgoing, FERRY_RECORD_ROUND_END, pages, error) ||
 	    !ferry_return_path_wait(outgoing->path, FERRY_REPLY_ROUND_DONE, ROUND_US, &reply,
 				    error))
 		return FALSE;
+	ferry_forecast_answered(&outgoing->forecast, g_get_monotonic_time() - begin);
 	if (reply.round.round != outgoing->round || reply.round.pages != pages) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 			    "round %u of %" G_GUINT64_FORMAT
@@ -88,29 +89,86 @@ static gboolean section_round(FerryOutgoing *outgoing, GError **error)
 	return ferry_outgoing_flush(outgoing, error);
 }
 
+/* What the round that began at @begin_us, and sent @pages, has shown of the link. One that was held
+ * back shows it with its last pages, if it came to them (@whole). */
+static void note_round(FerryOutgoing *outgoing, guint64 pages, gboolean whole, gint64 begin_us)
+{
+	const FerryPace *pace = &outgoing->pace;
+	gint64 now = g_get_monotonic_time();
+	gboolean first = outgoing->round == 1;
+
+	/* The first has holes and zeros that later ones hardly have. */
+	if (pace->held_us < (now - begin_us) / 10 || (whole && !pace->tail_data))
+		ferry_forecast_sent(&outgoing->forecast, first, first ? pace->data : pages,
+				    now - begin_us);
+	else if (whole)
+		ferry_forecast_sent(&outgoing->forecast, first, pace->tail_data,
+				    now - pace->tail_us);
+}
+
+/* What may be put off, pages: as much as goes in half of what the limit leaves for the last round,
+ * so that the other half is for what is written once. */
+static guint64 most_put_off(FerryOutgoing *outgoing)
+{
+	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
+	guint64 limit = ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT);
+	double budget = ferry_forecast_budget_us(&outgoing->downtime, (double)limit * 1e3);
+	guint64 pending = ferry_bitmap_count(outgoing->pending);
+
+	if (outgoing->stopped || outgoing->rehearses || outgoing->downtime.pages_us <= 0)
+		return 0;
+	return (guint64)(budget / 2 / outgoing->downtime.pages_us * (double)pending);
+}
+
 gboolean ferry_outgoing_run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **error)
 {
+	guint64 put_off = ferry_put_off_take(outgoing->put_off, outgoing->pending,
+					     most_put_off(outgoing));
 	guint64 pages = ferry_bitmap_count(outgoing->pending);
+	gint64 begin = g_get_monotonic_time();
+	guint64 left;
 	gboolean ok;
 
 	outgoing->round++;
-	ferry_progress_round_begin(outgoing->progress, pages, collect_us);
+	ferry_progress_round_begin(outgoing->progress, pages, put_off, collect_us);
 	ferry_vm_emit(outgoing->vm,
 		      &(FerryEvent){ .type = FERRY_EVENT_MIGRATION_PASS, .pass = outgoing->round });
 	ok = outgoing->ferry_peer ? ferry_round(outgoing, pages, error)
 				  : section_round(outgoing, error);
-	if (ok)
+	left = ferry_bitmap_count(outgoing->pending);
+	ferry_put_off_give_back(outgoing->put_off, outgoing->pending);
+	if (ok) {
 		ferry_progress_round_end(outgoing->progress);
+		note_round(outgoing, pages - left, !left, begin);
+	}
 	return ok;
 }
 
-double ferry_outgoing_digest_time(FerryOutgoing *outgoing)
+/* What verify-ram adds to the downtime is looked for once, when there is something to tell. */
+static void measure_digest(FerryOutgoing *outgoing)
 {
-	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
+	if (!outgoing->forecast.digest_us && outgoing->ferry_peer && !outgoing->stopped &&
+	    ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
+					  FERRY_CAPABILITY_VERIFY_RAM))
+		outgoing->forecast.digest_us = ferry_digest_estimate(ferry_vm_ram(outgoing->vm));
+}
 
-	return ferry_settings_get_capability(settings, FERRY_CAPABILITY_VERIFY_RAM)
-		       ? ferry_vm_moving_bytes(outgoing->vm) / DIGEST_BYTES_PER_S
-		       : 0;
+/* What stopping now would come to, by all that is known since the collect that found @dirtied. */
+static void forecast(FerryOutgoing *outgoing, gint64 took_us, guint64 dirtied)
+{
+	guint64 pending = ferry_bitmap_count(outgoing->pending);
+	gint64 now = g_get_monotonic_time();
+
+	measure_digest(outgoing);
+	ferry_forecast_collected(&outgoing->forecast, took_us, dirtied,
+				 outgoing->collected_us ? now - outgoing->collected_us : 0);
+	outgoing->collected_us = now;
+	outgoing->downtime = ferry_forecast_downtime(
+		&outgoing->forecast, pending,
+		ferry_settings_get_parameter(ferry_vm_settings(outgoing->vm),
+					     FERRY_PARAMETER_AVAIL_SWITCHOVER_BANDWIDTH));
+	ferry_progress_collected(outgoing->progress, dirtied, pending,
+				 ferry_forecast_total_us(&outgoing->downtime));
 }
 
 gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError **error)
@@ -127,10 +185,10 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 	ferry_vm_take_marked(outgoing->vm, outgoing->collected);
 	ferry_outgoing_leave_out(outgoing, outgoing->collected);
 	dirtied = ferry_bitmap_count(outgoing->collected);
+	ferry_put_off_collected(outgoing->put_off, outgoing->collected);
 	ferry_bitmap_move(outgoing->pending, outgoing->collected);
 	*took_us = g_get_monotonic_time() - begin;
-	ferry_progress_collected(outgoing->progress, dirtied, ferry_bitmap_count(outgoing->pending),
-				 ferry_outgoing_digest_time(outgoing) * 1e3);
+	forecast(outgoing, *took_us, dirtied);
 	return TRUE;
 }
 
@@ -138,12 +196,22 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 static gboolean converged(FerryOutgoing *outgoing)
 {
 	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
-	guint64 pending = ferry_bitmap_count(outgoing->pending) << FERRY_PAGE_SHIFT;
-	double limit = ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT) / 1e3;
+	double limit_us = ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT) *
+			  1e3;
 
-	/* A guest too large to be digested within the limit must still move. */
-	return pending <= ferry_progress_bandwidth(outgoing->progress) *
-				  MAX(limit - ferry_outgoing_digest_time(outgoing), limit / 4);
+	return ferry_forecast_fits(&outgoing->downtime, outgoing->forecast.first, limit_us);
+}
+
+/* Precopy is over: what its end is taken to cost. After an early switch no page is waited for, and
+ * none is digested. */
+static void predict(FerryOutgoing *outgoing)
+{
+	const FerryForecastDowntime *downtime = &outgoing->downtime;
+
+	ferry_progress_predicted(outgoing->progress,
+				 ferry_outgoing_is_switching(outgoing)
+					 ? downtime->rest_us - outgoing->forecast.digest_us
+					 : ferry_forecast_total_us(downtime));
 }
 
 static gpointer start_tracking(gpointer data)
@@ -210,6 +278,7 @@ gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error)
 		    !ferry_outgoing_collect(outgoing, &collect_us, error))
 			return FALSE;
 	} while (!ferry_outgoing_is_switching(outgoing) && !converged(outgoing));
+	predict(outgoing);
 	return TRUE;
 }
 

@@ -39,6 +39,7 @@ FerryProgress *ferry_progress_new(void)
 
 	g_mutex_init(&progress->lock);
 	progress->rounds = g_array_new(FALSE, TRUE, sizeof(FerryRound));
+	progress->status.predicted_downtime_ms = -1;
 	return progress;
 }
 
@@ -65,6 +66,7 @@ void ferry_progress_begin(FerryProgress *progress, guint64 ram_bytes, gint64 dow
 	progress->cpu_begin = process_cpu();
 	progress->status.ram.total = progress->status.ram.remaining = ram_bytes;
 	progress->status.expected_downtime_ms = downtime_limit_ms;
+	progress->status.predicted_downtime_ms = -1;
 	progress->status.destination_cpu = (FerryCpuTime){ -1, -1 };
 	progress->status.predicted_downtime_ms = -1;
 	g_mutex_unlock(&progress->lock);
@@ -122,9 +124,13 @@ static FerryRound *last_round(FerryProgress *progress)
 		       : NULL;
 }
 
-void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, gint64 collect_us)
+void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, guint64 put_off_pages,
+				gint64 collect_us)
 {
-	FerryRound round = { .round = 1, .dirty_pages = dirty_pages, .collect_us = collect_us };
+	FerryRound round = { .round = 1,
+			     .dirty_pages = dirty_pages,
+			     .put_off_pages = put_off_pages,
+			     .collect_us = collect_us };
 
 	g_mutex_lock(&progress->lock);
 	if (last_round(progress))
@@ -135,7 +141,9 @@ void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, gi
 	progress->round_us = progress->window_us = g_get_monotonic_time();
 	progress->window_bytes = 0;
 	progress->window_filled = FALSE;
-	progress->status.ram.remaining = dirty_pages << FERRY_PAGE_SHIFT;
+	if (!progress->stop_us)
+		progress->status.put_off_pages = put_off_pages;
+	progress->status.ram.remaining = (dirty_pages + put_off_pages) << FERRY_PAGE_SHIFT;
 	g_mutex_unlock(&progress->lock);
 	ferry_observe_round_begin(&round);
 }
@@ -205,7 +213,7 @@ void ferry_progress_control(FerryProgress *progress, guint64 bytes)
 }
 
 void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 pending,
-			      double more_ms)
+			      double expected_us)
 {
 	gint64 now = g_get_monotonic_time();
 	double seconds = (now - progress->collected_us) / 1e6;
@@ -216,10 +224,16 @@ void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 
 		progress->status.ram.dirty_pages_rate = dirtied / seconds;
 	progress->collected_us = now;
 	progress->status.ram.remaining = pending << FERRY_PAGE_SHIFT;
-	if (progress->bandwidth > 0)
-		progress->status.expected_downtime_ms = (pending << FERRY_PAGE_SHIFT) * 1e3 /
-								progress->bandwidth +
-							more_ms;
+	progress->status.expected_downtime_ms = (gint64)(expected_us / 1e3 + 0.5);
+	if (!progress->stop_us)
+		progress->status.predicted_downtime_ms = expected_us / 1e3;
+	g_mutex_unlock(&progress->lock);
+}
+
+void ferry_progress_predicted(FerryProgress *progress, double predicted_us)
+{
+	g_mutex_lock(&progress->lock);
+	progress->status.predicted_downtime_ms = predicted_us / 1e3;
 	g_mutex_unlock(&progress->lock);
 }
 
@@ -273,16 +287,6 @@ void ferry_progress_fetched(FerryProgress *progress)
 	progress->status.postcopy.missing = 0;
 	g_mutex_unlock(&progress->lock);
 	ferry_progress_sent(progress, pages, 0, pages << FERRY_PAGE_SHIFT);
-}
-
-double ferry_progress_bandwidth(FerryProgress *progress)
-{
-	double bandwidth;
-
-	g_mutex_lock(&progress->lock);
-	bandwidth = progress->bandwidth;
-	g_mutex_unlock(&progress->lock);
-	return bandwidth;
 }
 
 void ferry_progress_stopped(FerryProgress *progress)

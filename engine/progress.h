@@ -26,8 +26,10 @@ void ferry_progress_set_fallback(FerryProgress *progress, const char *reason);
  * is closed. */
 void ferry_progress_describe(FerryProgress *progress, FerryCarrier *carrier);
 
-/* A round begins, with @dirty_pages to send that took @collect_us to collect. */
-void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, gint64 collect_us);
+/* A round begins, with @dirty_pages to send that took @collect_us to collect, and @put_off_pages
+ * that wait. */
+void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, guint64 put_off_pages,
+				gint64 collect_us);
 /* Pages left the round: as data or as zero, with @bytes on the wire. */
 void ferry_progress_sent(FerryProgress *progress, guint64 normal, guint64 zero, guint64 bytes);
 /* The destination has all of the round. */
@@ -35,14 +37,12 @@ void ferry_progress_round_end(FerryProgress *progress);
 /* Bytes of the control stream. */
 void ferry_progress_control(FerryProgress *progress, guint64 bytes);
 
-/* A collect found that @dirtied pages were written since the last, and @pending are to send in
- * all; beside sending them the downtime would take @more_ms. */
+/* A collect found that @dirtied pages were written since the last, and @pending are to send in all:
+ * stopped now, the guest would stand still for @expected_us. */
 void ferry_progress_collected(FerryProgress *progress, guint64 dirtied, guint64 pending,
-			      double more_ms);
-
-/* Bytes a second: over windows of 100 ms, or over the last round where none was full. 0 is
- * unknown. */
-double ferry_progress_bandwidth(FerryProgress *progress);
+			      double expected_us);
+/* It is about to be stopped, and is taken to stand still for so long. */
+void ferry_progress_predicted(FerryProgress *progress, double predicted_us);
 
 /* The guest is switched over, with @missing pages to come by @mode (static). */
 void ferry_progress_switched(FerryProgress *progress, const char *mode, guint64 missing);

@@ -5,13 +5,13 @@
 #include <math.h>
 
 #define ROUNDS_MAX 200u
-/* A round that leaves more than this share of the one before it leads nowhere. */
+/* A round that leaves more than this share of the least that was left before leads nowhere. */
 #define STANDSTILL 0.98
 /* What is advised leaves room: no guest writes as evenly as the curve. */
 #define MARGIN 1.25
 #define THROTTLE_MAX 99u
 #define THROTTLE_STEP 5u
-#define LIMIT_MAX_MS 2000000u /* of downtime-limit */
+#define LIMIT_MAX_MS 2000000.0 /* of downtime-limit */
 #define LIMIT_STEP_MS 10u
 /* A link that would have to be faster by more than this is no advice. */
 #define FASTER_MAX 100.0
@@ -21,14 +21,14 @@
 typedef struct {
 	double speed;     /* of the guest, 0 to 1 */
 	double bandwidth; /* bytes a second */
-	double budget_s;  /* of the downtime, for pages */
+	double limit_us;
 } Attempt;
 
 typedef struct {
 	gboolean converges;
 	guint rounds;
 	double seconds; /* while the guest runs */
-	double least_s; /* the shortest that sending what is left took */
+	double least;   /* pages that were left over, at the least */
 } Outcome;
 
 double ferry_rehearsal_model_written(const FerryRehearsalModel *model, double seconds)
@@ -42,54 +42,58 @@ double ferry_rehearsal_model_written(const FerryRehearsalModel *model, double se
 	}
 	if (next.seconds <= last.seconds)
 		return 0;
-	pages = last.pages + ((double)next.pages - last.pages) * (seconds - last.seconds) /
-				     (next.seconds - last.seconds);
+	pages = (double)last.pages + ((double)next.pages - (double)last.pages) *
+					     (seconds - last.seconds) /
+					     (next.seconds - last.seconds);
 	return CLAMP(pages, 0, (double)model->ram_pages);
 }
 
-/* Also in the middle of a round that never ends the guest is all that it was: so many rounds are
- * enough to see it. */
+/* A downtime in which @pages go. */
+static FerryForecastDowntime stop_with(const FerryRehearsalModel *model, double pages)
+{
+	FerryForecastDowntime downtime = model->million;
+
+	downtime.pages_us *= pages / 1e6;
+	return downtime;
+}
+
+/* Where a migration does not converge its rounds soon stay the same: so many are enough to see
+ * it. */
 static Outcome simulate(const FerryRehearsalModel *model, const Attempt *attempt)
 {
 	double page_s = FERRY_PAGE_SIZE / attempt->bandwidth;
-	double round_s = model->first_pages * page_s;
-	Outcome outcome = { .least_s = INFINITY };
+	double round_s = (double)model->first_pages * page_s;
+	Outcome outcome = { .least = INFINITY };
 
 	while (outcome.rounds < ROUNDS_MAX) {
 		double pages = ferry_rehearsal_model_written(model, round_s * attempt->speed);
-		double rest_s = pages * page_s;
+		FerryForecastDowntime downtime = stop_with(model, pages);
+		gboolean first = !outcome.rounds, stands = pages >= outcome.least * STANDSTILL;
 
 		outcome.rounds++;
 		outcome.seconds += round_s;
-		outcome.converges = rest_s <= attempt->budget_s;
-		if (outcome.converges || rest_s >= outcome.least_s * STANDSTILL) {
-			outcome.least_s = MIN(outcome.least_s, rest_s);
+		outcome.least = MIN(outcome.least, pages);
+		outcome.converges = ferry_forecast_fits(&downtime, first, attempt->limit_us);
+		if (outcome.converges || stands)
 			break;
-		}
-		outcome.least_s = rest_s;
-		round_s = rest_s;
+		round_s = pages * page_s;
 	}
 	return outcome;
 }
 
-/* The engine's rule: where the rest takes most of the limit, pages get a quarter all the same. */
-static double budget(const FerryRehearsalModel *model, double limit_ms)
+/* Without the limit's quarter, which is for guests that no limit would be enough for. */
+static guint64 find_limit(const FerryForecastDowntime *least)
 {
-	return MAX(limit_ms - model->more_ms, limit_ms / 4) / 1e3;
-}
-
-static guint64 find_limit(const FerryRehearsalModel *model, double least_s)
-{
-	double ms = least_s * 1e3 * MARGIN + model->more_ms;
+	double ms = (least->pages_us * MARGIN + least->more_us + least->rest_us) / 1e3;
 
 	return ms < LIMIT_MAX_MS ? ((guint64)(ms / LIMIT_STEP_MS) + 1) * LIMIT_STEP_MS : 0;
 }
 
-static guint find_throttle(const FerryRehearsalModel *model, double budget_s)
+static guint find_throttle(const FerryRehearsalModel *model)
 {
 	for (guint percent = THROTTLE_STEP;; percent += THROTTLE_STEP) {
 		Attempt attempt = { .bandwidth = model->bandwidth,
-				    .budget_s = budget_s / MARGIN };
+				    .limit_us = model->limit_ms * 1e3 / MARGIN };
 
 		percent = MIN(percent, THROTTLE_MAX);
 		attempt.speed = 1 - percent / 100.0;
@@ -100,12 +104,12 @@ static guint find_throttle(const FerryRehearsalModel *model, double budget_s)
 	}
 }
 
-static guint64 find_bandwidth(const FerryRehearsalModel *model, double budget_s)
+static guint64 find_bandwidth(const FerryRehearsalModel *model)
 {
 	for (double by = FASTER_STEP; by < FASTER_MAX; by *= FASTER_STEP) {
 		const Attempt attempt = { .speed = 1,
 					  .bandwidth = model->bandwidth * by / MARGIN,
-					  .budget_s = budget_s };
+					  .limit_us = model->limit_ms * 1e3 };
 
 		if (simulate(model, &attempt).converges)
 			return (guint64)(model->bandwidth * by);
@@ -115,13 +119,13 @@ static guint64 find_bandwidth(const FerryRehearsalModel *model, double budget_s)
 
 void ferry_rehearsal_model_run(const FerryRehearsalModel *model, FerryRehearsal *rehearsal)
 {
-	double budget_s = budget(model, model->limit_ms);
-	const Attempt as_it_is = { 1, model->bandwidth, budget_s };
+	const Attempt as_it_is = { 1, model->bandwidth, model->limit_ms * 1e3 };
 	Outcome outcome = simulate(model, &as_it_is);
+	FerryForecastDowntime least = stop_with(model, outcome.least);
 
 	rehearsal->converges = outcome.converges;
 	rehearsal->rounds = outcome.rounds;
-	rehearsal->downtime_ms = outcome.least_s * 1e3 + model->more_ms;
+	rehearsal->downtime_ms = ferry_forecast_total_us(&least) / 1e3;
 	rehearsal->total_seconds = 0;
 	rehearsal->needed_downtime_limit_ms = rehearsal->needed_bandwidth = 0;
 	rehearsal->needed_throttle = 0;
@@ -129,8 +133,8 @@ void ferry_rehearsal_model_run(const FerryRehearsalModel *model, FerryRehearsal 
 		rehearsal->total_seconds = outcome.seconds + rehearsal->downtime_ms / 1e3;
 		return;
 	}
-	rehearsal->needed_downtime_limit_ms = find_limit(model, outcome.least_s);
-	rehearsal->needed_throttle = find_throttle(model, budget_s);
+	rehearsal->needed_downtime_limit_ms = find_limit(&least);
+	rehearsal->needed_throttle = find_throttle(model);
 	if (rehearsal->bandwidth_limit)
-		rehearsal->needed_bandwidth = find_bandwidth(model, budget_s);
+		rehearsal->needed_bandwidth = find_bandwidth(model);
 }

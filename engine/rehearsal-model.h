@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ferry/rehearsal.h>
+#include "forecast.h"
 
 /* What the rounds of a migration depend on. */
 typedef struct {
@@ -10,9 +11,10 @@ typedef struct {
 	guint n_points;
 	guint64 ram_pages;
 	guint64 first_pages; /* with content: what the first round sends */
-	double bandwidth;    /* bytes a second, above 0 */
+	double bandwidth;    /* bytes a second while the guest runs, above 0 */
 	double limit_ms;     /* downtime-limit */
-	double more_ms;      /* of the downtime that does not depend on pages */
+	/* of a downtime with a million pages to send: max-bandwidth does not count then */
+	FerryForecastDowntime million;
 } FerryRehearsalModel;
 
 /* Different pages that the guest writes in @seconds. */

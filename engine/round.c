@@ -80,6 +80,8 @@ static void account(const FerryRoundSender *sender, guint64 normal, guint64 zero
 		sender->zeros->ops->get_stats(sender->zeros, &zeros);
 	bytes = stats.bytes + zeros.bytes;
 	ferry_progress_sent(sender->progress, normal, zero, bytes - *sender->accounted);
+	if (sender->settings)
+		ferry_pace_left(sender->pace, bytes - *sender->accounted, FALSE);
 	*sender->accounted = bytes;
 }
 
@@ -112,6 +114,7 @@ static gboolean put(const FerryRoundSender *sender, const FerryRun *run, gboolea
 			return FALSE;
 	}
 	*done += run->pages;
+	ferry_pace_put(sender->pace, run->pages, zero);
 	account(sender, zero ? 0 : run->pages, zero ? run->pages : 0);
 	return TRUE;
 }
@@ -150,36 +153,56 @@ static void follow_limit(const FerryRoundSender *sender)
 	if (sender->settings)
 		limit = ferry_settings_get_parameter(sender->settings,
 						     FERRY_PARAMETER_MAX_BANDWIDTH);
-	ferry_token_bucket_set_rate(sender->bucket, limit);
+	ferry_token_bucket_set_rate(&sender->pace->bucket, limit);
 }
 
-/* Makes *@pages no more than the rate allows now; waits until it is at least one. 0: the round is
- * left. */
-static gboolean allow_pages(const FerryRoundSender *sender, guint64 *pages, GError **error)
+/* The rate allows nothing now. What was put must not sit here meanwhile, and what it came to on the
+ * wire is then known. */
+static gboolean hold_back(const FerryRoundSender *sender, GError **error)
 {
-	guint64 bytes = *pages << FERRY_PAGE_SHIFT, got;
+	gint64 begin = g_get_monotonic_time(), delay;
 	gboolean all;
 
-	for (;;) {
+	if (is_over(sender, error) || !progress(sender, &all, error))
+		return FALSE;
+	account(sender, 0, 0);
+	if (all && sender->settings)
+		ferry_pace_left(sender->pace, 0, TRUE);
+	delay = ferry_pace_delay_us(sender->pace, g_get_monotonic_time());
+	if (delay)
+		g_usleep(MIN(delay, WAIT_US));
+	ferry_pace_held(sender->pace, g_get_monotonic_time() - begin);
+	return TRUE;
+}
+
+/* Makes *@pages no more than the rate allows now; waits until it is at least one. Zero pages are
+ * allowed all at once, when anything is. 0: the round is left. */
+static gboolean allow_pages(const FerryRoundSender *sender, guint64 *pages, gboolean zero,
+			    GError **error)
+{
+	guint64 bytes = zero ? 0 : *pages << FERRY_PAGE_SHIFT, got = 0;
+
+	while (!got) {
 		if (is_left(sender)) {
 			*pages = 0;
 			return TRUE;
 		}
 		follow_limit(sender);
-		got = ferry_token_bucket_take(sender->bucket, g_get_monotonic_time(), bytes);
-		if (got >= FERRY_PAGE_SIZE)
-			break;
-		ferry_token_bucket_give_back(sender->bucket, got);
-		/* What was put must not sit here meanwhile. */
-		if (is_over(sender, error) || !progress(sender, &all, error))
+		got = ferry_pace_allow(sender->pace, g_get_monotonic_time(), bytes);
+		if (!got && !hold_back(sender, error))
 			return FALSE;
-		g_usleep(CLAMP(ferry_token_bucket_delay_us(sender->bucket, g_get_monotonic_time(),
-							   MIN(bytes, FERRY_TOKEN_BUCKET_BATCH)),
-			       1, WAIT_US));
 	}
-	ferry_token_bucket_give_back(sender->bucket, got % FERRY_PAGE_SIZE);
-	*pages = got >> FERRY_PAGE_SHIFT;
+	if (!zero)
+		*pages = got >> FERRY_PAGE_SHIFT;
 	return TRUE;
+}
+
+static gboolean put_zero(const FerryRoundSender *sender, FerryRun run, guint64 *done,
+			 GError **error)
+{
+	if (!allow_pages(sender, &run.pages, TRUE, error))
+		return FALSE;
+	return !run.pages || put(sender, &run, TRUE, done, error);
 }
 
 static gboolean put_data(const FerryRoundSender *sender, FerryRun run, guint64 *done,
@@ -187,7 +210,7 @@ static gboolean put_data(const FerryRoundSender *sender, FerryRun run, guint64 *
 {
 	for (guint64 left = run.pages; left; left -= run.pages) {
 		run.pages = left;
-		if (!allow_pages(sender, &run.pages, error))
+		if (!allow_pages(sender, &run.pages, FALSE, error))
 			return FALSE;
 		if (!run.pages)
 			return TRUE;
@@ -219,7 +242,7 @@ static gboolean send_run(const FerryRoundSender *sender, const FerryRun *run, gu
 		if (!zero)
 			part.pages = ferry_zero_split(ferry_run_host(sender->ram, &part),
 						      part.pages, &zero);
-		if (zero ? !put(sender, &part, TRUE, done, error)
+		if (zero ? !put_zero(sender, part, done, error)
 			 : !put_data(sender, part, done, error))
 			return FALSE;
 	}
@@ -228,6 +251,7 @@ static gboolean send_run(const FerryRoundSender *sender, const FerryRun *run, gu
 
 gboolean ferry_round_send(const FerryRoundSender *sender, FerryBitmap *pending, GError **error)
 {
+	ferry_pace_begin(sender->pace, ferry_bitmap_count(pending));
 	for (FerryRun run = { 0 }; ferry_bitmap_next_run(pending, &run, RUN_PAGES);) {
 		guint64 done;
 

@@ -5,9 +5,9 @@
 #include <ferry/settings.h>
 #include "bitmap.h"
 #include "holes.h"
+#include "pace.h"
 #include "progress.h"
 #include "return-path.h"
-#include "token-bucket.h"
 
 /* What sending pages needs; all borrowed, all the migration thread's, but for @cancel (atomic). */
 typedef struct {
@@ -15,8 +15,8 @@ typedef struct {
 	FerryCarrier *carrier; /* of pages with content */
 	FerryCarrier *zeros;   /* of zero pages; often the same */
 	FerryHoles *holes;     /* non-NULL in the first round only: later pages were touched */
-	FerryTokenBucket *bucket;
-	/* whose max-bandwidth holds, also while it changes; NULL: no limit */
+	FerryPace *pace;
+	/* whose max-bandwidth holds, also while it changes; NULL: the pace is somebody else's */
 	FerrySettings *settings;
 	FerryProgress *progress;
 	const gint *cancel;
@@ -31,7 +31,7 @@ typedef struct {
 } FerryRoundSender;
 
 /*
- * Puts every page of @pending to the carrier, in block order, zero pages as zero, at the bucket's
+ * Puts every page of @pending to the carrier, in block order, zero pages as zero, at the pace's
  * rate, and clears their bits; does not settle. Fails with the carrier's error, with the return
  * path's, or FERRY_ERROR_CANCELLED.
  */

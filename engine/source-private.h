@@ -4,13 +4,14 @@
 #include <ferry/source.h>
 #include "bitmap.h"
 #include "fabric-link.h"
+#include "forecast.h"
 #include "holes.h"
 #include "page-push.h"
 #include "page-requests.h"
 #include "progress.h"
+#include "put-off.h"
 #include "return-path.h"
 #include "round.h"
-#include "token-bucket.h"
 #include "vm-private.h"
 
 struct FerrySource {
@@ -65,7 +66,11 @@ typedef struct {
 	FerryBitmap *pending;     /* to send */
 	FerryBitmap *collected;   /* scratch */
 	FerryHoles *holes;
-	FerryTokenBucket bucket;
+	FerryPace pace;
+	FerryForecast forecast;
+	FerryForecastDowntime downtime; /* as of the last collect */
+	gint64 collected_us;            /* when that was; 0: not yet */
+	FerryPutOff *put_off;
 	guint64 accounted; /* bytes of the carrier that @progress knows of */
 	GThread *tracker;  /* starts the dirty tracking; @tracking and @tracker_error are its own */
 	GError *tracker_error;
@@ -152,8 +157,6 @@ void ferry_outgoing_untrack(FerryOutgoing *outgoing);
 gboolean ferry_outgoing_await_tracking(FerryOutgoing *outgoing, GError **error);
 /* Sends @pending; collecting it took @collect_us. */
 gboolean ferry_outgoing_run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **error);
-/* What verify-ram adds to the downtime, seconds. */
-double ferry_outgoing_digest_time(FerryOutgoing *outgoing);
 /* Adds what was written since the last collect to @pending. Collect first, read the pages later: a
  * page written while it is sent is dirty again. */
 gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError **error);

@@ -4,7 +4,10 @@
 #include <math.h>
 #include <stdatomic.h>
 
-#define BURST_S 0.01
+/* What a sender that was held up for so long may catch up with: 4 % of half a second. */
+#define BURST_S 0.02
+/* What is worth waking up for. */
+#define BATCH_S 0.002
 
 static double capacity(guint64 rate)
 {
@@ -32,6 +35,8 @@ static guint64 refill(FerryTokenBucket *bucket, gint64 now_us)
 
 	bucket->tokens = MIN(bucket->tokens + elapsed * (double)rate, capacity(rate));
 	bucket->filled_us = MAX(now_us, bucket->filled_us);
+	if (!rate)
+		bucket->tokens = MAX(bucket->tokens, 0);
 	return rate;
 }
 
@@ -49,6 +54,25 @@ guint64 ferry_token_bucket_take(FerryTokenBucket *bucket, gint64 now_us, guint64
 void ferry_token_bucket_give_back(FerryTokenBucket *bucket, guint64 bytes)
 {
 	bucket->tokens += (double)bytes;
+}
+
+void ferry_token_bucket_spend(FerryTokenBucket *bucket, gint64 bytes)
+{
+	bucket->tokens -= (double)bytes;
+}
+
+guint64 ferry_token_bucket_burst(FerryTokenBucket *bucket)
+{
+	guint64 rate = atomic_load_explicit(&bucket->rate, memory_order_relaxed);
+
+	return rate ? (guint64)capacity(rate) : 0;
+}
+
+guint64 ferry_token_bucket_batch(FerryTokenBucket *bucket)
+{
+	guint64 rate = atomic_load_explicit(&bucket->rate, memory_order_relaxed);
+
+	return MAX((guint64)((double)rate * BATCH_S), FERRY_TOKEN_BUCKET_BATCH);
 }
 
 gint64 ferry_token_bucket_delay_us(FerryTokenBucket *bucket, gint64 now_us, guint64 want)

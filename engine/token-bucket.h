@@ -8,7 +8,7 @@
 
 /*
  * Limits a stream of bytes to a rate, smoothly: it refills continuously, and what is not used is
- * saved up for 10 ms at most. Time is what the caller passes in (g_get_monotonic_time()),
+ * saved up for 20 ms at most. Time is what the caller passes in (g_get_monotonic_time()),
  * microseconds; it must not run backwards. One thread uses it; only the rate may be set by others.
  */
 typedef struct {
@@ -29,6 +29,15 @@ guint64 ferry_token_bucket_take(FerryTokenBucket *bucket, gint64 now_us, guint64
 
 /* Puts back bytes that were taken and could not be sent. */
 void ferry_token_bucket_give_back(FerryTokenBucket *bucket, guint64 bytes);
+
+/* Takes @bytes that went whatever the rate; the bucket may owe them. Less than 0: gives back what
+ * did not go after all. */
+void ferry_token_bucket_spend(FerryTokenBucket *bucket, gint64 bytes);
+
+/* The most that can be saved up; 0 when there is no limit. */
+guint64 ferry_token_bucket_burst(FerryTokenBucket *bucket);
+/* As much as is worth waking up for. */
+guint64 ferry_token_bucket_batch(FerryTokenBucket *bucket);
 
 /* How long until take() gives all of @want, or all that the bucket can hold if that is less; 0 is
  * now. */

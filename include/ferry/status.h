@@ -13,6 +13,8 @@ typedef struct {
 	guint64 normal;      /* pages sent as data */
 	guint64 duplicate;   /* pages sent as zero */
 	guint64 bytes;       /* on the wire */
+	/* that waited, as they had been written before each of the last two collects */
+	guint64 put_off_pages;
 	gint64 time_us;      /* its duration */
 	gint64 collect_us;   /* of which spent collecting dirty pages, before it */
 } FerryRound;
@@ -111,7 +113,8 @@ typedef struct {
 	/* what the downtime would be if the guest were stopped now (expected), and what it was
 	 * taken to be at the moment when it was stopped; ms; -1: not yet */
 	double predicted_downtime_ms;
-	guint64 put_off_pages; /* that were dirtied every round, and wait for the end */
+	/* that were dirtied every round, and waited for the end, in the last round but the stop's */
+	guint64 put_off_pages;
 	FerryXbzrleStatus xbzrle;
 	FerryCompressionStatus compression;
 	guint64 multifd_bytes;    /* over multifd's channels */

@@ -139,6 +139,34 @@ static void digest__cancelled__fails_and_leaves_the_result(void)
 	tear_down(&f);
 }
 
+/* Writes one page of each chunk, at several paces: a pass beside it has then seen, with one chunk,
+ * that the next was a hole. */
+static void digest__catching_up_with_the_first_write__misses_nothing(void)
+{
+	for (guint pace_us = 0; pace_us < 400; pace_us += 10) {
+		g_autoptr(FerryDigest) behind = NULL;
+		guint64 value = 0;
+		Fixture f;
+
+		set_up(&f, TRUE, "ram", 64 << 20);
+		behind = ferry_digest_new(f.ram);
+		for (guint64 page = 1; page < f.size >> FERRY_PAGE_SHIFT; page += 512) {
+			gint64 next = g_get_monotonic_time() + pace_us;
+			FerryRun run = { 0, page, 1 };
+
+			CU_ASSERT_EQUAL(pwrite(f.fd, "x", 1, (off_t)(page << FERRY_PAGE_SHIFT)), 1);
+			ferry_digest_touched(behind, &run);
+			ferry_digest_catch_up(behind);
+			while (g_get_monotonic_time() < next)
+				continue;
+		}
+		CU_ASSERT_TRUE(ferry_digest_finish(behind, NULL, &value));
+		CU_ASSERT_EQUAL(value, digest(&f));
+		g_clear_pointer(&behind, ferry_digest_free);
+		tear_down(&f);
+	}
+}
+
 static void digest__written_memory__speed_is_printed(void)
 {
 	gint64 best = G_MAXINT64;
@@ -165,6 +193,7 @@ int main(int argc, char **argv)
 		CASE(digest__chunks_swapped__differs),
 		CASE(digest__other_name_or_size__differs),
 		CASE(digest__cancelled__fails_and_leaves_the_result),
+		CASE(digest__catching_up_with_the_first_write__misses_nothing),
 		CASE(digest__written_memory__speed_is_printed),
 		CU_TEST_INFO_NULL,
 	};

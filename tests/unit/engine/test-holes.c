@@ -137,6 +137,23 @@ static void split__touched_since__is_data_to_a_new_walk(void)
 	tear_down(&f);
 }
 
+static void split__filled_since_and_forgotten__is_data(void)
+{
+	g_autoptr(FerryHoles) holes = NULL;
+	gboolean hole;
+	Fixture f;
+
+	set_up(&f, MEMFD, 16 * FERRY_PAGE_SIZE);
+	holes = ferry_holes_new(f.ram);
+	CU_ASSERT_EQUAL(ferry_holes_split(holes, 0, 0, 16, &hole), 16);
+	CU_ASSERT_TRUE(hole);
+	CU_ASSERT_EQUAL(pwrite(f.fd, "x", 1, 5 * FERRY_PAGE_SIZE), 1);
+	ferry_holes_forget(holes);
+	CU_ASSERT_EQUAL(ferry_holes_split(holes, 0, 4, 12, &hole), 1);
+	CU_ASSERT_FALSE(hole);
+	tear_down(&f);
+}
+
 /* What the first page waits for does not grow with RAM. */
 static void split__mapped_memfd_of_64_mib__is_data_told_in_parts(void)
 {
@@ -195,6 +212,7 @@ int main(int argc, char **argv)
 		CASE(split__memfd_written_but_not_mapped__is_data),
 		CASE(split__shared_anonymous_not_in_the_page_table__is_data),
 		CASE(split__touched_since__is_data_to_a_new_walk),
+		CASE(split__filled_since_and_forgotten__is_data),
 		CASE(split__mapped_memfd_of_64_mib__is_data_told_in_parts),
 		CASE(split__four_gib_of_untouched_memfd__is_quick),
 		CASE(split__four_gib_of_untouched_anonymous__is_quick),

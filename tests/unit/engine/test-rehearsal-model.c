@@ -19,7 +19,8 @@ static guint make_curve(FerryDirtyPoint *points, double mib, double set_mib)
 	return n;
 }
 
-static FerryRehearsalModel make(FerryDirtyPoint *points, double mib, double set_mib, double link_mib)
+static FerryRehearsalModel make(FerryDirtyPoint *points, double mib, double set_mib,
+				double link_mib)
 {
 	return (FerryRehearsalModel){
 		.points = points,
@@ -28,6 +29,7 @@ static FerryRehearsalModel make(FerryDirtyPoint *points, double mib, double set_
 		.first_pages = 1024 * PAGES_PER_MIB,
 		.bandwidth = link_mib * MIB,
 		.limit_ms = 300,
+		.million = { .pages_us = 1e6 * FERRY_PAGE_SIZE / link_mib / MIB * 1e6 },
 	};
 }
 
@@ -96,7 +98,7 @@ static void make__half_as_fast_again_as_the_link__advice_is_enough_each(void)
 	CU_ASSERT_FALSE(other.converges);
 
 	changed = model;
-	changed.bandwidth = rehearsal.needed_bandwidth;
+	changed.bandwidth = (double)rehearsal.needed_bandwidth;
 	ferry_rehearsal_model_run(&changed, &other);
 	CU_ASSERT_TRUE(other.converges);
 
@@ -124,12 +126,12 @@ static void make__digest_longer_than_the_limit__pages_get_a_quarter(void)
 	FerryRehearsalModel model = make(points, 0, 64, 512);
 	FerryRehearsal rehearsal = { .on = TRUE };
 
-	model.more_ms = 900;
+	model.million.rest_us = 900e3;
 	ferry_rehearsal_model_run(&model, &rehearsal);
 	CU_ASSERT_TRUE(rehearsal.converges);
 	CU_ASSERT_DOUBLE_EQUAL(rehearsal.downtime_ms, 900, 0.01);
 	model = make(points, 4000, 64, 512);
-	model.more_ms = 290;
+	model.million.rest_us = 290e3;
 	ferry_rehearsal_model_run(&model, &rehearsal);
 	CU_ASSERT_FALSE(rehearsal.converges);
 	CU_ASSERT(rehearsal.needed_downtime_limit_ms > 390);
