@@ -60,10 +60,10 @@ static void print_measured(JsonObject *rehearsal, const char *transport)
 	g_autofree char *steady = ferry_cli_format_bytes(number_of(rehearsal, "steady-pages-rate") *
 							 FERRY_PAGE_SIZE);
 
-	printf("In %.1f s the link%s%s took %s/s%s; the guest wrote to %s in the first second, and "
+	printf("In %.1f s the link%s%s%s took %s/s%s; the guest wrote to %s in the first second, and "
 	       "in the end to %s a second that it had not written to before.\n",
 	       number_of(rehearsal, "seconds"), transport ? ", by " : "",
-	       transport ? transport : "", link,
+	       transport ? transport : "", transport ? "," : "", link,
 	       number_of(rehearsal, "max-bandwidth") > 0 ? " (max-bandwidth is set)" : "", first,
 	       steady);
 }

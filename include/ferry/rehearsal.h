@@ -7,7 +7,7 @@ G_BEGIN_DECLS
 
 /* How long a rehearsal may last, seconds, and does where nobody says. */
 #define FERRY_REHEARSAL_SECONDS_MAX 600u
-#define FERRY_REHEARSAL_SECONDS 3u
+#define FERRY_REHEARSAL_SECONDS 3
 
 /* So many different pages were written in the first @seconds of a stretch. */
 typedef struct {

@@ -163,5 +163,5 @@ static CU_TestInfo cases[] = {
 
 int main(int argc, char **argv)
 {
-	return harness_run(argc, argv, "model", cases);
+	return harness_run(argc, argv, "rehearsal-model", cases);
 }
