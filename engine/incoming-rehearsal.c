@@ -4,8 +4,8 @@
 /*
  * A rehearsal at the destination: its pages come into RAM as a migration's do, and everything that
  * would hand the guest over is refused. The state stays setup. What came is not taken out of RAM
- * again: a device may have it registered, and would go on with the pages that were cut out. The next
- * migration overwrites all of it, zero pages too.
+ * again: a device may have it registered, and would go on with the pages that were cut out. The
+ * next migration overwrites all of it, zero pages too.
  */
 
 gboolean ferry_incoming_may_rehearse(FerryIncoming *incoming, const FerryStreamElement *element,

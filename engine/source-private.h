@@ -138,8 +138,8 @@ gboolean ferry_outgoing_choose_carrier(FerryOutgoing *outgoing, GError **error);
 /* The carrier of the pages. */
 FerryCarrier *ferry_outgoing_bulk(FerryOutgoing *outgoing);
 
-/* Fails where the destination, greeted by now, cannot take part in a rehearsal. outgoing-rehearsal.c
- */
+/* Fails where the destination, greeted by now, cannot take part in a rehearsal.
+ * outgoing-rehearsal.c */
 gboolean ferry_outgoing_check_rehearsal(FerryOutgoing *outgoing, GError **error);
 /* The rehearsal, once everything is set up: its result is the source's. */
 gboolean ferry_outgoing_rehearse(FerryOutgoing *outgoing, GError **error);
