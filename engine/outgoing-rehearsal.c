@@ -15,6 +15,8 @@
 #define LOOK_US (100 * G_TIME_SPAN_MILLISECOND)
 /* What a round must carry to tell of the link's speed: shorter ones tell of its latency. */
 #define TELLING_BYTES (1u << 20)
+/* Pages of the downtime that the model is given. */
+#define MILLION 1000000u
 
 typedef struct {
 	FerryOutgoing *outgoing;
@@ -235,6 +237,15 @@ static guint64 steady_rate(const FerryRehearsal *result)
 	return (last->pages - before.pages) / MAX(last->seconds - before.seconds, 1e-6);
 }
 
+/* Of a million pages that are written, those that went in an earlier round. */
+static guint64 count_again(Rehearsal *rehearsal)
+{
+	guint64 written = ferry_bitmap_count(rehearsal->written);
+
+	return MILLION * ferry_bitmap_count_both(rehearsal->written, rehearsal->outgoing->again) /
+	       MAX(written, 1);
+}
+
 static void conclude(Rehearsal *rehearsal)
 {
 	FerryOutgoing *outgoing = rehearsal->outgoing;
@@ -257,7 +268,8 @@ static void conclude(Rehearsal *rehearsal)
 	stop_bandwidth = ferry_settings_get_parameter(settings,
 						      FERRY_PARAMETER_AVAIL_SWITCHOVER_BANDWIDTH);
 	/* Rounds of nothing tell nothing. */
-	if (!stop_bandwidth && outgoing->forecast.sent_pages <= 0)
+	if (!stop_bandwidth && outgoing->forecast.fresh.pages <= 0 &&
+	    outgoing->forecast.again.pages <= 0)
 		stop_bandwidth = MAX(result->bandwidth, 1);
 	model = (FerryRehearsalModel){
 		.points = result->points,
@@ -266,7 +278,8 @@ static void conclude(Rehearsal *rehearsal)
 		.first_pages = count_first(outgoing, &status),
 		.bandwidth = MAX(result->bandwidth, 1),
 		.limit_ms = result->downtime_limit_ms,
-		.million = ferry_forecast_downtime(&outgoing->forecast, 1000000, stop_bandwidth),
+		.million = ferry_forecast_downtime(&outgoing->forecast, MILLION,
+						   count_again(rehearsal), stop_bandwidth),
 	};
 	ferry_rehearsal_model_run(&model, result);
 }

@@ -74,8 +74,13 @@ static JsonNode *rehearse(const FerryQmpCall *call, JsonObject *arguments, GErro
 	gint64 seconds = json_object_get_int_member_with_default(arguments, "seconds",
 								 FERRY_REHEARSAL_SECONDS);
 
-	ferry_source_rehearse(call->source, ferry_qmp_get_string(arguments, "uri"),
-			      CLAMP(seconds, 0, G_MAXINT), error);
+	if (seconds < 1 || seconds > FERRY_REHEARSAL_SECONDS_MAX)
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
+			    "Parameter 'seconds' expects a value from 1 to %u",
+			    FERRY_REHEARSAL_SECONDS_MAX);
+	else
+		ferry_source_rehearse(call->source, ferry_qmp_get_string(arguments, "uri"), seconds,
+				      error);
 	return NULL;
 }
 

@@ -68,12 +68,15 @@ static Outcome simulate(const FerryRehearsalModel *model, const Attempt *attempt
 	while (outcome.rounds < ROUNDS_MAX) {
 		double pages = ferry_rehearsal_model_written(model, round_s * attempt->speed);
 		FerryForecastDowntime downtime = stop_with(model, pages);
-		gboolean first = !outcome.rounds, stands = pages >= outcome.least * STANDSTILL;
+		gboolean stands = pages >= outcome.least * STANDSTILL;
+
+		/* The first is of another kind than those that follow. */
+		downtime.known = outcome.rounds > 0;
 
 		outcome.rounds++;
 		outcome.seconds += round_s;
 		outcome.least = MIN(outcome.least, pages);
-		outcome.converges = ferry_forecast_fits(&downtime, first, attempt->limit_us);
+		outcome.converges = ferry_forecast_fits(&downtime, attempt->limit_us);
 		if (outcome.converges || stands)
 			break;
 		round_s = pages * page_s;
