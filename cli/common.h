@@ -7,9 +7,10 @@
 
 typedef enum {
 	FERRY_EXIT_DONE = 0,
-	FERRY_EXIT_FAILED = 1,  /* and the guest still runs at the source */
-	FERRY_EXIT_USAGE = 2,   /* nothing was done */
-	FERRY_EXIT_IN_DOUBT = 3 /* an operator must look before the guest runs anywhere */
+	FERRY_EXIT_FAILED = 1,         /* and the guest still runs at the source */
+	FERRY_EXIT_USAGE = 2,          /* nothing was done */
+	FERRY_EXIT_IN_DOUBT = 3,       /* an operator must look before the guest runs anywhere */
+	FERRY_EXIT_NOT_CONVERGING = 4, /* a rehearsal's finding; nothing moved */
 } FerryExit;
 
 /* The help of a subcommand. */

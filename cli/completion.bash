@@ -102,7 +102,7 @@ _ferry_options()
 		echo "--help --ram --kvm --process --vcpus --workload --fill --seed --uuid --backing --dirty-source" \
 			"--qmp --incoming --paused --log --set"
 		;;
-	migrate) echo "--help --qmp --set --postcopy --resume --json --quiet" ;;
+	migrate) echo "--help --qmp --set --postcopy --dry-run --resume --json --quiet" ;;
 	status) echo "--help --qmp --json --prometheus" ;;
 	ctl) echo "--help --qmp" ;;
 	doctor) echo "--help --peer --json" ;;
@@ -147,7 +147,7 @@ _ferry()
 				migrate_set_speed migrate_set_downtime
 				migrate-set-cache-size query-migrate-cache-size
 				query-migrate query-rdma migrate-start-postcopy
-				migrate-pause migrate-recover ferry-resolve query-status
+				migrate-pause migrate-recover ferry-rehearse ferry-resolve query-status
 				stop cont getfd closefd query-version query-commands
 				query-events guest-check quit" -- "$cur")
 			;;

@@ -3,6 +3,7 @@
 #include "common.h"
 #include "postcopy-option.h"
 #include "progress.h"
+#include "rehearsal.h"
 #include "report.h"
 #include "set-options.h"
 
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <unistd.h>
 #include <ferry/error.h>
+#include <ferry/rehearsal.h>
 #include <ferry/transport.h>
 
 #define POLL_MS 200
@@ -30,17 +32,21 @@ static const FerryCliHelp help = {
 		"without it.\nFrom the switch on it cannot be cancelled, and a link that breaks pauses "
 		"it;\n--resume goes on where it was, to the same or another URI of the "
 		"destination.\n\n"
+		"--dry-run rehearses for SECONDS (3): pages go as they would, nothing moves, and the "
+		"guest is\nneither stopped nor slowed down. It says how long the migration would take, "
+		"or what would\nmake it possible.\n\n"
 		"Examples:\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp tcp:192.0.2.7:4444\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp --set rdma-pin-all=on rdma:192.0.2.7:4444\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp --set max-bandwidth=500M --set "
 		"downtime-limit=50 tcp:b:4444\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp --postcopy=2s rdma:192.0.2.7:4444\n"
+		"  ferry migrate --qmp unix:/tmp/a.qmp --dry-run=10 tcp:192.0.2.7:4444\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp --resume tcp:192.0.2.7:4444\n"
 		"  ferry migrate --qmp unix:/tmp/a.qmp --json file:/tmp/guest.stream\n\n"
 		"Exit status: 0 the guest moved; 1 it did not, and still runs at the source; 2 wrong "
 		"usage;\n3 the hand-over is in doubt, or the guest runs there and its memory is not "
-		"all there.",
+		"all there; 4 --dry-run: it would not converge.",
 };
 
 typedef struct {
@@ -51,6 +57,8 @@ typedef struct {
 	gboolean resume;
 	char *postcopy_after;
 	FerryCliPostcopy postcopy;
+	char *dry_run;
+	guint rehearse_seconds; /* 0: in earnest */
 	const char *uri;
 } Options;
 
@@ -59,6 +67,7 @@ static void options_clear(Options *options)
 	g_free(options->address);
 	g_strfreev(options->settings);
 	g_free(options->postcopy_after);
+	g_free(options->dry_run);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
 
@@ -92,9 +101,10 @@ static char *monitor_uri(FerryQmpClient *client, const char *uri, GError **error
 								 : NULL;
 }
 
-static gboolean start(FerryQmpClient *client, const char *uri, gboolean resume, GError **error)
+static gboolean start(FerryQmpClient *client, const Options *options, GError **error)
 {
-	g_autofree char *there = monitor_uri(client, uri, error);
+	const char *command = options->rehearse_seconds ? "ferry-rehearse" : "migrate";
+	g_autofree char *there = monitor_uri(client, options->uri, error);
 	g_autoptr(JsonNode) answer = NULL;
 	JsonObject *arguments;
 
@@ -102,9 +112,11 @@ static gboolean start(FerryQmpClient *client, const char *uri, gboolean resume, 
 		return FALSE;
 	arguments = json_object_new();
 	json_object_set_string_member(arguments, "uri", there);
-	if (resume)
+	if (options->rehearse_seconds)
+		json_object_set_int_member(arguments, "seconds", options->rehearse_seconds);
+	if (options->resume)
 		json_object_set_boolean_member(arguments, "resume", TRUE);
-	answer = ferry_qmp_client_call(client, "migrate", arguments, error);
+	answer = ferry_qmp_client_call(client, command, arguments, error);
 	return answer != NULL;
 }
 
@@ -230,6 +242,7 @@ static int paused(const FerryCliMigration *migration, const Options *options)
 static int conclude(FerryQmpClient *client, JsonNode *answer, const Options *options)
 {
 	FerryCliMigration migration;
+	JsonObject *rehearsal;
 
 	add_rdma(client, answer);
 	ferry_cli_migration_read(answer, &migration);
@@ -239,6 +252,12 @@ static int conclude(FerryQmpClient *client, JsonNode *answer, const Options *opt
 			migration.fallback);
 	if (options->json)
 		ferry_cli_report_json(answer, NULL, NULL);
+	rehearsal = ferry_cli_rehearsal_find(answer);
+	if (rehearsal) {
+		if (!options->json && !options->quiet)
+			ferry_cli_rehearsal_report(rehearsal, options->uri, migration.transport);
+		return ferry_cli_rehearsal_status(rehearsal);
+	}
 	if (g_str_equal(migration.status, "completed")) {
 		if (!options->json && !options->quiet)
 			ferry_cli_report(&migration, options->uri);
@@ -251,7 +270,8 @@ static int conclude(FerryQmpClient *client, JsonNode *answer, const Options *opt
 	if (g_str_equal(migration.status, "cancelled"))
 		ferry_cli_fail("migrate", "cancelled");
 	else
-		ferry_cli_fail("migrate", "the migration to %s failed: %s", options->uri,
+		ferry_cli_fail("migrate", "the %s to %s failed: %s",
+			       options->rehearse_seconds ? "rehearsal" : "migration", options->uri,
 			       migration.error_desc ? migration.error_desc : "no reason was given");
 	if (!options->quiet)
 		say_where(client);
@@ -298,11 +318,36 @@ static int watch(FerryQmpClient *client, Options *options)
 
 /* Options with a value that may be left out want a callback, which could not know the Options: so
  * it is put in. */
-static void complete_postcopy(int argc, char **argv)
+static void complete_values(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++)
 		if (g_str_equal(argv[i], "--postcopy"))
 			argv[i] = (char *)"--postcopy=now";
+		else if (g_str_equal(argv[i], "--dry-run"))
+			argv[i] = (char *)"--dry-run=" G_STRINGIFY(FERRY_REHEARSAL_SECONDS);
+}
+
+/* FALSE after it said what is wrong. */
+static gboolean check_options(Options *options)
+{
+	g_autoptr(GError) error = NULL;
+
+	if (!options->address)
+		return ferry_cli_usage("migrate", "--qmp unix:PATH is missing"), FALSE;
+	if (options->resume && options->postcopy_after)
+		return ferry_cli_usage("migrate", "--resume goes on with what is switched over: "
+						  "leave --postcopy out"),
+		       FALSE;
+	if (options->dry_run && (options->resume || options->postcopy_after))
+		return ferry_cli_usage("migrate", "--dry-run moves nothing: leave --postcopy and "
+						  "--resume out"),
+		       FALSE;
+	if (ferry_transport_find(ferry_transports(), options->uri, &error) &&
+	    ferry_cli_postcopy_parse(options->postcopy_after, &options->postcopy, &error) &&
+	    (!options->dry_run ||
+	     ferry_cli_rehearsal_parse(options->dry_run, &options->rehearse_seconds, &error)))
+		return TRUE;
+	return ferry_cli_usage("migrate", "%s", error->message), FALSE;
 }
 
 int ferry_cli_migrate(int argc, char **argv)
@@ -315,6 +360,8 @@ int ferry_cli_migrate(int argc, char **argv)
 		  "Set a capability or parameter first", "NAME=VALUE" },
 		{ "postcopy", 0, 0, G_OPTION_ARG_STRING, &options.postcopy_after,
 		  "Switch the guest over first, its memory follows", "AFTER" },
+		{ "dry-run", 0, 0, G_OPTION_ARG_STRING, &options.dry_run,
+		  "Only rehearse, for SECONDS (3), and say how it would go", "SECONDS" },
 		{ "resume", 0, 0, G_OPTION_ARG_NONE, &options.resume,
 		  "Go on with one that was switched over, and paused", NULL },
 		{ "json", 0, 0, G_OPTION_ARG_NONE, &options.json,
@@ -326,23 +373,17 @@ int ferry_cli_migrate(int argc, char **argv)
 	g_autoptr(FerryQmpClient) client = NULL;
 	g_autoptr(GError) error = NULL;
 
-	complete_postcopy(argc, argv);
+	complete_values(argc, argv);
 	if (!ferry_cli_parse(&help, entries, &argc, &argv, 1, 1))
 		return FERRY_EXIT_USAGE;
 	options.uri = argv[1];
-	if (!options.address)
-		return ferry_cli_usage("migrate", "--qmp unix:PATH is missing");
-	if (options.resume && options.postcopy_after)
-		return ferry_cli_usage("migrate", "--resume goes on with what is switched over: "
-						  "leave --postcopy out");
-	if (!ferry_transport_find(ferry_transports(), options.uri, &error) ||
-	    !ferry_cli_postcopy_parse(options.postcopy_after, &options.postcopy, &error))
-		return ferry_cli_usage("migrate", "%s", error->message);
+	if (!check_options(&options))
+		return FERRY_EXIT_USAGE;
 	client = ferry_qmp_client_new(options.address, &error);
 	if (client && ferry_cli_apply_settings(client, options.settings, &error) &&
 	    ferry_cli_postcopy_enable(&options.postcopy, client, &error)) {
 		catch_signals();
-		if (start(client, options.uri, options.resume, &error))
+		if (start(client, &options, &error))
 			return watch(client, &options);
 	}
 	if (g_error_matches(error, FERRY_ERROR, FERRY_ERROR_INVALID))

@@ -98,8 +98,9 @@ typedef enum {
 	FERRY_INCOMING_PAUSED,   /* the guest runs here, and the link died before its last page */
 	/* the guest is here, but the source may not know: go on answering */
 	FERRY_INCOMING_COMPLETED,
-	FERRY_INCOMING_CLOSED,   /* the guest is here, and the source knows */
-	FERRY_INCOMING_ANSWERED, /* it was only a question */
+	FERRY_INCOMING_CLOSED,    /* the guest is here, and the source knows */
+	FERRY_INCOMING_ANSWERED,  /* it was only a question */
+	FERRY_INCOMING_REHEARSED, /* nothing was to be handed over: go on listening */
 } FerryIncomingResult;
 
 /* One connection, the loading thread's own. */
@@ -122,6 +123,8 @@ typedef struct {
 	FerryDigest *digest;         /* then it follows the rounds; else NULL */
 	FerryPageWorkers *inflaters; /* from the first deflated page on; else NULL */
 	guint64 undigested;          /* pages since the digest was last told to catch up */
+	gboolean may_rehearse;       /* the listener can take another connection after this one */
+	gboolean rehearses;          /* both HELLOs have it */
 	gboolean ferry_peer;
 	guint8 nonce[FERRY_NONCE_SIZE];
 	GError *misfit;  /* what of the configuration is not ours; owned, else NULL */
@@ -194,6 +197,11 @@ gboolean ferry_incoming_take_encoded(FerryIncoming *incoming, const FerryRun *ru
 gboolean ferry_incoming_await_page(FerryIncoming *incoming, guint32 block, guint64 page,
 				   GError **error);
 gboolean ferry_incoming_await_inflated(FerryIncoming *incoming, GError **error);
+/* Whether @element may come in what this connection is. incoming-rehearsal.c */
+gboolean ferry_incoming_may_rehearse(FerryIncoming *incoming, const FerryStreamElement *element,
+				     GError **error);
+/* A rehearsal is over, and its connection closed: the next one begins anew. */
+void ferry_destination_rehearsed(FerryDestination *destination);
 
 /* The carrier beside the channel: a record of its own; the source's choice. incoming-fabric.c */
 gboolean ferry_incoming_fabric_record(FerryIncoming *incoming, const FerryIncomingRecord *record,

@@ -185,6 +185,10 @@ static gboolean serve(FerryDestination *destination, FerryListener *listener, Fe
 		ferry_destination_enter(destination, FERRY_STATE_HANDOVER,
 					FERRY_STATE_HANDOVER_LOST);
 		return TRUE;
+	case FERRY_INCOMING_REHEARSED:
+		ferry_destination_rehearsed(destination);
+		ferry_observe_rehearsed(listener->uri);
+		return TRUE;
 	case FERRY_INCOMING_PAUSED:
 		ferry_destination_paused(destination, error);
 		return TRUE;

@@ -11,6 +11,8 @@
 #define ANSWERS 3
 /* After the guest stands, and after its devices are saved. */
 #define COLLECTS 2
+/* Of the limit, for the last round, where it is of a kind not seen before. */
+#define WORTH_A_ROUND 8
 
 void ferry_forecast_answered(FerryForecast *forecast, gint64 us)
 {
@@ -68,4 +70,11 @@ FerryForecastDowntime ferry_forecast_downtime(const FerryForecast *forecast, gui
 double ferry_forecast_budget_us(const FerryForecastDowntime *downtime, double limit_us)
 {
 	return MAX(limit_us - downtime->more_us - downtime->rest_us, limit_us / 4);
+}
+
+gboolean ferry_forecast_fits(const FerryForecastDowntime *downtime, double limit_us)
+{
+	if (!downtime->known && downtime->pages_us > limit_us / WORTH_A_ROUND)
+		return FALSE;
+	return downtime->pages_us <= ferry_forecast_budget_us(downtime, limit_us);
 }

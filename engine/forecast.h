@@ -49,8 +49,8 @@ typedef struct {
 	gboolean known;  /* there was a round of such pages */
 } FerryForecastDowntime;
 
-/* With @pending pages to send, @again of them as for ferry_forecast_sent(); @bandwidth is bytes a second that are known to be there, 0: what was
- * measured. */
+/* With @pending pages to send, @again of them as for ferry_forecast_sent(); @bandwidth is bytes a
+ * second that are known to be there, 0: what was measured. */
 FerryForecastDowntime ferry_forecast_downtime(const FerryForecast *forecast, guint64 pending,
 					      guint64 again, guint64 bandwidth);
 static inline double ferry_forecast_total_us(const FerryForecastDowntime *downtime)
@@ -61,3 +61,7 @@ static inline double ferry_forecast_total_us(const FerryForecastDowntime *downti
 /* How long the pending pages of a downtime of at most @limit_us may take. A quarter of it even
  * where all else leaves less: a guest too large to be digested in time must still move. */
 double ferry_forecast_budget_us(const FerryForecastDowntime *downtime, double limit_us);
+
+/* Whether the guest stops now. A round of a kind not seen yet is better not the last, where its pages
+ * take more than a small part of the limit. */
+gboolean ferry_forecast_fits(const FerryForecastDowntime *downtime, double limit_us);

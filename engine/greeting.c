@@ -52,6 +52,10 @@ static gboolean say_hello(FerryOutgoing *outgoing, GError **error)
 		hello.features |= FERRY_FEATURE_POSTCOPY;
 	if (ferry_outgoing_wants_encoder(outgoing))
 		hello.features |= FERRY_FEATURE_ENCODED;
+	/* Nothing is switched over in a rehearsal. */
+	if (outgoing->rehearses)
+		hello.features = (hello.features & ~(guint64)FERRY_FEATURE_POSTCOPY) |
+				 FERRY_FEATURE_REHEARSAL;
 	hello.features |= ferry_fabric_features(outgoing->fabric);
 	memcpy(hello.nonce, outgoing->nonce, FERRY_NONCE_SIZE);
 	ferry_record_put_hello(record, &hello);

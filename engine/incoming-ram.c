@@ -80,8 +80,10 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 	if (!incoming->carrier->ops->share_ram(incoming->carrier, incoming->memory, error))
 		return FALSE;
 	/* What a guest that is here already has loaded is not touched. */
-	if (!ferry_destination_enter(destination, FERRY_STATE_SETUP, FERRY_STATE_ACTIVE))
-		return takes_none(incoming, error);
+	if (incoming->rehearses
+		    ? !ferry_incoming_may_take(incoming, error)
+		    : !ferry_destination_enter(destination, FERRY_STATE_SETUP, FERRY_STATE_ACTIVE))
+		return incoming->rehearses ? FALSE : takes_none(incoming, error);
 	incoming->listed = TRUE;
 	incoming->touch = ferry_first_touch_new(incoming->memory);
 	if (incoming->will_digest) {

@@ -49,10 +49,12 @@ static gboolean say_hello(FerryIncoming *incoming, const FerryIncomingRecord *re
 	incoming->fabrics_agreed = incoming->over ? 0
 						  : hello.features &
 							    ferry_fabric_features(incoming->fabric);
-	incoming->may_postcopy = hello.features & FERRY_FEATURE_POSTCOPY;
+	incoming->rehearses = incoming->may_rehearse && !incoming->recovers && !incoming->over &&
+			      hello.features & FERRY_FEATURE_REHEARSAL;
+	incoming->may_postcopy = !incoming->rehearses && hello.features & FERRY_FEATURE_POSTCOPY;
 	incoming->may_encode = hello.features & FERRY_FEATURE_ENCODED;
-	hello.features &= FERRY_FEATURE_DIGEST | FERRY_FEATURE_POSTCOPY | FERRY_FEATURE_ENCODED |
-			  incoming->fabrics_agreed;
+	hello.features &= FERRY_FEATURE_DIGEST | FERRY_FEATURE_ENCODED | incoming->fabrics_agreed |
+			  (incoming->rehearses ? FERRY_FEATURE_REHEARSAL : FERRY_FEATURE_POSTCOPY);
 	ferry_record_put_hello(answer, &hello);
 	return ferry_reply_record(&incoming->replies, answer, error);
 }
@@ -173,6 +175,8 @@ static gboolean load_device(FerryIncoming *incoming, const FerryStreamElement *e
 static gboolean handle_element(FerryIncoming *incoming, const FerryStreamElement *element,
 			       GError **error)
 {
+	if (!ferry_incoming_may_rehearse(incoming, element, error))
+		return FALSE;
 	switch (element->type) {
 	case FERRY_SECTION_START:
 	case FERRY_SECTION_PART:
@@ -253,6 +257,7 @@ static void incoming_init(FerryIncoming *incoming, FerryDestination *destination
 		.channel = channel,
 		.heartbeat = heartbeat,
 		.fabric = listener->fabric,
+		.may_rehearse = listener->again,
 		.begin_user_us = usage.ru_utime.tv_sec * G_USEC_PER_SEC + usage.ru_utime.tv_usec,
 		.begin_system_us = usage.ru_stime.tv_sec * G_USEC_PER_SEC + usage.ru_stime.tv_usec,
 	};
@@ -355,6 +360,8 @@ static FerryIncomingResult serve(FerryIncoming *incoming, gboolean only, GError 
 	if (load(incoming, watchdog, error))
 		return incoming->packaged ? ferry_incoming_switch(incoming, error)
 					  : ferry_incoming_hand_over(incoming, error);
+	if (incoming->listed && incoming->rehearses)
+		return FERRY_INCOMING_REHEARSED;
 	return incoming->listed ? FERRY_INCOMING_FAILED : FERRY_INCOMING_REFUSED;
 }
 
@@ -383,10 +390,12 @@ FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryListe
 	incoming_init(&incoming, destination, listener, channel, heartbeat);
 	/* Where no other can wait behind it, it may take its time to begin. */
 	result = serve(&incoming, !listener->again, &cause);
-	if (result == FERRY_INCOMING_FAILED || result == FERRY_INCOMING_PAUSED)
+	if (result == FERRY_INCOMING_FAILED || result == FERRY_INCOMING_PAUSED ||
+	    result == FERRY_INCOMING_REHEARSED)
 		prefer_carrier(&incoming, &cause);
 	if (result == FERRY_INCOMING_REFUSED || result == FERRY_INCOMING_FAILED ||
-	    result == FERRY_INCOMING_IN_DOUBT || result == FERRY_INCOMING_PAUSED)
+	    result == FERRY_INCOMING_IN_DOUBT || result == FERRY_INCOMING_PAUSED ||
+	    result == FERRY_INCOMING_REHEARSED)
 		tell(&incoming, cause);
 	incoming_clear(&incoming);
 	if (result == FERRY_INCOMING_FAILED || result == FERRY_INCOMING_CLOSED)

@@ -143,6 +143,18 @@ void ferry_observe_connected(FerrySide side, const char *uri)
 	entry_send(&entry, message);
 }
 
+void ferry_observe_rehearsed(const char *uri)
+{
+	Entry entry = entry_begin(G_LOG_LEVEL_INFO);
+	g_autofree char *message = g_strdup_printf(
+		"destination: a rehearsal on %s is over, nothing moved", uri);
+
+	add(&entry, "FERRY_EVENT", "rehearsed");
+	add(&entry, "FERRY_SIDE", side_names[FERRY_SIDE_DESTINATION]);
+	add(&entry, "FERRY_URI", uri);
+	entry_send(&entry, message);
+}
+
 void ferry_observe_refused(const char *uri, const char *reason)
 {
 	Entry entry = entry_begin(G_LOG_LEVEL_WARNING);

@@ -22,5 +22,8 @@ void ferry_observe_round_end(const FerryRound *round);
 void ferry_observe_connected(FerrySide side, const char *uri);
 void ferry_observe_refused(const char *uri, const char *reason);
 
+/* A rehearsal came to its end on a destination's connection, or was cut. */
+void ferry_observe_rehearsed(const char *uri);
+
 /* The pages go by @transport, not as the URI asks. */
 void ferry_observe_fallback(const char *uri, const char *transport, const char *reason);

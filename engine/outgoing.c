@@ -100,8 +100,9 @@ static gboolean set_up(FerryOutgoing *outgoing, GError **error)
 	ferry_pace_init(&outgoing->pace, g_get_monotonic_time());
 	ferry_outgoing_open_fabric(outgoing);
 	if (!ferry_outgoing_greet(outgoing, CONNECT_MS, error) ||
+	    !ferry_outgoing_check_rehearsal(outgoing, error) ||
 	    !ferry_outgoing_check_fabric(outgoing, error) ||
-	    !ferry_outgoing_advise(outgoing, error))
+	    (!outgoing->rehearses && !ferry_outgoing_advise(outgoing, error)))
 		return FALSE;
 	ferry_outgoing_track(outgoing);
 	if (!share_ram(outgoing, error))
@@ -295,8 +296,12 @@ gpointer ferry_outgoing_thread(gpointer data)
 	FerryOutgoingFate fate = FERRY_OUTGOING_MOVED;
 	GError *error = NULL;
 
-	if (!set_up(outgoing, &error) || !ferry_outgoing_precopy(outgoing, &error))
+	if (!set_up(outgoing, &error) ||
+	    !(outgoing->rehearses ? ferry_outgoing_rehearse(outgoing, &error)
+				  : ferry_outgoing_precopy(outgoing, &error)))
 		stay(outgoing, error);
+	else if (outgoing->rehearses)
+		stay(outgoing, g_error_new(FERRY_ERROR, FERRY_ERROR_CANCELLED, "rehearsed"));
 	else if (ferry_outgoing_is_switching(outgoing))
 		postcopy(outgoing);
 	else if (switch_over(outgoing, &error) &&

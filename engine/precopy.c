@@ -5,9 +5,6 @@
 
 /* How long the destination may take to acknowledge a round that has left. */
 #define ROUND_US (60 * G_TIME_SPAN_SECOND)
-/* A round of a kind not seen yet is better not the last, where its pages take more than this part of
- * the limit. */
-#define WORTH_A_ROUND 8
 
 FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 {
@@ -17,7 +14,7 @@ FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 		.zeros = ferry_outgoing_bulk(outgoing)->ops->put_zero
 				 ? ferry_outgoing_bulk(outgoing)
 				 : outgoing->carrier,
-		.holes = outgoing->round == 1 ? outgoing->holes : NULL,
+		.holes = outgoing->round == 1 || outgoing->rehearses ? outgoing->holes : NULL,
 		.encoder = outgoing->encoder && ferry_page_encoder_is_active(outgoing->encoder)
 				   ? outgoing->encoder
 				   : NULL,
@@ -28,6 +25,7 @@ FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 		.cancel = &outgoing->source->cancel,
 		.leave = outgoing->postcopy && !outgoing->stopped ? &outgoing->source->switch_over
 								  : NULL,
+		.leave_us = outgoing->leave_us,
 		.path = outgoing->ferry_peer ? outgoing->path : NULL,
 		.carrier_died = &outgoing->carrier_died,
 		.accounted = &outgoing->accounted,
@@ -114,12 +112,16 @@ static gboolean section_round(FerryOutgoing *outgoing, GError **error)
 }
 
 /* What the round that began at @begin_us with @pages, @again of them as in outgoing->again, has
- * shown of the link. One that was held back shows it with its last pages. */
-static void note_round(FerryOutgoing *outgoing, guint64 pages, guint64 again, gint64 begin_us)
+ * shown of the link. One that was held back shows it with its last pages; where it was left before
+ * them, it does not. */
+static void note_round(FerryOutgoing *outgoing, guint64 pages, guint64 again, gboolean left,
+		       gint64 begin_us)
 {
 	const FerryPace *pace = &outgoing->pace;
 	gint64 now = g_get_monotonic_time();
 
+	if (pace->held_us >= (now - begin_us) / 10 && left)
+		return;
 	if (pace->held_us >= (now - begin_us) / 10 && pace->tail_data) {
 		again = again > pages / 2 ? pace->tail_data : 0;
 		pages = pace->tail_data;
@@ -142,14 +144,15 @@ static guint64 most_put_off(FerryOutgoing *outgoing)
 	double budget = ferry_forecast_budget_us(&outgoing->downtime, (double)limit * 1e3);
 	guint64 pending = ferry_bitmap_count(outgoing->pending);
 
-	if (outgoing->stopped || !outgoing->downtime.known || outgoing->downtime.pages_us <= 0)
+	if (outgoing->stopped || outgoing->rehearses || !outgoing->downtime.known ||
+	    outgoing->downtime.pages_us <= 0)
 		return 0;
 	return (guint64)(budget / 2 / outgoing->downtime.pages_us * (double)pending);
 }
 
-static gboolean run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **error)
+gboolean ferry_outgoing_run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **error)
 {
-	guint64 put_off, pages, again;
+	guint64 put_off, pages, again, left;
 	gint64 begin;
 	gboolean ok;
 
@@ -167,11 +170,13 @@ static gboolean run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **e
 					       outgoing->stopped);
 	ok = outgoing->ferry_peer ? ferry_round(outgoing, pages, error)
 				  : section_round(outgoing, error);
+	left = ferry_bitmap_count(outgoing->pending);
 	ferry_put_off_give_back(outgoing->put_off, outgoing->pending);
 	if (ok) {
 		end_encoded(outgoing);
 		ferry_progress_round_end(outgoing->progress);
-		note_round(outgoing, pages, again, begin);
+		note_round(outgoing, pages - left, again * (pages - left) / MAX(pages, 1), left,
+			   begin);
 	}
 	return ok;
 }
@@ -234,11 +239,8 @@ static gboolean converged(FerryOutgoing *outgoing)
 	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
 	double limit_us = ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT) *
 			  1e3;
-	double pages_us = outgoing->downtime.pages_us;
 
-	if (!outgoing->downtime.known && pages_us > limit_us / WORTH_A_ROUND)
-		return FALSE;
-	return pages_us <= ferry_forecast_budget_us(&outgoing->downtime, limit_us);
+	return ferry_forecast_fits(&outgoing->downtime, limit_us);
 }
 
 /* Precopy is over: what its end is taken to cost. After an early switch no page is waited for, and
@@ -275,8 +277,7 @@ static void join_tracker(FerryOutgoing *outgoing)
 		g_thread_join(g_steal_pointer(&outgoing->tracker));
 }
 
-/* Every write from here on is seen: pages may be read, and holes looked for. */
-static gboolean await_tracking(FerryOutgoing *outgoing, GError **error)
+gboolean ferry_outgoing_await_tracking(FerryOutgoing *outgoing, GError **error)
 {
 	/* Without a dirty source the guest must stand still from the beginning. */
 	if (!outgoing->tracker) {
@@ -309,13 +310,13 @@ gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error)
 {
 	gint64 collect_us = 0;
 
-	if (!await_tracking(outgoing, error))
+	if (!ferry_outgoing_await_tracking(outgoing, error))
 		return FALSE;
 	ferry_bitmap_set_all(outgoing->pending);
 	ferry_outgoing_leave_out(outgoing, outgoing->pending);
 	ferry_throttle_begin(outgoing->source->throttle);
 	do {
-		if (!run_round(outgoing, collect_us, error) ||
+		if (!ferry_outgoing_run_round(outgoing, collect_us, error) ||
 		    !ferry_outgoing_collect(outgoing, &collect_us, error))
 			return FALSE;
 	} while (!ferry_outgoing_is_switching(outgoing) && !converged(outgoing));
@@ -330,5 +331,6 @@ gboolean ferry_outgoing_last_pages(FerryOutgoing *outgoing, GError **error)
 	outgoing->stopped = TRUE;
 	if (!ferry_outgoing_collect(outgoing, &collect_us, error))
 		return FALSE;
-	return !ferry_bitmap_count(outgoing->pending) || run_round(outgoing, collect_us, error);
+	return !ferry_bitmap_count(outgoing->pending) ||
+	       ferry_outgoing_run_round(outgoing, collect_us, error);
 }

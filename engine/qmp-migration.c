@@ -69,6 +69,21 @@ static JsonNode *migrate_incoming(const FerryQmpCall *call, JsonObject *argument
 	return NULL;
 }
 
+static JsonNode *rehearse(const FerryQmpCall *call, JsonObject *arguments, GError **error)
+{
+	gint64 seconds = json_object_get_int_member_with_default(arguments, "seconds",
+								 FERRY_REHEARSAL_SECONDS);
+
+	if (seconds < 1 || seconds > FERRY_REHEARSAL_SECONDS_MAX)
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
+			    "Parameter 'seconds' expects a value from 1 to %u",
+			    FERRY_REHEARSAL_SECONDS_MAX);
+	else
+		ferry_source_rehearse(call->source, ferry_qmp_get_string(arguments, "uri"), seconds,
+				      error);
+	return NULL;
+}
+
 static JsonNode *migrate_cancel(const FerryQmpCall *call, JsonObject *arguments, GError **error)
 {
 	ferry_source_cancel(call->source);
@@ -220,6 +235,11 @@ static const FerryQmpArgument migrate_arguments[] = {
 	{ "resume", FERRY_QMP_BOOLEAN, .optional = TRUE },
 	{ NULL },
 };
+static const FerryQmpArgument rehearse_arguments[] = {
+	{ "uri", FERRY_QMP_STRING },
+	{ "seconds", FERRY_QMP_INTEGER, .optional = TRUE },
+	{ NULL },
+};
 static const FerryQmpArgument uri_arguments[] = { { "uri", FERRY_QMP_STRING }, { NULL } };
 static const FerryQmpArgument state_arguments[] = { { "state", FERRY_QMP_STRING }, { NULL } };
 static const FerryQmpArgument resolve_arguments[] = {
@@ -237,6 +257,7 @@ const FerryQmpCommand ferry_qmp_migration_commands[] = {
 	{ "migrate-recover", migrate_recover, uri_arguments },
 	{ "query-migrate", query_migrate, ferry_qmp_no_arguments },
 	{ "query-rdma", query_rdma, ferry_qmp_no_arguments },
+	{ "ferry-rehearse", rehearse, rehearse_arguments },
 	{ "ferry-resolve", resolve, resolve_arguments },
 	{ NULL },
 };

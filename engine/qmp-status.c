@@ -260,6 +260,61 @@ static void set_ferrys_own(JsonObject *info, const FerryMigrationStatus *status)
 		json_object_set_array_member(info, "rounds", rounds_info(status));
 }
 
+static JsonArray *points_info(const FerryRehearsal *rehearsal)
+{
+	JsonArray *points = json_array_new();
+
+	for (guint i = 0; i < rehearsal->n_points; i++) {
+		JsonObject *point = json_object_new();
+
+		ferry_qmp_set_double(point, "seconds", rehearsal->points[i].seconds);
+		ferry_qmp_set_number(point, "pages", rehearsal->points[i].pages);
+		json_array_add_object_element(points, point);
+	}
+	return points;
+}
+
+/* Advice that there is none of is left out. */
+static JsonObject *advice_info(const FerryRehearsal *rehearsal)
+{
+	JsonObject *advice = json_object_new();
+
+	if (rehearsal->needed_downtime_limit_ms)
+		ferry_qmp_set_number(advice, "downtime-limit", rehearsal->needed_downtime_limit_ms);
+	if (rehearsal->needed_throttle)
+		ferry_qmp_set_number(advice, "cpu-throttle-percentage", rehearsal->needed_throttle);
+	if (rehearsal->needed_bandwidth)
+		ferry_qmp_set_number(advice, "max-bandwidth", rehearsal->needed_bandwidth);
+	return advice;
+}
+
+static void set_rehearsal(JsonObject *info, const FerryRehearsal *rehearsal)
+{
+	JsonObject *object;
+
+	if (!rehearsal->on)
+		return;
+	object = json_object_new();
+	json_object_set_object_member(info, "rehearsal", object);
+	json_object_set_boolean_member(object, "done", rehearsal->done);
+	if (!rehearsal->done)
+		return;
+	ferry_qmp_set_double(object, "seconds", rehearsal->seconds);
+	ferry_qmp_set_double(object, "bandwidth", rehearsal->bandwidth);
+	ferry_qmp_set_number(object, "max-bandwidth", rehearsal->bandwidth_limit);
+	ferry_qmp_set_number(object, "downtime-limit", rehearsal->downtime_limit_ms);
+	ferry_qmp_set_number(object, "first-second-pages", rehearsal->first_second_pages);
+	ferry_qmp_set_number(object, "steady-pages-rate", rehearsal->steady_pages_per_second);
+	json_object_set_array_member(object, "written", points_info(rehearsal));
+	json_object_set_boolean_member(object, "converges", rehearsal->converges);
+	ferry_qmp_set_number(object, "rounds", rehearsal->rounds);
+	if (rehearsal->converges)
+		ferry_qmp_set_double(object, "total-time", rehearsal->total_seconds * 1e3);
+	ferry_qmp_set_double(object, "downtime", rehearsal->downtime_ms);
+	if (!rehearsal->converges)
+		json_object_set_object_member(object, "advice", advice_info(rehearsal));
+}
+
 static void set_blocked(JsonObject *info, char **blocked)
 {
 	JsonArray *reasons;
@@ -284,6 +339,7 @@ JsonNode *ferry_qmp_migration_info(const FerryMigrationStatus *status, gboolean 
 	json_object_set_string_member(info, "status", ferry_state_name(status->state));
 	if (status->error_desc)
 		json_object_set_string_member(info, "error-desc", status->error_desc);
+	set_rehearsal(info, &status->rehearsal);
 	if (parts & TIMES)
 		set_times(info, status, parts);
 	if (parts & ARRIVING)

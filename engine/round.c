@@ -86,7 +86,8 @@ static void account(const FerryRoundSender *sender, guint64 normal, guint64 zero
 
 static gboolean is_left(const FerryRoundSender *sender)
 {
-	return sender->leave && g_atomic_int_get(sender->leave);
+	return (sender->leave && g_atomic_int_get(sender->leave)) ||
+	       (sender->leave_us && g_get_monotonic_time() >= sender->leave_us);
 }
 
 /* Puts one run, waiting for room as long as it takes; *@done counts its pages once they are taken.

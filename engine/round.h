@@ -25,6 +25,8 @@ typedef struct {
 	/* somebody wants the round left in the middle: then it ends without an error, and what did
 	 * not go is still pending; atomic; NULL: nobody ever */
 	const gint *leave;
+	/* the same at a time, monotonic us; 0: at none */
+	gint64 leave_us;
 	FerryReturnPath *path;  /* whose end ends the round; NULL: nobody answers */
 	gboolean *carrier_died; /* set when the round fails for a carrier's own reason */
 	guint64 *accounted;     /* the carriers' bytes that @progress knows of */

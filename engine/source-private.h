@@ -43,6 +43,7 @@ struct FerrySource {
 	/* where to recover it, taken by the migration thread; owned; NULL: not yet */
 	char *recover_uri;
 	const FerryTransport *recover_transport;
+	FerryRehearsal rehearsal; /* of the last migration; zeros where it was none */
 };
 
 /* One migration, the migration thread's own. */
@@ -78,7 +79,10 @@ typedef struct {
 	GThread *tracker; /* starts the dirty tracking; @tracking and @tracker_error are its own */
 	GError *tracker_error;
 	gboolean tracking;
-	gboolean stopped; /* precopy is over: the last pages go */
+	gboolean stopped;   /* precopy is over: the last pages go */
+	gboolean rehearses; /* and moves nothing */
+	gint64 rehearse_us; /* for how long */
+	gint64 leave_us;    /* when to leave the round; 0: when it is over */
 	guint32 round;
 	gboolean postcopy;           /* ADVISE went: it may be switched over early */
 	FerryPageRequests *requests; /* then what the destination asks for; else NULL */
@@ -95,6 +99,10 @@ void ferry_source_fail(FerrySource *source, GError *error);
 void ferry_source_set_error(FerrySource *source, const char *text);
 /* What cancel has to cut. */
 void ferry_source_publish(FerrySource *source, FerryChannel *channel, FerryReturnPath *path);
+
+/* A rehearsal is over, with this result: state cancelling, from which it ends as a cancelled one.
+ * FALSE if somebody cancelled it before. */
+gboolean ferry_source_rehearsed(FerrySource *source, const FerryRehearsal *result, GError **error);
 
 /* The migration thread; takes the FerryOutgoing over. outgoing.c */
 gpointer ferry_outgoing_thread(gpointer data);
@@ -136,6 +144,12 @@ gboolean ferry_outgoing_choose_carrier(FerryOutgoing *outgoing, GError **error);
 /* The carrier of the pages. */
 FerryCarrier *ferry_outgoing_bulk(FerryOutgoing *outgoing);
 
+/* Fails where the destination, greeted by now, cannot take part in a rehearsal.
+ * outgoing-rehearsal.c */
+gboolean ferry_outgoing_check_rehearsal(FerryOutgoing *outgoing, GError **error);
+/* The rehearsal, once everything is set up: its result is the source's. */
+gboolean ferry_outgoing_rehearse(FerryOutgoing *outgoing, GError **error);
+
 /* Precopy rounds until the rest fits in the downtime limit. precopy.c */
 gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error);
 /* One more collect and round while the guest is stopped. */
@@ -145,6 +159,10 @@ gboolean ferry_outgoing_last_pages(FerryOutgoing *outgoing, GError **error);
 void ferry_outgoing_track(FerryOutgoing *outgoing);
 /* Ends dirty tracking. */
 void ferry_outgoing_untrack(FerryOutgoing *outgoing);
+/* Every write from here on is seen: pages may be read, and holes looked for. */
+gboolean ferry_outgoing_await_tracking(FerryOutgoing *outgoing, GError **error);
+/* Sends @pending; collecting it took @collect_us. */
+gboolean ferry_outgoing_run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **error);
 /* Adds what was written since the last collect to @pending. Collect first, read the pages later: a
  * page written while it is sent is dirty again. */
 gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError **error);

@@ -151,6 +151,7 @@ static void reset_locked(FerrySource *source)
 	g_atomic_int_set(&source->cancel, 0);
 	g_atomic_int_set(&source->switch_over, 0);
 	source->prepared = source->proceed = source->resolving = source->pausing = FALSE;
+	memset(&source->rehearsal, 0, sizeof(source->rehearsal));
 	source->state = FERRY_STATE_SETUP;
 }
 
@@ -176,14 +177,15 @@ static gboolean claim(FerrySource *source, GThread **last, GError **error)
 	return ok;
 }
 
-gboolean ferry_source_migrate(FerrySource *source, const char *uri, GError **error)
+/* @rehearse_us: for how long to rehearse; 0: in earnest. */
+static gboolean begin(FerrySource *source, const char *uri, const FerryTransport *transport,
+		      gint64 rehearse_us, GError **error)
 {
-	const FerryTransport *transport = ferry_transport_find(source->transports, uri, error);
 	FerrySettings *settings = ferry_vm_settings(source->vm);
 	FerryOutgoing *outgoing;
 	GThread *last = NULL;
 
-	if (!transport || !ferry_vm_fits_transport(source->vm, uri, transport, error) ||
+	if (!ferry_vm_fits_transport(source->vm, uri, transport, error) ||
 	    !ferry_throttle_check(source->vm, error) || !claim(source, &last, error))
 		return FALSE;
 	if (last)
@@ -192,13 +194,75 @@ gboolean ferry_source_migrate(FerrySource *source, const char *uri, GError **err
 		source->progress, ferry_vm_moving_bytes(source->vm),
 		ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT));
 	outgoing = outgoing_new(source, uri, transport);
+	outgoing->rehearse_us = rehearse_us;
+	outgoing->rehearses = rehearse_us != 0;
 	g_mutex_lock(&source->lock);
+	source->rehearsal.on = outgoing->rehearses;
 	g_free(source->uri);
 	source->uri = g_strdup(uri);
 	emit_state(source, FERRY_STATE_NONE, FERRY_STATE_SETUP);
 	source->thread = g_thread_new("ferry-source", ferry_outgoing_thread, outgoing);
 	g_mutex_unlock(&source->lock);
 	return TRUE;
+}
+
+gboolean ferry_source_migrate(FerrySource *source, const char *uri, GError **error)
+{
+	const FerryTransport *transport = ferry_transport_find(source->transports, uri, error);
+
+	return transport && begin(source, uri, transport, 0, error);
+}
+
+static gboolean may_rehearse(FerrySource *source, const FerryTransport *transport, guint seconds,
+			     GError **error)
+{
+	if (!seconds || seconds > FERRY_REHEARSAL_SECONDS_MAX) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
+			    "a rehearsal lasts 1 to %u seconds, not %u",
+			    FERRY_REHEARSAL_SECONDS_MAX, seconds);
+		return FALSE;
+	}
+	if (!transport->names_place) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+			    "%s: names one connection, which a rehearsal would use up: rehearse "
+			    "to tcp:, unix: or rdma:",
+			    transport->scheme);
+		return FALSE;
+	}
+	if (ferry_vm_dirty_source_name(source->vm))
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+		    "this guest's writes are not tracked: it stands still while it migrates, and "
+		    "there is nothing to rehearse");
+	return FALSE;
+}
+
+gboolean ferry_source_rehearse(FerrySource *source, const char *uri, guint seconds, GError **error)
+{
+	const FerryTransport *transport = ferry_transport_find(source->transports, uri, error);
+
+	return transport && may_rehearse(source, transport, seconds, error) &&
+	       begin(source, uri, transport, seconds * G_TIME_SPAN_SECOND, error);
+}
+
+gboolean ferry_source_rehearsed(FerrySource *source, const FerryRehearsal *result, GError **error)
+{
+	gboolean ok;
+
+	g_mutex_lock(&source->lock);
+	ok = source->state == FERRY_STATE_ACTIVE &&
+	     ferry_state_allows(FERRY_SIDE_SOURCE, source->state, FERRY_STATE_CANCELLING);
+	if (ok) {
+		source->rehearsal = *result;
+		g_free(source->error_desc);
+		source->error_desc = g_strdup("it was a rehearsal, which moves nothing");
+		source->state = FERRY_STATE_CANCELLING;
+		emit_state(source, FERRY_STATE_ACTIVE, source->state);
+	}
+	g_mutex_unlock(&source->lock);
+	if (!ok)
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_CANCELLED, "cancelled");
+	return ok;
 }
 
 /* ---- steering ---- */
@@ -349,6 +413,7 @@ void ferry_source_get_status(FerrySource *source, FerryMigrationStatus *status)
 	status->state = source->state;
 	g_free(status->error_desc);
 	status->error_desc = g_strdup(source->error_desc);
+	status->rehearsal = source->rehearsal;
 	g_mutex_unlock(&source->lock);
 	g_free(status->dirty_source);
 	status->dirty_source = g_strdup(ferry_vm_dirty_source_name(source->vm));

@@ -35,6 +35,7 @@
 #include <ferry/qmp.h>
 #include <ferry/ram.h>
 #include <ferry/rdma.h>
+#include <ferry/rehearsal.h>
 #include <ferry/settings.h>
 #include <ferry/source.h>
 #include <ferry/state.h>

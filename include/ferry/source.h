@@ -29,6 +29,17 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerrySource, ferry_source_free)
  */
 gboolean ferry_source_migrate(FerrySource *source, const char *uri, GError **error);
 
+/**
+ * Rehearses a migration to @uri for @seconds, and returns at once: its connections and rounds over
+ * its real carrier, at the settings as they are. The guest is neither stopped nor slowed down, and
+ * stays; the destination goes on listening. States as of a migration, and at the end cancelled,
+ * with FerryMigrationStatus.rehearsal.done where it came to its end. Refused as a migration is;
+ * with FERRY_ERROR_INVALID for @seconds outside of 1 to FERRY_REHEARSAL_SECONDS_MAX, and with
+ * FERRY_ERROR_NOSUPP for a URI that names one connection, or a guest without a dirty source. Fails
+ * (state failed) where the destination cannot take part.
+ */
+gboolean ferry_source_rehearse(FerrySource *source, const char *uri, guint seconds, GError **error);
+
 /* Asks the migration to stop, and returns at once: state cancelling, and cancelled within 100 ms
  * whatever the network does. No effect from the hand-over's commit on, or when nothing runs. */
 void ferry_source_cancel(FerrySource *source);

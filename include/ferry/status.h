@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
+#include <ferry/rehearsal.h>
 #include <ferry/state.h>
 
 G_BEGIN_DECLS
@@ -129,6 +130,7 @@ typedef struct {
 	guint64 wire_bytes; /* everything on the control stream and the carrier */
 	FerryPostcopyStatus postcopy;
 	FerryVerified verified;
+	FerryRehearsal rehearsal; /* source: of the last migration; zeros where it was none */
 	FerryCpuTime source_cpu;
 	FerryCpuTime destination_cpu;
 	char *dirty_source;
