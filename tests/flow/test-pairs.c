@@ -132,9 +132,12 @@ static gboolean migrate(MiniGuest *guest, const char *uri)
 
 static MiniGuest *guest_new(const FerrySettingsChange *change)
 {
-	MiniGuest *guest = mini_guest_new(&(MiniGuestConfig){ .ram_size = 4 << 20, .write = TRUE });
+	static const guint8 uuid[16] = "both of them are";
+	MiniGuest *guest = mini_guest_new(
+		&(MiniGuestConfig){ .ram_size = 4 << 20, .write = TRUE, .throttles = TRUE });
 	g_autoptr(GError) error = NULL;
 
+	ferry_vm_set_uuid(guest->vm, uuid);
 	if (!ferry_settings_change(ferry_vm_settings(guest->vm), change, &error))
 		printf("# %s\n", error->message);
 	CU_ASSERT_PTR_NULL(error);
