@@ -99,7 +99,7 @@ _ferry_options()
 {
 	case $1 in
 	run)
-		echo "--help --ram --kvm --process --vcpus --workload --fill --seed --backing --dirty-source" \
+		echo "--help --ram --kvm --process --vcpus --workload --fill --seed --uuid --backing --dirty-source" \
 			"--qmp --incoming --paused --log --set"
 		;;
 	migrate) echo "--help --qmp --set --postcopy --resume --json --quiet" ;;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <ferry/ferry.h>
 #include "inspection.h"
@@ -19,13 +20,38 @@ static gssize read_file(gpointer user, const struct iovec *iov, int n, GError **
 	return got;
 }
 
+/* A FerrySkipFunc over a file's descriptor. */
+static gboolean skip_file(gpointer user, guint64 len, GError **error)
+{
+	if (len <= G_MAXINT64 && lseek(*(int *)user, (off_t)len, SEEK_CUR) >= 0)
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_IO, "cannot seek: %s",
+		    len <= G_MAXINT64 ? g_strerror(errno) : "too far");
+	return FALSE;
+}
+
+/* Where the pages of a file have places they are passed over, and their offsets are the file's. */
+static void find_begin(int *fd, FerryStreamReader *reader, FerryRamReader *ram)
+{
+	off_t at = lseek(*fd, 0, SEEK_CUR);
+	struct stat st;
+
+	if (at < 0 || fstat(*fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return;
+	ram->base = (guint64)at;
+	ram->end = (guint64)st.st_size;
+	ferry_stream_reader_set_skip(reader, skip_file);
+}
+
 static int inspect(int fd, const char *path, gboolean json)
 {
 	g_autoptr(FerryStreamReader) reader = ferry_stream_reader_new(read_file, &fd);
 	g_auto(FerryInspection) found = { 0 };
 	g_autoptr(GError) error = NULL;
-	gboolean ok = ferry_inspection_read(&found, reader, &error);
+	gboolean ok;
 
+	find_begin(&fd, reader, &found.ram);
+	ok = ferry_inspection_read(&found, reader, &error);
 	if (json)
 		ferry_inspection_print_json(&found, error);
 	else

@@ -49,6 +49,12 @@ static void print_blocks(const FerryInspection *found)
 			block->size, pages->pages, pages->zero_pages, name);
 		if (found->ram.addresses)
 			g_print(" at 0x%" G_GINT64_MODIFIER "x", block->address);
+		if (block->place.pages)
+			g_print(", in the file at 0x%" G_GINT64_MODIFIER
+				"x, its bitmap at 0x%" G_GINT64_MODIFIER "x",
+				block->place.pages, block->place.bitmap);
+		else if (found->ram.mapped)
+			g_print(", not in the file");
 		g_print("\n");
 	}
 	g_print("%16s %12" G_GUINT64_FORMAT " %12" G_GUINT64_FORMAT "  in all\n", "",
@@ -156,6 +162,10 @@ static void build_blocks(JsonBuilder *builder, const FerryInspection *found)
 		build_number(builder, "size", block->size);
 		build_number(builder, "pages", pages->pages);
 		build_number(builder, "zero-pages", pages->zero_pages);
+		if (block->place.pages) {
+			build_number(builder, "bitmap-offset", block->place.bitmap);
+			build_number(builder, "pages-offset", block->place.pages);
+		}
 		json_builder_end_object(builder);
 	}
 	json_builder_end_array(builder);

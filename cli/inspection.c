@@ -59,6 +59,21 @@ static void count_page(FerryInspection *found, FerryInspectionItem *item, guint 
 	*(zero ? &found->total.zero_pages : &found->total.pages) += pages;
 }
 
+/* Pages that have places lie behind the list, in START. */
+static void count_places(FerryInspection *found, FerryInspectionItem *item)
+{
+	for (guint i = 0; found->ram.mapped && i < found->ram.blocks->len; i++) {
+		const FerryStreamRamBlock *block = &g_array_index(found->ram.blocks,
+								  FerryStreamRamBlock, i);
+		guint64 pages = block->size >> FERRY_PAGE_SHIFT;
+
+		if (!block->place.pages)
+			continue;
+		count_page(found, item, i, block->placed_pages, FALSE);
+		count_page(found, item, i, pages - block->placed_pages, TRUE);
+	}
+}
+
 static gboolean read_ram_body(FerryInspection *found, FerryStreamReader *reader,
 			      FerryInspectionItem *item, GError **error)
 {
@@ -72,6 +87,7 @@ static gboolean read_ram_body(FerryInspection *found, FerryStreamReader *reader,
 		case FERRY_RAM_ITEM_LIST:
 			found->block_pages = g_array_new(FALSE, TRUE, sizeof(FerryInspectionPages));
 			g_array_set_size(found->block_pages, found->ram.blocks->len);
+			count_places(found, item);
 			break;
 		case FERRY_RAM_ITEM_PAGE:
 			ferry_stream_reader_skip(reader, FERRY_PAGE_SIZE);
@@ -297,9 +313,7 @@ static gboolean read_begin(FerryInspection *found, FerryStreamReader *reader, GE
 		return ferry_stream_reader_check(reader, error);
 	if (!ferry_stream_read_configuration(reader, &found->config, error))
 		return FALSE;
-	for (guint i = 0; i < found->config.capabilities->len; i++)
-		if (g_str_equal(found->config.capabilities->pdata[i], "x-ignore-shared"))
-			found->ram.addresses = TRUE;
+	ferry_ram_reader_follow(&found->ram, &found->config);
 	config.name = g_strdup(found->config.machine);
 	ferry_inspection_add(found, &config, ferry_stream_reader_offset(reader));
 	return TRUE;

@@ -13,8 +13,10 @@ void ferry_receiver_set_channel(FerryReceiver *r, FerryChannel *channel)
 	g_clear_pointer(&r->reader, ferry_stream_reader_free);
 	g_clear_pointer(&r->channel, ferry_channel_close);
 	r->channel = channel;
-	if (channel)
-		r->reader = ferry_stream_reader_new(read_channel, channel);
+	if (!channel)
+		return;
+	r->reader = ferry_stream_reader_new(read_channel, channel);
+	ferry_receiver_find_begin(r);
 }
 
 void ferry_receiver_clear(FerryReceiver *r)
@@ -99,7 +101,8 @@ static gboolean take_ram_item(FerryReceiver *r, const FerryRamItem *item, GError
 	FerryCaptureBlock *block;
 
 	if (item->type == FERRY_RAM_ITEM_LIST)
-		return ferry_capture_add_blocks(r->capture, r->ram.blocks, error);
+		return ferry_capture_add_blocks(r->capture, r->ram.blocks, error) &&
+		       (!r->ram.mapped || ferry_receiver_take_places(r, error));
 	if (item->type == FERRY_RAM_ITEM_END)
 		return TRUE;
 	if (r->missing)
@@ -172,6 +175,7 @@ static gboolean take_begin(FerryReceiver *r, GError **error)
 		return ferry_stream_reader_check(r->reader, error);
 	if (!ferry_stream_read_configuration(r->reader, config, error))
 		return FALSE;
+	ferry_ram_reader_follow(&r->ram, config);
 	utf8 = g_utf8_validate(config->machine, -1, NULL);
 	for (guint i = 0; i < config->capabilities->len; i++) {
 		utf8 = utf8 && g_utf8_validate(config->capabilities->pdata[i], -1, NULL);

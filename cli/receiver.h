@@ -49,6 +49,11 @@ gboolean ferry_receiver_take_guest(FerryReceiver *r, GError **error);
 
 /* ---- among its files ---- */
 
+/* Of a channel over a file: where in it the stream begins. */
+void ferry_receiver_find_begin(FerryReceiver *r);
+/* Gets the pages that have places in the file (mapped-ram), once the blocks are made. */
+gboolean ferry_receiver_take_places(FerryReceiver *r, GError **error);
+
 /* Sets @error; FALSE. */
 gboolean ferry_receiver_refuse(GError **error, FerryErrorCode code, const char *what);
 

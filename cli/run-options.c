@@ -44,6 +44,7 @@ typedef struct {
 	char *fill;
 	char *seed;
 	char *log;
+	char *uuid;
 	gboolean kvm;
 	gboolean process;
 	int vcpus;
@@ -55,6 +56,7 @@ static void raw_options_clear(RawOptions *raw)
 	g_free(raw->fill);
 	g_free(raw->seed);
 	g_free(raw->log);
+	g_free(raw->uuid);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(RawOptions, raw_options_clear)
 
@@ -62,6 +64,19 @@ static gboolean usage(const char *what)
 {
 	ferry_cli_usage("run", "%s", what);
 	return FALSE;
+}
+
+static gboolean parse_uuid(const char *text, guint8 uuid[16])
+{
+	if (!g_uuid_string_is_valid(text))
+		return FALSE;
+	for (guint i = 0; i < 16; i++) {
+		text += *text == '-';
+		uuid[i] = (guint8)(g_ascii_xdigit_value(text[0]) << 4 |
+				   g_ascii_xdigit_value(text[1]));
+		text += 2;
+	}
+	return TRUE;
 }
 
 static gboolean convert(FerryCliRunOptions *options, const RawOptions *raw)
@@ -81,6 +96,9 @@ static gboolean convert(FerryCliRunOptions *options, const RawOptions *raw)
 	if (raw->seed && !g_ascii_string_to_unsigned(raw->seed, 10, 0, G_MAXUINT64,
 						     &options->guest.seed, &error))
 		return usage(error->message);
+	if (raw->uuid && !parse_uuid(raw->uuid, options->uuid))
+		return usage("--uuid must be like 6c9b9d1e-0c4f-4a8e-9a37-2f1b0e5d7c43");
+	options->guest.uuid = raw->uuid ? options->uuid : NULL;
 	options->guest.kind = raw->kvm       ? FERRY_GUEST_KVM
 			      : raw->process ? FERRY_GUEST_PROCESS
 					     : FERRY_GUEST_AUTO;
@@ -111,6 +129,8 @@ gboolean ferry_cli_run_options_parse(FerryCliRunOptions *options, int argc, char
 		{ "dirty-source", 0, 0, G_OPTION_ARG_STRING, &options->dirty_source,
 		  "How written pages are found: auto, wp-async, wp-fault, soft-dirty, kvm-log (auto)",
 		  "NAME" },
+		{ "uuid", 0, 0, G_OPTION_ARG_STRING, &raw.uuid,
+		  "The guest's UUID, which validate-uuid compares", "UUID" },
 		{ "qmp", 0, 0, G_OPTION_ARG_STRING, &options->qmp, "Offer a QMP socket",
 		  "unix:PATH" },
 		{ "incoming", 0, 0, G_OPTION_ARG_STRING, &options->incoming,

@@ -14,6 +14,7 @@ typedef struct {
 	char *backing;
 	char *dirty_source;
 	char *workload;
+	guint8 uuid[16];
 } FerryCliRunOptions;
 
 /* FALSE after it said on stderr what is wrong. Clear @options in both cases. */

@@ -145,6 +145,7 @@ static JsonNode *guest_check(JsonObject *arguments, gpointer user, GError **erro
 	json_object_set_int_member(object, "written", report.written);
 	json_object_set_int_member(object, "heartbeat", report.heartbeat);
 	json_object_set_int_member(object, "faults", report.faults);
+	json_object_set_int_member(object, "announced", ferry_guest_announced(monitor->guest));
 	json_object_set_array_member(object, "first-bad", findings);
 	node = json_node_new(JSON_NODE_OBJECT);
 	json_node_take_object(node, object);

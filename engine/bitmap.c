@@ -141,6 +141,24 @@ void ferry_bitmap_keep(FerryBitmap *dst, const FerryBitmap *src)
 			dst->blocks[i].words[w] &= src->blocks[i].words[w];
 }
 
+void ferry_bitmap_add(FerryBitmap *dst, const FerryBitmap *src)
+{
+	for (guint i = 0; i < dst->n_blocks; i++)
+		for (guint64 w = 0; w < dst->blocks[i].n_words; w++)
+			dst->blocks[i].words[w] |= src->blocks[i].words[w];
+}
+
+guint64 ferry_bitmap_count_both(const FerryBitmap *a, const FerryBitmap *b)
+{
+	guint64 count = 0;
+
+	for (guint i = 0; i < a->n_blocks; i++)
+		for (guint64 w = 0; w < a->blocks[i].n_words; w++)
+			count += (guint64)__builtin_popcountll(a->blocks[i].words[w] &
+							       b->blocks[i].words[w]);
+	return count;
+}
+
 /* The first page at or after @from, but before @end, whose bit is not that of @flip (0: set, ~0:
  * clear); @end if none. A search beyond what the caller can use would make walking one long run in
  * pieces quadratic. */

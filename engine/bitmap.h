@@ -41,6 +41,11 @@ void ferry_bitmap_copy(FerryBitmap *dst, const FerryBitmap *src);
 /* @dst &= @src. */
 void ferry_bitmap_keep(FerryBitmap *dst, const FerryBitmap *src);
 
+/* @dst |= @src. */
+void ferry_bitmap_add(FerryBitmap *dst, const FerryBitmap *src);
+/* Pages set in both. */
+guint64 ferry_bitmap_count_both(const FerryBitmap *a, const FerryBitmap *b);
+
 /*
  * Finds the next run of set pages after the end of *@run, in block order, and stores it there: at
  * most @max_pages long. Begin with a run of zeros:

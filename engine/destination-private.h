@@ -3,6 +3,7 @@
 
 #include <ferry/carrier.h>
 #include <ferry/destination.h>
+#include "announcer.h"
 #include "digest.h"
 #include "fabric-link.h"
 #include "first-touch.h"
@@ -15,6 +16,7 @@
 struct FerryDestination {
 	FerryVm *vm;
 	const FerryTransport *const *transports;
+	FerryAnnouncer *announcer;
 
 	GMutex lock; /* guards the rest */
 	GCond changed;
@@ -79,6 +81,9 @@ void ferry_destination_unblock(FerryDestination *destination);
 
 /* Frees what RAM needed while pages were missing. No carrier uses it any more. */
 void ferry_destination_drop_postcopy(FerryDestination *destination);
+
+/* Begins to tell the network of the guest that arrived. */
+void ferry_destination_arrived(FerryDestination *destination);
 
 /* Runs the loaded guest, once decide(RUNS) returned TRUE; the state completed is the caller's to
  * enter. Where it cannot be started it waits again, in handover-lost. incoming-handover.c */

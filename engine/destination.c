@@ -10,6 +10,7 @@ FerryDestination *ferry_destination_new(FerryVm *vm, const FerryTransport *const
 
 	destination->vm = vm;
 	destination->transports = transports;
+	destination->announcer = ferry_announcer_new(vm);
 	destination->autostart = TRUE;
 	g_mutex_init(&destination->lock);
 	g_cond_init(&destination->changed);
@@ -38,6 +39,7 @@ void ferry_destination_free(FerryDestination *destination)
 	if (!destination)
 		return;
 	ferry_destination_stop_thread(destination);
+	ferry_announcer_free(destination->announcer);
 	ferry_destination_drop_postcopy(destination);
 	g_free(destination->error_desc);
 	g_free(destination->uri);
@@ -377,6 +379,67 @@ gboolean ferry_destination_resolve(FerryDestination *destination, FerryResolve h
 	g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
 		    "the source has just decided: look at the state again");
 	return FALSE;
+}
+
+/* ---- announcing ---- */
+
+void ferry_destination_arrived(FerryDestination *destination)
+{
+	FerrySettings *settings = ferry_vm_settings(destination->vm);
+	const FerryAnnouncement times = {
+		.initial = ferry_settings_get_parameter(settings, FERRY_PARAMETER_ANNOUNCE_INITIAL),
+		.max = ferry_settings_get_parameter(settings, FERRY_PARAMETER_ANNOUNCE_MAX),
+		.rounds = ferry_settings_get_parameter(settings, FERRY_PARAMETER_ANNOUNCE_ROUNDS),
+		.step = ferry_settings_get_parameter(settings, FERRY_PARAMETER_ANNOUNCE_STEP),
+	};
+
+	ferry_announcer_start(destination->announcer, &times);
+}
+
+static gboolean check_times(const FerryAnnouncement *times, GError **error)
+{
+	const struct {
+		FerryParameter parameter;
+		guint64 value;
+	} given[] = {
+		{ FERRY_PARAMETER_ANNOUNCE_INITIAL, times->initial },
+		{ FERRY_PARAMETER_ANNOUNCE_MAX, times->max },
+		{ FERRY_PARAMETER_ANNOUNCE_ROUNDS, times->rounds },
+		{ FERRY_PARAMETER_ANNOUNCE_STEP, times->step },
+	};
+
+	for (guint i = 0; i < G_N_ELEMENTS(given); i++) {
+		const FerrySettingInfo *info = ferry_parameter_info(given[i].parameter);
+
+		if (given[i].value < info->minimum || given[i].value > info->maximum) {
+			g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
+				    "'%s' expects a number from %" G_GUINT64_FORMAT
+				    " to %" G_GUINT64_FORMAT ", not %" G_GUINT64_FORMAT,
+				    info->name, info->minimum, info->maximum, given[i].value);
+			return FALSE;
+		}
+	}
+	return TRUE;
+}
+
+gboolean ferry_destination_announce(FerryDestination *destination, const FerryAnnouncement *times,
+				    GError **error)
+{
+	FerryRunState state = ferry_vm_run_state(destination->vm);
+
+	if (times && !check_times(times, error))
+		return FALSE;
+	if (state == FERRY_RUN_STATE_INMIGRATE || state == FERRY_RUN_STATE_POSTMIGRATE) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_STATE,
+			    "there is no guest here to be announced (run state %s)",
+			    ferry_run_state_name(state));
+		return FALSE;
+	}
+	if (times)
+		ferry_announcer_start(destination->announcer, times);
+	else
+		ferry_destination_arrived(destination);
+	return TRUE;
 }
 
 /* ---- numbers ---- */

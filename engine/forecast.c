@@ -14,20 +14,22 @@
 
 void ferry_forecast_answered(FerryForecast *forecast, gint64 us)
 {
-	forecast->answer_us = forecast->answer_us ? MIN(forecast->answer_us, us) : us;
+	forecast->answer_us = forecast->answers ? MIN(forecast->answer_us, us) : us;
+	forecast->answers_us += us;
+	forecast->answers++;
 }
 
-void ferry_forecast_sent(FerryForecast *forecast, gboolean first, guint64 pages, gint64 us)
+void ferry_forecast_sent(FerryForecast *forecast, gboolean first, guint64 pages, guint64 again,
+			 gint64 us)
 {
-	double sent_us = MAX(us - forecast->answer_us, 1), weight = 1;
+	FerryForecastRounds *rounds = again > pages / 2 ? &forecast->again : &forecast->fresh;
+	double weight = first && pages > FIRST_WEIGHT ? FIRST_WEIGHT / (double)pages : 1;
 
 	if (!pages)
 		return;
-	if (first && pages > FIRST_WEIGHT)
-		weight = FIRST_WEIGHT / (double)pages;
-	forecast->sent_pages = forecast->sent_pages * FADE + (double)pages * weight;
-	forecast->sent_us = forecast->sent_us * FADE + sent_us * weight;
-	forecast->first = first;
+	rounds->pages = rounds->pages * FADE + (double)pages * weight;
+	rounds->us = rounds->us * FADE + (double)MAX(us - forecast->answer_us, 1) * weight;
+	rounds->seen = !first;
 }
 
 void ferry_forecast_collected(FerryForecast *forecast, gint64 took_us, guint64 dirtied,
@@ -38,23 +40,28 @@ void ferry_forecast_collected(FerryForecast *forecast, gint64 took_us, guint64 d
 	forecast->dirty_rate = since_us > 0 ? (double)dirtied / (double)since_us : 0;
 }
 
-static double page_us(const FerryForecast *forecast, guint64 bandwidth)
+/* 0: there was no such round. */
+static double page_us(const FerryForecastRounds *rounds)
 {
-	if (bandwidth)
-		return FERRY_PAGE_SIZE * (double)G_USEC_PER_SEC / (double)bandwidth;
-	return forecast->sent_pages > 0 ? forecast->sent_us / forecast->sent_pages : 0;
+	return rounds->pages > 0 ? rounds->us / rounds->pages : 0;
 }
 
 FerryForecastDowntime ferry_forecast_downtime(const FerryForecast *forecast, guint64 pending,
-					      guint64 bandwidth)
+					      guint64 again, guint64 bandwidth)
 {
-	double each_us = page_us(forecast, bandwidth);
+	double fresh_us = page_us(&forecast->fresh);
+	double again_us = page_us(&forecast->again) ?: fresh_us;
+	gboolean mostly_again = again > pending / 2;
 
+	if (bandwidth)
+		fresh_us = again_us = FERRY_PAGE_SIZE * (double)G_USEC_PER_SEC / (double)bandwidth;
 	return (FerryForecastDowntime){
-		.pages_us = (double)pending * each_us,
-		.more_us = forecast->dirty_rate * (double)forecast->exposed_us * each_us,
-		.rest_us = (double)(COLLECTS * forecast->collect_us +
-				    ANSWERS * forecast->answer_us + forecast->digest_us),
+		.pages_us = (double)(pending - again) * fresh_us + (double)again * again_us,
+		.more_us = forecast->dirty_rate * (double)forecast->exposed_us *
+			   (mostly_again ? again_us : fresh_us),
+		.rest_us = (double)(COLLECTS * forecast->collect_us + forecast->digest_us) +
+			   ANSWERS * (double)forecast->answers_us / MAX(forecast->answers, 1),
+		.known = bandwidth || (mostly_again ? forecast->again.seen : forecast->fresh.seen),
 	};
 }
 

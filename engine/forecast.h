@@ -3,30 +3,39 @@
 
 #include <glib.h>
 
+/* What rounds of one kind count for, later ones more. */
+typedef struct {
+	double pages;
+	double us;     /* that they took beyond the answer */
+	gboolean seen; /* it is more than the first round of all */
+} FerryForecastRounds;
+
 /*
  * What the downtime would be, from what this migration has measured: its rounds, its collects and
  * the destination's answers. Times are microseconds. Arithmetic alone; the migration thread's.
  */
 typedef struct {
-	double sent_pages; /* what the rounds so far count for, later ones more: pages ... */
-	double sent_us;    /* ... and how long they took beyond the answer */
-	gboolean first;    /* only the first round is in them */
-	gint64 answer_us;  /* the shortest time to an answer of the destination; 0: none yet */
-	gint64 collect_us; /* the shortest collect; 0: none yet */
+	FerryForecastRounds fresh, again; /* mostly of pages that ferry_forecast_sent() means */
+	gint64 answer_us;                 /* the shortest time to an answer of the destination */
+	gint64 answers_us;                /* the time of all of them */
+	guint answers;                    /* how many there were */
+	gint64 collect_us;                /* the shortest collect; 0: none yet */
 	double dirty_rate; /* pages that are written in a microsecond, as of the last collect */
 	gint64 exposed_us; /* how long pages of the last collect went unseen: its duration */
 	gint64 digest_us;  /* for all of RAM; 0: none is made */
 } FerryForecast;
 
-/* The destination answered after @us. */
+/* The destination answered after @us, having nothing else to do. */
 void ferry_forecast_answered(FerryForecast *forecast, gint64 us);
 
 /*
- * @pages went in @us, the answer included. What the first round measures is of another kind, as it
- * touches memory for the first time there, in long runs, and is worth little once a later one is
- * known.
+ * @pages went in @us, the answer included; @again of them had gone in an earlier round other than
+ * the first. Such pages are cheaper, since their memory is mapped there. The first round measures
+ * another kind still, as it touches memory for the first time, in long runs: it is worth little
+ * once a later one is known.
  */
-void ferry_forecast_sent(FerryForecast *forecast, gboolean first, guint64 pages, gint64 us);
+void ferry_forecast_sent(FerryForecast *forecast, gboolean first, guint64 pages, guint64 again,
+			 gint64 us);
 
 /* A collect took @took_us and found @dirtied pages, written in @since_us. */
 void ferry_forecast_collected(FerryForecast *forecast, gint64 took_us, guint64 dirtied,
@@ -37,12 +46,13 @@ typedef struct {
 	double pages_us; /* for the pages that are pending */
 	double more_us;  /* for those that are written until the guest stands */
 	double rest_us;  /* for all else: two collects, the digest, three answers */
+	gboolean known;  /* there was a round of such pages */
 } FerryForecastDowntime;
 
-/* With @pending pages to send; @bandwidth is bytes a second that are known to be there, 0: what was
+/* With @pending pages to send, @again of them as for ferry_forecast_sent(); @bandwidth is bytes a second that are known to be there, 0: what was
  * measured. */
 FerryForecastDowntime ferry_forecast_downtime(const FerryForecast *forecast, guint64 pending,
-					      guint64 bandwidth);
+					      guint64 again, guint64 bandwidth);
 static inline double ferry_forecast_total_us(const FerryForecastDowntime *downtime)
 {
 	return downtime->pages_us + downtime->more_us + downtime->rest_us;

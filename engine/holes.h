@@ -7,8 +7,8 @@
  * Finds the parts of RAM that have no memory behind them, which read as zeros and would be
  * populated by reading. Never calls a page a hole that has content, swapped out or not; may call a
  * hole data where the backing does not tell (hugetlb files, anonymous memory that is shared). One
- * thread at a time. What is said holds until the guest next writes, which a dirty source sees; where
- * pages land meanwhile, ferry_holes_forget() is needed before each question.
+ * thread at a time. What is said holds until the guest next writes, which a dirty source sees;
+ * where pages land meanwhile, ferry_holes_forget() is needed before each question.
  */
 typedef struct FerryHoles FerryHoles;
 

@@ -19,6 +19,7 @@ gboolean ferry_incoming_take_over(FerryDestination *destination, GError **error)
 	g_mutex_unlock(&destination->lock);
 	if (ferry_vm_loaded_run_state(destination->vm, &arrived, &cause) &&
 	    ferry_vm_incoming_run(destination->vm, arrived, autostart, &cause)) {
+		ferry_destination_arrived(destination);
 		ferry_destination_set_error(destination, NULL);
 		return TRUE;
 	}
@@ -216,6 +217,7 @@ static FerryIncomingResult one_phase(FerryIncoming *incoming, GError **error)
 	if (!ferry_vm_loaded_run_state(incoming->vm, &arrived, error) ||
 	    !ferry_vm_incoming_run(incoming->vm, arrived, autostart, error))
 		return FERRY_INCOMING_FAILED;
+	ferry_destination_arrived(destination);
 	ferry_reply_shut(&incoming->replies, 0, NULL);
 	ferry_destination_enter(destination, FERRY_STATE_ACTIVE, FERRY_STATE_COMPLETED);
 	return FERRY_INCOMING_CLOSED;

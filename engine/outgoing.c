@@ -60,6 +60,7 @@ static gboolean set_up(FerryOutgoing *outgoing, GError **error)
 	outgoing->pending = ferry_bitmap_new(ram);
 	outgoing->collected = ferry_bitmap_new(ram);
 	outgoing->put_off = ferry_put_off_new(ram);
+	outgoing->again = ferry_bitmap_new(ram);
 	outgoing->holes = ferry_holes_new(ram);
 	ferry_pace_init(&outgoing->pace, g_get_monotonic_time());
 	ferry_outgoing_open_fabric(outgoing);
@@ -103,6 +104,8 @@ gboolean ferry_outgoing_stop_guest(FerryOutgoing *outgoing, GError **error)
 {
 	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
 
+	/* Its vCPUs may sleep for the throttle, which the stop would wait for. */
+	ferry_throttle_end(outgoing->source->throttle);
 	ferry_progress_stopped(outgoing->progress);
 	if (!ferry_vm_outgoing_stop(outgoing->vm, error))
 		return FALSE;
@@ -184,6 +187,7 @@ static void stay(FerryOutgoing *outgoing, GError *error)
 	g_autoptr(GError) resume_error = NULL;
 	gboolean resumed;
 
+	ferry_throttle_end(outgoing->source->throttle);
 	ferry_outgoing_untrack(outgoing);
 	resumed = ferry_vm_outgoing_end(outgoing->vm, FERRY_OUTGOING_STAYED, &resume_error);
 	if (resumed)
@@ -239,6 +243,7 @@ static void outgoing_free(FerryOutgoing *outgoing)
 	ferry_page_requests_free(outgoing->requests);
 	g_free(outgoing->places);
 	ferry_holes_free(outgoing->holes);
+	ferry_bitmap_free(outgoing->again);
 	ferry_put_off_free(outgoing->put_off);
 	ferry_bitmap_free(outgoing->collected);
 	ferry_bitmap_free(outgoing->pending);

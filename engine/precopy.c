@@ -5,7 +5,8 @@
 
 /* How long the destination may take to acknowledge a round that has left. */
 #define ROUND_US (60 * G_TIME_SPAN_SECOND)
-/* After the first round another is worth its bytes if it saves more than this part of the limit. */
+/* A round of a kind not seen yet is better not the last, where its pages take more than this part of
+ * the limit. */
 #define WORTH_A_ROUND 8
 
 FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
@@ -42,14 +43,12 @@ gboolean ferry_outgoing_send_mark(FerryOutgoing *outgoing, guint16 type, guint64
 
 gboolean ferry_outgoing_end_round(FerryOutgoing *outgoing, guint64 pages, GError **error)
 {
-	gint64 begin = g_get_monotonic_time();
 	FerryReply reply;
 
 	if (!ferry_outgoing_send_mark(outgoing, FERRY_RECORD_ROUND_END, pages, error) ||
 	    !ferry_return_path_wait(outgoing->path, FERRY_REPLY_ROUND_DONE, ROUND_US, &reply,
 				    error))
 		return FALSE;
-	ferry_forecast_answered(&outgoing->forecast, g_get_monotonic_time() - begin);
 	if (reply.round.round != outgoing->round || reply.round.pages != pages) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 			    "round %u of %" G_GUINT64_FORMAT
@@ -90,25 +89,28 @@ static gboolean section_round(FerryOutgoing *outgoing, GError **error)
 	return ferry_outgoing_flush(outgoing, error);
 }
 
-/* What the round that began at @begin_us has shown of the link. One that was held back shows it
- * with its last pages. */
-static void note_round(FerryOutgoing *outgoing, guint64 pages, gint64 begin_us)
+/* What the round that began at @begin_us with @pages, @again of them as in outgoing->again, has
+ * shown of the link. One that was held back shows it with its last pages. */
+static void note_round(FerryOutgoing *outgoing, guint64 pages, guint64 again, gint64 begin_us)
 {
 	const FerryPace *pace = &outgoing->pace;
 	gint64 now = g_get_monotonic_time();
-	gboolean first = outgoing->round == 1;
 
-	/* The first has holes and zeros that later ones hardly have. */
-	if (pace->held_us < (now - begin_us) / 10 || !pace->tail_data)
-		ferry_forecast_sent(&outgoing->forecast, first, first ? pace->data : pages,
-				    now - begin_us);
-	else
-		ferry_forecast_sent(&outgoing->forecast, first, pace->tail_data,
-				    now - pace->tail_us);
+	if (pace->held_us >= (now - begin_us) / 10 && pace->tail_data) {
+		again = again > pages / 2 ? pace->tail_data : 0;
+		pages = pace->tail_data;
+		begin_us = pace->tail_us;
+	} else if (outgoing->round == 1) {
+		/* It has holes and zeros that later ones hardly have. */
+		pages = pace->data;
+	}
+	ferry_forecast_sent(&outgoing->forecast, outgoing->round == 1, pages, again,
+			    now - begin_us);
 }
 
 /* What may be put off, pages: as much as goes in half of what the limit leaves for the last round,
- * so that the other half is for what is written once. */
+ * so that the other half is for what is written once. Nothing while there is a kind of round to be
+ * known: it might have no page. */
 static guint64 most_put_off(FerryOutgoing *outgoing)
 {
 	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
@@ -116,7 +118,7 @@ static guint64 most_put_off(FerryOutgoing *outgoing)
 	double budget = ferry_forecast_budget_us(&outgoing->downtime, (double)limit * 1e3);
 	guint64 pending = ferry_bitmap_count(outgoing->pending);
 
-	if (outgoing->stopped || outgoing->downtime.pages_us <= 0)
+	if (outgoing->stopped || !outgoing->downtime.known || outgoing->downtime.pages_us <= 0)
 		return 0;
 	return (guint64)(budget / 2 / outgoing->downtime.pages_us * (double)pending);
 }
@@ -126,10 +128,12 @@ static gboolean run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **e
 	guint64 put_off = ferry_put_off_take(outgoing->put_off, outgoing->pending,
 					     most_put_off(outgoing));
 	guint64 pages = ferry_bitmap_count(outgoing->pending);
+	guint64 again = ferry_bitmap_count_both(outgoing->pending, outgoing->again);
 	gint64 begin = g_get_monotonic_time();
 	gboolean ok;
 
-	outgoing->round++;
+	if (outgoing->round++)
+		ferry_bitmap_add(outgoing->again, outgoing->pending);
 	ferry_progress_round_begin(outgoing->progress, pages, put_off, collect_us);
 	ferry_vm_emit(outgoing->vm,
 		      &(FerryEvent){ .type = FERRY_EVENT_MIGRATION_PASS, .pass = outgoing->round });
@@ -138,7 +142,7 @@ static gboolean run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **e
 	ferry_put_off_give_back(outgoing->put_off, outgoing->pending);
 	if (ok) {
 		ferry_progress_round_end(outgoing->progress);
-		note_round(outgoing, pages, begin);
+		note_round(outgoing, pages, again, begin);
 	}
 	return ok;
 }
@@ -164,6 +168,7 @@ static void forecast(FerryOutgoing *outgoing, gint64 took_us, guint64 dirtied)
 	outgoing->collected_us = now;
 	outgoing->downtime = ferry_forecast_downtime(
 		&outgoing->forecast, pending,
+		ferry_bitmap_count_both(outgoing->pending, outgoing->again),
 		ferry_settings_get_parameter(ferry_vm_settings(outgoing->vm),
 					     FERRY_PARAMETER_AVAIL_SWITCHOVER_BANDWIDTH));
 	ferry_progress_collected(outgoing->progress, dirtied, pending,
@@ -174,7 +179,7 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 {
 	FerryDirtySource *dirty = ferry_vm_dirty_source(outgoing->vm);
 	gint64 begin = g_get_monotonic_time();
-	guint64 dirtied;
+	guint64 dirtied, left;
 
 	for (guint i = 0; dirty && i < ferry_vm_ram(outgoing->vm)->n_blocks; i++)
 		if (!ferry_vm_leaves_out(outgoing->vm, i) &&
@@ -185,9 +190,12 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 	ferry_outgoing_leave_out(outgoing, outgoing->collected);
 	dirtied = ferry_bitmap_count(outgoing->collected);
 	ferry_put_off_collected(outgoing->put_off, outgoing->collected);
+	left = ferry_bitmap_count(outgoing->pending);
 	ferry_bitmap_move(outgoing->pending, outgoing->collected);
 	*took_us = g_get_monotonic_time() - begin;
 	forecast(outgoing, *took_us, dirtied);
+	ferry_throttle_collected(outgoing->source->throttle, dirtied, left,
+				 ferry_bitmap_count(outgoing->pending));
 	return TRUE;
 }
 
@@ -199,7 +207,7 @@ static gboolean converged(FerryOutgoing *outgoing)
 			  1e3;
 	double pages_us = outgoing->downtime.pages_us;
 
-	if (outgoing->forecast.first && pages_us > limit_us / WORTH_A_ROUND)
+	if (!outgoing->downtime.known && pages_us > limit_us / WORTH_A_ROUND)
 		return FALSE;
 	return pages_us <= ferry_forecast_budget_us(&outgoing->downtime, limit_us);
 }
@@ -276,6 +284,7 @@ gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error)
 		return FALSE;
 	ferry_bitmap_set_all(outgoing->pending);
 	ferry_outgoing_leave_out(outgoing, outgoing->pending);
+	ferry_throttle_begin(outgoing->source->throttle);
 	do {
 		if (!run_round(outgoing, collect_us, error) ||
 		    !ferry_outgoing_collect(outgoing, &collect_us, error))

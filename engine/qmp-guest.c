@@ -8,6 +8,14 @@
 
 const FerryQmpArgument ferry_qmp_no_arguments[] = { { NULL } };
 
+static const FerryQmpArgument announce_arguments[] = {
+	{ "initial", FERRY_QMP_INTEGER, .optional = TRUE },
+	{ "max", FERRY_QMP_INTEGER, .optional = TRUE },
+	{ "rounds", FERRY_QMP_INTEGER, .optional = TRUE },
+	{ "step", FERRY_QMP_INTEGER, .optional = TRUE },
+	{ NULL },
+};
+
 static const FerryQmpArgument fd_arguments[] = {
 	{ "fdname", FERRY_QMP_STRING },
 	{ NULL },
@@ -69,6 +77,33 @@ static JsonNode *query_events(const FerryQmpCall *call, JsonObject *arguments, G
 	return ferry_qmp_array_node(events);
 }
 
+/* @name's value, or the parameter's where the client gave none. */
+static guint64 announce_number(const FerryQmpCall *call, JsonObject *arguments, const char *name,
+			       FerryParameter parameter)
+{
+	if (!arguments || !json_object_has_member(arguments, name))
+		return ferry_settings_get_parameter(ferry_vm_settings(call->vm), parameter);
+	/* A negative one is refused as too large. */
+	return (guint64)json_object_get_int_member(arguments, name);
+}
+
+static JsonNode *announce_self(const FerryQmpCall *call, JsonObject *arguments, GError **error)
+{
+	const FerryAnnouncement times = {
+		announce_number(call, arguments, "initial", FERRY_PARAMETER_ANNOUNCE_INITIAL),
+		announce_number(call, arguments, "max", FERRY_PARAMETER_ANNOUNCE_MAX),
+		announce_number(call, arguments, "rounds", FERRY_PARAMETER_ANNOUNCE_ROUNDS),
+		announce_number(call, arguments, "step", FERRY_PARAMETER_ANNOUNCE_STEP),
+	};
+
+	if (call->destination)
+		ferry_destination_announce(call->destination, &times, error);
+	else
+		g_set_error_literal(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+				    "this monitor never takes a guest in, and announces none");
+	return NULL;
+}
+
 static JsonNode *getfd(const FerryQmpCall *call, JsonObject *arguments, GError **error)
 {
 	ferry_qmp_fds_name(call->fds, ferry_qmp_get_string(arguments, "fdname"), error);
@@ -87,6 +122,7 @@ const FerryQmpCommand ferry_qmp_guest_commands[] = {
 	{ "stop", stop, ferry_qmp_no_arguments },
 	{ "cont", cont, ferry_qmp_no_arguments },
 	{ "query-events", query_events, ferry_qmp_no_arguments },
+	{ "announce-self", announce_self, announce_arguments },
 	{ "getfd", getfd, fd_arguments },
 	{ "closefd", closefd, fd_arguments },
 	{ NULL },

@@ -12,12 +12,14 @@
 #include "put-off.h"
 #include "return-path.h"
 #include "round.h"
+#include "throttle.h"
 #include "vm-private.h"
 
 struct FerrySource {
 	FerryVm *vm;
 	const FerryTransport *const *transports;
 	FerryProgress *progress;
+	FerryThrottle *throttle;
 	gint cancel;      /* atomic: somebody wants this migration to stop */
 	gint switch_over; /* atomic: migrate-start-postcopy came */
 
@@ -70,8 +72,9 @@ typedef struct {
 	FerryForecastDowntime downtime; /* as of the last collect */
 	gint64 collected_us;            /* when that was; 0: not yet */
 	FerryPutOff *put_off;
-	guint64 accounted; /* bytes of the carrier that @progress knows of */
-	GThread *tracker;  /* starts the dirty tracking; @tracking and @tracker_error are its own */
+	FerryBitmap *again; /* what went in any round but the first */
+	guint64 accounted;  /* bytes of the carrier that @progress knows of */
+	GThread *tracker; /* starts the dirty tracking; @tracking and @tracker_error are its own */
 	GError *tracker_error;
 	gboolean tracking;
 	gboolean stopped; /* precopy is over: the last pages go */

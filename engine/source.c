@@ -11,6 +11,7 @@ FerrySource *ferry_source_new(FerryVm *vm, const FerryTransport *const *transpor
 	source->vm = vm;
 	source->transports = transports;
 	source->progress = ferry_progress_new();
+	source->throttle = ferry_throttle_new(vm);
 	g_mutex_init(&source->lock);
 	g_cond_init(&source->changed);
 	return source;
@@ -40,6 +41,7 @@ void ferry_source_free(FerrySource *source)
 	if (source->thread)
 		g_thread_join(source->thread);
 	g_clear_object(&source->cancellable);
+	ferry_throttle_free(source->throttle);
 	ferry_progress_free(source->progress);
 	g_free(source->error_desc);
 	g_free(source->uri);
@@ -182,7 +184,7 @@ gboolean ferry_source_migrate(FerrySource *source, const char *uri, GError **err
 	GThread *last = NULL;
 
 	if (!transport || !ferry_vm_fits_transport(source->vm, uri, transport, error) ||
-	    !claim(source, &last, error))
+	    !ferry_throttle_check(source->vm, error) || !claim(source, &last, error))
 		return FALSE;
 	if (last)
 		g_thread_join(last);
@@ -342,6 +344,7 @@ gboolean ferry_source_resolve(FerrySource *source, FerryResolve how, GError **er
 void ferry_source_get_status(FerrySource *source, FerryMigrationStatus *status)
 {
 	ferry_progress_fill(source->progress, status);
+	ferry_throttle_fill(source->throttle, status);
 	g_mutex_lock(&source->lock);
 	status->state = source->state;
 	g_free(status->error_desc);

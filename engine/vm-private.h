@@ -53,6 +53,15 @@ typedef enum {
 	FERRY_OUTGOING_MOVED,  /* runs at the destination: never again here */
 } FerryOutgoingFate;
 
+/* Whether the embedder can slow the guest down; and, to limit single vCPUs, count what they
+ * dirty. */
+gboolean ferry_vm_has_throttle(FerryVm *vm);
+gboolean ferry_vm_has_vcpu_throttle(FerryVm *vm);
+/* The callbacks; no-ops without them. The numbers of at most @max vCPUs: how many there are. */
+void ferry_vm_throttle(FerryVm *vm, guint percent);
+void ferry_vm_throttle_vcpu(FerryVm *vm, guint vcpu, double percent);
+guint ferry_vm_vcpu_dirty_pages(FerryVm *vm, guint64 *pages, guint max);
+
 /* Ends the claim. STAYED resumes a guest that ran; its failure is the error and leaves it
  * paused. */
 gboolean ferry_vm_outgoing_end(FerryVm *vm, FerryOutgoingFate fate, GError **error);
@@ -66,6 +75,10 @@ gboolean ferry_vm_incoming_begin(FerryVm *vm, GError **error);
  * running and nobody asked for a stop meanwhile. Where that fails it goes on waiting. */
 gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean autostart,
 			       GError **error);
+
+/* Tells the network that the guest is here; not while it is being handed over. FALSE where there is
+ * nothing to tell any more: it is not here, or the embedder has no callback. */
+gboolean ferry_vm_announce(FerryVm *vm);
 
 /* The threads of the vCPUs, as FerryVmCallbacks.vcpu_threads tells them; 0 without it. */
 guint ferry_vm_vcpu_threads(FerryVm *vm, gint32 *ids, guint max);

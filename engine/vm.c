@@ -359,6 +359,42 @@ FerryRunState ferry_vm_outgoing_run_state(FerryVm *vm)
 	return state;
 }
 
+gboolean ferry_vm_has_throttle(FerryVm *vm)
+{
+	return vm->callbacks.throttle != NULL;
+}
+
+gboolean ferry_vm_has_vcpu_throttle(FerryVm *vm)
+{
+	return vm->callbacks.vcpu_dirty_pages && vm->callbacks.throttle_vcpu;
+}
+
+void ferry_vm_throttle(FerryVm *vm, guint percent)
+{
+	if (!vm->callbacks.throttle)
+		return;
+	g_mutex_lock(&vm->run_lock);
+	vm->callbacks.throttle(vm->user, percent);
+	g_mutex_unlock(&vm->run_lock);
+}
+
+void ferry_vm_throttle_vcpu(FerryVm *vm, guint vcpu, double percent)
+{
+	if (!vm->callbacks.throttle_vcpu)
+		return;
+	g_mutex_lock(&vm->run_lock);
+	vm->callbacks.throttle_vcpu(vm->user, vcpu, percent);
+	g_mutex_unlock(&vm->run_lock);
+}
+
+guint ferry_vm_vcpu_dirty_pages(FerryVm *vm, guint64 *pages, guint max)
+{
+	/* Not under the lock: it is only read. */
+	return vm->callbacks.vcpu_dirty_pages
+		       ? MIN(vm->callbacks.vcpu_dirty_pages(vm->user, pages, max), max)
+		       : 0;
+}
+
 /* Gives a guest that was stopped for the switchover back. The run lock is held. */
 static gboolean give_back_locked(FerryVm *vm, GError **error)
 {
@@ -433,8 +469,6 @@ gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean auto
 		arrived = FERRY_RUN_STATE_PAUSED;
 	}
 	if (run) {
-		if (vm->callbacks.announce)
-			vm->callbacks.announce(vm->user);
 		ok = resume_locked(vm, error);
 	} else {
 		vm->run_state = arrived;
@@ -447,6 +481,19 @@ gboolean ferry_vm_incoming_run(FerryVm *vm, FerryRunState arrived, gboolean auto
 		vm->run_state = FERRY_RUN_STATE_INMIGRATE;
 	g_mutex_unlock(&vm->run_lock);
 	return ok;
+}
+
+gboolean ferry_vm_announce(FerryVm *vm)
+{
+	gboolean here;
+
+	g_mutex_lock(&vm->run_lock);
+	here = vm->callbacks.announce &&
+	       (vm->owner == OWNER_EMBEDDER || vm->owner == OWNER_SWITCHOVER);
+	if (here && vm->owner == OWNER_EMBEDDER)
+		vm->callbacks.announce(vm->user);
+	g_mutex_unlock(&vm->run_lock);
+	return here;
 }
 
 guint ferry_vm_vcpu_threads(FerryVm *vm, gint32 *ids, guint max)

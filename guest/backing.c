@@ -94,7 +94,7 @@ gboolean ferry_backing_open(FerryBacking *backing, const char *kind, guint64 siz
 	else if (g_str_equal(kind, "hugetlb"))
 		ok = open_memfd(&b, kind, HUGE_PAGE_BYTES, error);
 	else if (!g_str_equal(kind, "anon"))
-		ok = open_file(&b, kind, error);
+		ok = b.named = open_file(&b, kind, error);
 	if (!ok || !map(&b, kind, error)) {
 		ferry_backing_close(&b);
 		return FALSE;

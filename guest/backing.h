@@ -8,6 +8,7 @@ typedef struct {
 	guint8 *host;
 	guint64 size;
 	guint64 page_size; /* of the memory behind it */
+	gboolean named;    /* a file that another process can map too, by its name */
 	int fd; /* the memfd or file, mapped shared from offset 0; -1 for anonymous memory */
 } FerryBacking;
 

@@ -209,6 +209,7 @@ static gboolean make_vm(FerryGuest *guest, const FerryGuestConfig *config, GErro
 
 	if (!ferry_ram_add(ram, "ram", memory->host, memory->size, memory->page_size, memory->fd, 0,
 			   error) ||
+	    (memory->named && !ferry_ram_set_shared(ram, "ram", 0, error)) ||
 	    !ferry_machine_register(machine, devices, error))
 		return FALSE;
 	dirty = make_dirty_source(guest, config->dirty_source, error);
@@ -216,6 +217,7 @@ static gboolean make_vm(FerryGuest *guest, const FerryGuestConfig *config, GErro
 		return FALSE;
 	guest->vm = ferry_vm_new(machine->ops->name, g_steal_pointer(&ram),
 				 g_steal_pointer(&devices), dirty, &callbacks, guest);
+	ferry_vm_set_uuid(guest->vm, config->uuid);
 	machine->written = report_write;
 	machine->written_user = guest->vm;
 	return TRUE;

@@ -38,6 +38,7 @@ typedef struct {
 	 * as 64M */
 	const char *workload;
 	guint64 seed;
+	const guint8 *uuid; /* 16 bytes; NULL: none */
 } FerryGuestConfig;
 
 /*

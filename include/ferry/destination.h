@@ -50,6 +50,21 @@ gboolean ferry_destination_pause(FerryDestination *destination, GError **error);
  * in any other state. */
 gboolean ferry_destination_recover(FerryDestination *destination, const char *uri, GError **error);
 
+/* announce() is called @rounds times: at once, @initial ms after that, and then at waits that are
+ * each @step ms longer, at most @max. The parameters of these names are what arrival uses. */
+typedef struct {
+	guint64 initial;
+	guint64 max;
+	guint64 rounds;
+	guint64 step;
+} FerryAnnouncement;
+
+/* Tells the network again that the guest is here, by @times, or where NULL by the parameters;
+ * returns at once. FERRY_ERROR_STATE where no guest runs here that could be announced;
+ * FERRY_ERROR_INVALID for a number that the parameter could not have. */
+gboolean ferry_destination_announce(FerryDestination *destination, const FerryAnnouncement *times,
+				    GError **error);
+
 void ferry_destination_get_status(FerryDestination *destination, FerryMigrationStatus *status);
 FerryState ferry_destination_state(FerryDestination *destination);
 

@@ -14,8 +14,8 @@ typedef struct {
 	guint64 bytes;       /* on the wire */
 	/* that waited, as they had been written before each of the last two collects */
 	guint64 put_off_pages;
-	gint64 time_us;      /* its duration */
-	gint64 collect_us;   /* of which spent collecting dirty pages, before it */
+	gint64 time_us;    /* its duration */
+	gint64 collect_us; /* of which spent collecting dirty pages, before it */
 } FerryRound;
 
 typedef enum {
@@ -106,13 +106,14 @@ typedef struct {
 		guint64 postcopy_bytes; /* bytes since it was switched over before its pages */
 		double mbps;            /* megabits a second */
 	} ram;
-	guint throttle_percentage;
-	/* with dirty-limit: us that it held vCPUs up for, in all and for each round, averages */
+	guint throttle_percentage; /* auto-converge's, now; 0: full speed */
+	/* with dirty-limit, once it limits: how long the vCPU that is slowed down most stands still
+	 * in each x-vcpu-dirty-limit-period, us; 0: none is slowed down */
 	guint64 dirty_limit_throttle_us;
 	/* what the downtime would be if the guest were stopped now (expected), and what it was
 	 * taken to be at the moment when it was stopped; ms; -1: not yet */
 	double predicted_downtime_ms;
-	/* that were dirtied every round, and waited for the end, in the last round but the stop's */
+	/* that are dirtied every round and wait for the end, in the last round but the stop's */
 	guint64 put_off_pages;
 	FerryXbzrleStatus xbzrle;
 	FerryCompressionStatus compression;

@@ -190,6 +190,11 @@ static void guest__paused__arrives_paused(void)
 	pair_free(&pair);
 }
 
+static gboolean is_announced(gpointer user)
+{
+	return g_atomic_int_get(&((Pair *)user)->destination->announced) >= 1;
+}
+
 static void guest__running__runs_there_and_never_here_again(void)
 {
 	Pair pair = pair_new(&(MiniGuestConfig){ .write = TRUE },
@@ -200,7 +205,7 @@ static void guest__running__runs_there_and_never_here_again(void)
 	start(pair.source);
 	CU_ASSERT(move(&pair, uri));
 	CU_ASSERT(g_atomic_int_get(&pair.destination->running));
-	CU_ASSERT_EQUAL(g_atomic_int_get(&pair.destination->announced), 1);
+	CU_ASSERT(mini_guest_await(is_announced, &pair, 10000));
 	CU_ASSERT_FALSE(ferry_vm_start(pair.source->vm, &error));
 	CU_ASSERT(g_error_matches(error, FERRY_ERROR, FERRY_ERROR_STATE));
 	CU_ASSERT_FALSE(ferry_source_migrate(pair.source->source, uri, NULL));

@@ -3,9 +3,11 @@
 #include "harness.h"
 #include "mini-guest.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <stdio.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -305,6 +307,36 @@ static void file__limit_on_its_size__guest_runs_on(void)
 	save_clear(&save);
 }
 
+static gboolean is_active(gpointer user)
+{
+	return ferry_source_state(((Save *)user)->source->source) == FERRY_STATE_ACTIVE;
+}
+
+/* The first write that does not fit is one of pages. */
+static void file_system__full__guest_runs_on(void)
+{
+	Save save = save_new(&(MiniGuestConfig){ 0 }, 4);
+	g_autofree char *small = g_build_filename(save.dir, "small", NULL), *uri = NULL;
+	g_autofree char *text = NULL;
+
+	CU_ASSERT(g_mkdir(small, 0700) == 0);
+	if (mount("none", small, "tmpfs", 0, "size=8m") < 0) {
+		g_rmdir(small);
+		save_clear(&save);
+		SKIP("cannot mount a small file system: %s", g_strerror(errno));
+	}
+	uri = g_strdup_printf("file:%s/guest", small);
+	memset(save.source->ram, 0x5a, save.source->size);
+	start(save.source);
+	CU_ASSERT(ferry_source_migrate(save.source->source, uri, NULL));
+	text = failure(save.source);
+	CU_ASSERT(strstr(text, "cannot write at offset 0x") && strstr(text, "room"));
+	/* Nothing is left there: it can be unmounted, and is empty. */
+	CU_ASSERT(umount(small) == 0);
+	CU_ASSERT(g_rmdir(small) == 0);
+	save_clear(&save);
+}
+
 static void save__cancelled_in_mid_round__guest_runs_on_and_no_file_is_left(void)
 {
 	Save save = save_new(&(MiniGuestConfig){ .ram_size = 64 * MIB }, 4);
@@ -313,8 +345,7 @@ static void save__cancelled_in_mid_round__guest_runs_on_and_no_file_is_left(void
 	start(save.source);
 	set_number(save.source, FERRY_PARAMETER_MAX_BANDWIDTH, 8 * MIB);
 	CU_ASSERT(ferry_source_migrate(save.source->source, save.uri, NULL));
-	while (ferry_source_state(save.source->source) == FERRY_STATE_SETUP)
-		g_usleep(1000);
+	CU_ASSERT(mini_guest_await(is_active, &save, 10000));
 	ferry_source_cancel(save.source->source);
 	CU_ASSERT_EQUAL(ferry_source_wait(save.source->source), FERRY_STATE_CANCELLED);
 	CU_ASSERT(g_atomic_int_get(&save.source->running));
@@ -428,6 +459,7 @@ int main(int argc, char **argv)
 		CASE(file__offset_given__what_lies_before_it_stays),
 		CASE(file__offset_is_no_number__is_refused),
 		CASE(file__limit_on_its_size__guest_runs_on),
+		CASE(file_system__full__guest_runs_on),
 		CASE(save__cancelled_in_mid_round__guest_runs_on_and_no_file_is_left),
 		CASE(transport__without_places__is_refused_at_once),
 		CASE(transport__is_a_fifo_after_all__is_refused),

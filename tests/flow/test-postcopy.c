@@ -353,16 +353,6 @@ static void channel__without_a_way_back__refused(void)
 	pair_free(&pair);
 }
 
-static void return_path__off__refused(void)
-{
-	Pair pair = pair_new(&(MiniGuestConfig){ 0 });
-	g_autofree char *uri = mini_guest_listen(pair.destination, "tcp:127.0.0.1:0");
-
-	set(pair.source, FERRY_CAPABILITY_RETURN_PATH, FALSE);
-	check_refused(&pair, uri, "return-path on");
-	pair_free(&pair);
-}
-
 /* A destination of another kind at the other end of a socket. */
 typedef struct {
 	int fd;
@@ -592,7 +582,6 @@ static CU_TestInfo cases[] = {
 	CASE(pages__pulled__arrive_once),
 	CASE(lane__full_now_and_then__every_page_arrives_once),
 	CASE(channel__without_a_way_back__refused),
-	CASE(return_path__off__refused),
 	CASE(destination__no_ferry__refused),
 	CASE(destination__without_the_feature__refused),
 	CASE(destination__in_memory_that_cannot__refused_with_the_block),

@@ -6,6 +6,7 @@ import functools
 import os
 import socket
 import sys
+import tempfile
 import time
 
 LIB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib")
@@ -137,7 +138,7 @@ def over_exec(kind):
         check_move(guest(place, kind), destination, f"exec:{SPLICE} connect {path}", transport="exec")
 
 
-def save_and_load(kind, save, load, *options, verified):
+def save_and_load(kind, save, load, *options, verified, there=()):
     with Place() as place:
         path = place.file("saved")
         source = guest(place, kind)
@@ -145,8 +146,31 @@ def save_and_load(kind, save, load, *options, verified):
         code, result, err = migrate(source, save.replace("PATH", path), *options)
         check_result(code, result, err, save.split(":")[0], verified)
         check(source.run_state() == "postmigrate", f"the source is {source.run_state()}")
-        destination = place.monitor("destination", kind, "--incoming", load.replace("PATH", path))
+        destination = place.monitor("destination", kind, "--incoming", load.replace("PATH", path), *there)
         check_arrived(source, destination, begin)
+
+
+def over_mapped_file(kind):
+    uri = "file:PATH,offset=5000"
+    save_and_load(kind, uri, uri, "--set", "mapped-ram=on", "--set", "multifd=on", "--set", "multifd-channels=4",
+                  verified=True, there=("--set", "mapped-ram=on"))
+
+
+def without_ram(kind):
+    """RAM is a file of both: what the destination did to it before the guest is its own would show at the source."""
+    with Place() as place, tempfile.NamedTemporaryFile(dir="/dev/shm") as ram:
+        shared = ("--backing", ram.name, "--set", "x-ignore-shared=on")
+        source = guest(place, kind, *WORKLOAD, *shared)
+        destination = place.monitor("destination", kind, "--incoming", f"unix:{place.file('in')}", *shared)
+        check(source.guest_check()["passed"], "a destination that waits spoiled the RAM")
+        code, result, err = migrate(source, destination.uri(), "--set", "downtime-limit=0")
+        check(code == 0 and result["status"] == "completed", f"{result}: {err}")
+        check(result["verified"] and result["wire-bytes"] < 4 * MIB, f"{result['wire-bytes']} bytes on the wire")
+        check(result["ram"]["normal"] + result["ram"]["duplicate"] == 0, f"pages went: {result['ram']}")
+        wait_for(destination.running, "the guest to run at the destination")
+        before = destination.guest_check()
+        check(before["passed"], f"the guest arrived damaged: {before}")
+        wait_for(lambda: destination.guest_check()["heartbeat"] > before["heartbeat"], "the next heartbeat")
 
 
 TRANSPORTS = {
@@ -160,6 +184,8 @@ TRANSPORTS = {
     "exec_one_way": lambda kind: save_and_load(kind, "exec:cat>PATH", "exec:cat PATH", "--set", "return-path=off",
                                                verified=None),
     "file": lambda kind: save_and_load(kind, "file:PATH", "file:PATH", verified=True),  # read back
+    "file_with_places": over_mapped_file,
+    "unix_without_its_ram": without_ram,
 }
 
 

@@ -277,7 +277,7 @@ static void inflate__corrupt__is_refused(void)
 
 static void inflate__a_byte_too_many_or_too_few__is_refused(void)
 {
-	/* Stored blocks: 0x78 0x01, then 01, length, its complement, the bytes, Adler-32 of zeros. */
+	/* A stored block: 0x78 0x01, then 01, length, its complement, the bytes, Adler-32. */
 	for (guint size = FERRY_PAGE_SIZE - 1; size <= FERRY_PAGE_SIZE + 1; size++) {
 		g_autofree guint8 *page = g_malloc(FERRY_PAGE_SIZE);
 		guint8 data[FERRY_PAGE_SIZE + 1 + 11] = { 0x78, 0x01, 0x01 };

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#pragma once
+
+#include <ferry/status.h>
+#include "vm-private.h"
+
+/*
+ * Slows a guest down that precopy does not catch up with: all of it step by step (auto-converge),
+ * or those of its vCPUs that dirty too much (dirty-limit), which a thread of its own measures. One
+ * object for each source. Functions are the migration thread's, except where they say otherwise.
+ */
+typedef struct FerryThrottle FerryThrottle;
+
+FerryThrottle *ferry_throttle_new(FerryVm *vm); /* any thread; @vm is borrowed */
+/* At full speed, by ferry_throttle_end(). Any thread. */
+void ferry_throttle_free(FerryThrottle *throttle);
+
+/* FERRY_ERROR_INVALID where a capability is on that the embedder has no callback for. Any
+ * thread. */
+gboolean ferry_throttle_check(FerryVm *vm, GError **error);
+
+/* A migration begins. */
+void ferry_throttle_begin(FerryThrottle *throttle);
+
+/* A collect of it found @dirtied pages. Of those that were to go after the collect before, @left
+ * have not gone; @pending are to go now. Judges, and slows the guest down. */
+void ferry_throttle_collected(FerryThrottle *throttle, guint64 dirtied, guint64 left,
+			      guint64 pending);
+
+/* Full speed, when it returns, and nothing is judged before the next begin. */
+void ferry_throttle_end(FerryThrottle *throttle);
+
+/* The members of @status about it. Any thread. */
+void ferry_throttle_fill(FerryThrottle *throttle, FerryMigrationStatus *status);
