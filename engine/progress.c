@@ -68,7 +68,6 @@ void ferry_progress_begin(FerryProgress *progress, guint64 ram_bytes, gint64 dow
 	progress->status.expected_downtime_ms = downtime_limit_ms;
 	progress->status.predicted_downtime_ms = -1;
 	progress->status.destination_cpu = (FerryCpuTime){ -1, -1 };
-	progress->status.predicted_downtime_ms = -1;
 	g_mutex_unlock(&progress->lock);
 }
 

@@ -73,6 +73,7 @@ G_STATIC_ASSERT(G_N_ELEMENTS(compressions) == FERRY_MULTIFD_COMPRESSION__N + 1);
 #define AT_ONCE "at once"
 #define NEXT_PAGE "with the next page"
 #define NEXT_ROUND "with the next round"
+#define NEXT_PERIOD "with the next period"
 #define ON_ARRIVAL "when the guest arrives"
 
 static const FerrySettingInfo parameters[] = {
@@ -102,8 +103,10 @@ static const FerrySettingInfo parameters[] = {
 						  1, 0, 9, NEXT_PAGE),
 	[FERRY_PARAMETER_COMPRESS_THREADS] = NUMBER("compress-threads", "at the source", NULL, 8, 1,
 						    255, NULL),
-	[FERRY_PARAMETER_COMPRESS_WAIT_THREAD] = SWITCH(
-		"compress-wait-thread", "off: a page that finds no thread free goes as it is", 1),
+	[FERRY_PARAMETER_COMPRESS_WAIT_THREAD] = { "compress-wait-thread",
+						   "off: a page that finds no thread free goes as it is",
+						   1, 0, 1, FERRY_SETTING_BOOLEAN, NULL,
+						   NEXT_PAGE },
 	[FERRY_PARAMETER_DECOMPRESS_THREADS] = NUMBER("decompress-threads", "at the destination",
 						      NULL, 2, 1, 255, NULL),
 	[FERRY_PARAMETER_MULTIFD_CHANNELS] = { "multifd-channels",
@@ -139,9 +142,9 @@ static const FerrySettingInfo parameters[] = {
 						    99, 1, 99, NEXT_ROUND),
 	[FERRY_PARAMETER_VCPU_DIRTY_LIMIT_PERIOD] = NUMBER("x-vcpu-dirty-limit-period",
 							   "how often dirty-limit measures", "ms",
-							   1000, 1, 1000, NEXT_ROUND),
+							   1000, 1, 1000, NEXT_PERIOD),
 	[FERRY_PARAMETER_VCPU_DIRTY_LIMIT] = NUMBER("vcpu-dirty-limit", "what a vCPU may dirty",
-						    "MiB/s", 1, 1, G_MAXINT64, NEXT_ROUND),
+						    "MiB/s", 1, 1, G_MAXINT64, NEXT_PERIOD),
 	[FERRY_PARAMETER_ANNOUNCE_INITIAL] = NUMBER("announce-initial",
 						    "from arrival to the second announcement", "ms",
 						    50, 0, 100000, ON_ARRIVAL),

@@ -86,7 +86,8 @@ typedef enum {
 
 	FERRY_PARAMETER_COMPRESS_LEVEL,   /* "compress-level": 0 to 9; 1; acts on the next page */
 	FERRY_PARAMETER_COMPRESS_THREADS, /* "compress-threads": 1 to 255; 8 */
-	/* "compress-wait-thread": on. Off: a page that finds no thread free goes as it is */
+	/* "compress-wait-thread": on. Off: a page that finds no thread free goes as it is; acts on
+	 * the next page */
 	FERRY_PARAMETER_COMPRESS_WAIT_THREAD,
 	FERRY_PARAMETER_DECOMPRESS_THREADS, /* "decompress-threads": 1 to 255; 2 */
 
@@ -108,7 +109,8 @@ typedef enum {
 	FERRY_PARAMETER_CPU_THROTTLE_TAILSLOW,
 	/* "max-cpu-throttle": percent, cpu-throttle-initial to 99; 99 */
 	FERRY_PARAMETER_MAX_CPU_THROTTLE,
-	/* "x-vcpu-dirty-limit-period": ms, 1 to 1000; 1000 */
+	/* dirty-limit; they act at the next period. "x-vcpu-dirty-limit-period": ms, 1 to 1000;
+	 * 1000 */
 	FERRY_PARAMETER_VCPU_DIRTY_LIMIT_PERIOD,
 	FERRY_PARAMETER_VCPU_DIRTY_LIMIT, /* "vcpu-dirty-limit": MiB a second, at least 1; 1 */
 

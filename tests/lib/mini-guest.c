@@ -84,7 +84,7 @@ static __attribute__((no_sanitize("thread"))) gpointer write_pages(gpointer data
 			*(volatile guint64 *)(guest->ram + (page << FERRY_PAGE_SHIFT) +
 					      n % 512 * 8) = n;
 		}
-		g_usleep(200);
+		g_usleep(200 * 100 / (100 - g_atomic_int_get(&guest->throttled)));
 	}
 	return NULL;
 }
@@ -136,6 +136,24 @@ static guint vcpu_threads(gpointer user, gint32 *ids, guint max)
 	return 1;
 }
 
+static void throttle(gpointer user, guint percent)
+{
+	g_atomic_int_set(&((MiniGuest *)user)->throttled, percent);
+}
+
+static void throttle_vcpu(gpointer user, guint vcpu, double percent)
+{
+	throttle(user, (guint)percent);
+}
+
+/* A store may hit a page that is dirty already: never fewer than the pages. */
+static __attribute__((no_sanitize("thread"))) guint vcpu_dirty_pages(gpointer user, guint64 *pages,
+								     guint max)
+{
+	pages[0] = *(volatile guint64 *)&((MiniGuest *)user)->state.counter;
+	return 1;
+}
+
 static void announce(gpointer user)
 {
 	g_atomic_int_inc(&((MiniGuest *)user)->announced);
@@ -154,6 +172,11 @@ MiniGuest *mini_guest_new(const MiniGuestConfig *config)
 	g_autoptr(FerryRam) ram = ferry_ram_new();
 	FerryDirtySource *dirty = NULL;
 
+	if (config->throttles) {
+		callbacks.throttle = throttle;
+		callbacks.throttle_vcpu = throttle_vcpu;
+		callbacks.vcpu_dirty_pages = vcpu_dirty_pages;
+	}
 	guest->size = config->ram_size ? config->ram_size : 16u << 20;
 	if (config->file)
 		guest->fd = open(config->file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);

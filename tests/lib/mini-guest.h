@@ -16,6 +16,7 @@ typedef struct {
 	gint refuse_resume; /* atomic: resume() fails */
 	gint refuse_load;   /* atomic: the device cannot be loaded */
 	gint announced;     /* atomic: calls of announce() */
+	gint throttled;     /* atomic: percent; by MiniGuestConfig.throttles */
 	/* loading the device reads the word at this offset of RAM into @loaded; 0: it reads none */
 	guint64 load_reads;
 	guint64 loaded;
@@ -38,6 +39,7 @@ typedef struct {
 	const char *block;                       /* NULL for "ram" */
 	const FerryTransport *const *transports; /* NULL for ferry_transports() */
 	gboolean write;                          /* the thread writes while it runs */
+	gboolean throttles; /* it has the callbacks of auto-converge and dirty-limit */
 	gboolean no_dirty_source;
 	gboolean anonymous;    /* RAM is no memfd */
 	gboolean private_file; /* nor is it, but a private mapping of one */
