@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "multifd-rules.h"
 #include "source-private.h"
 
 #define CONNECT_MS 30000u
@@ -53,10 +54,13 @@ void ferry_outgoing_open_fabric(FerryOutgoing *outgoing)
 {
 	const FerryTransport *transport = outgoing->transport;
 
+	if (ferry_multifd_is_on(ferry_vm_settings(outgoing->vm)))
+		outgoing->fabric = transport->multifd(outgoing->uri);
 	/* Pages that a guest waits for want a way of their own, whatever the scheme. */
-	if (transport->prefers_fabric ||
-	    (transport->fabric && ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
-								FERRY_CAPABILITY_POSTCOPY_RAM)))
+	else if (transport->prefers_fabric ||
+		 (transport->fabric &&
+		  ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
+						FERRY_CAPABILITY_POSTCOPY_RAM)))
 		outgoing->fabric = transport->fabric(outgoing->uri);
 }
 

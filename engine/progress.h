@@ -32,6 +32,8 @@ void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, gi
 void ferry_progress_sent(FerryProgress *progress, guint64 normal, guint64 zero, guint64 bytes);
 /* The destination has all of the round. */
 void ferry_progress_round_end(FerryProgress *progress);
+/* What multifd's channels have carried so far, and zero copies that the kernel made nevertheless. */
+void ferry_progress_multifd(FerryProgress *progress, guint64 bytes, guint64 copied);
 /* Bytes of the control stream. */
 void ferry_progress_control(FerryProgress *progress, guint64 bytes);
 

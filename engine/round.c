@@ -79,6 +79,9 @@ static void account(const FerryRoundSender *sender, guint64 normal, guint64 zero
 	if (sender->zeros != sender->carrier)
 		sender->zeros->ops->get_stats(sender->zeros, &zeros);
 	bytes = stats.bytes + zeros.bytes;
+	if (stats.multifd_bytes)
+		ferry_progress_multifd(sender->progress, stats.multifd_bytes,
+				       stats.zero_copy_copied);
 	ferry_progress_sent(sender->progress, normal, zero, bytes - *sender->accounted);
 	*sender->accounted = bytes;
 }

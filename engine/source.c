@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "multifd-rules.h"
 #include "source-private.h"
 
 #include "observe.h"
@@ -181,7 +182,8 @@ gboolean ferry_source_migrate(FerrySource *source, const char *uri, GError **err
 	FerryOutgoing *outgoing;
 	GThread *last = NULL;
 
-	if (!transport || !claim(source, &last, error))
+	if (!transport || !ferry_multifd_check_outgoing(settings, transport, error) ||
+	    !claim(source, &last, error))
 		return FALSE;
 	if (last)
 		g_thread_join(last);
