@@ -148,12 +148,12 @@ typedef struct {
 	gboolean over; /* a session that is known here is complete: its source has to hear it */
 } FerryIncoming;
 
-/* Serves one connection, which @listener accepted, to its end; @heartbeat is around @channel where
- * the listener has a fabric, else NULL. @error says why for REFUSED, FAILED and IN_DOUBT.
+/* Serves one connection, which @listener accepted, to its end; @fabric is the way beside it, or
+ * NULL, and @heartbeat then around @channel, else NULL. @error says why for REFUSED, FAILED and IN_DOUBT.
  * incoming.c */
 FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryListener *listener,
-				       FerryChannel *channel, FerryHeartbeat *heartbeat,
-				       GError **error);
+				       FerryFabric *fabric, FerryChannel *channel,
+				       FerryHeartbeat *heartbeat, GError **error);
 
 /* A record read off the stream. incoming.c */
 typedef struct {
@@ -208,6 +208,8 @@ gboolean ferry_incoming_fabric_record(FerryIncoming *incoming, const FerryIncomi
 				      GError **error);
 gboolean ferry_incoming_choose_carrier(FerryIncoming *incoming, const FerryIncomingRecord *record,
 				       GError **error);
+/* Fails where multifd is on here and the source, whose HELLO came if it says one, has it not. */
+gboolean ferry_incoming_agrees_on_multifd(FerryIncoming *incoming, GError **error);
 /* Whether pages go beside the channel. */
 gboolean ferry_incoming_is_beside(const FerryIncoming *incoming);
 /* Closes the carrier; its description stays. */

@@ -2,6 +2,7 @@
 #include "destination-private.h"
 
 #include "observe.h"
+#include "multifd-rules.h"
 #include "state-table.h"
 
 FerryDestination *ferry_destination_new(FerryVm *vm, const FerryTransport *const *transports)
@@ -162,15 +163,17 @@ static gboolean serve(FerryDestination *destination, FerryListener *listener, Fe
 {
 	g_autoptr(GError) error = NULL;
 	FerryHeartbeat *heartbeat = NULL;
+	FerryFabric *fabric = ferry_multifd_listener_fabric(ferry_vm_settings(destination->vm),
+							    listener);
 	FerryIncomingResult result;
 
-	if (listener->fabric) {
+	if (fabric) {
 		heartbeat = ferry_heartbeat_new(channel, FERRY_HEARTBEAT_BACK);
 		channel = ferry_heartbeat_channel(heartbeat);
 	}
 	ferry_observe_connected(FERRY_SIDE_DESTINATION, listener->uri);
 	publish(destination, channel);
-	result = ferry_incoming_run(destination, listener, channel, heartbeat, &error);
+	result = ferry_incoming_run(destination, listener, fabric, channel, heartbeat, &error);
 	publish(destination, NULL);
 	ferry_channel_close(channel);
 	switch (result) {
@@ -294,7 +297,9 @@ gboolean ferry_destination_start(FerryDestination *destination, const char *uri,
 	ferry_destination_stop_thread(destination);
 	ferry_destination_drop_postcopy(destination);
 	listener = transport->listen(uri, NULL, error);
-	if (!listener || !ferry_vm_incoming_begin(destination->vm, error))
+	if (!listener ||
+	    !ferry_multifd_check_incoming(ferry_vm_settings(destination->vm), listener, error) ||
+	    !ferry_vm_incoming_begin(destination->vm, error))
 		return FALSE;
 	g_mutex_lock(&destination->lock);
 	reset_locked(destination);

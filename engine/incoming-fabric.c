@@ -6,6 +6,22 @@ gboolean ferry_incoming_is_beside(const FerryIncoming *incoming)
 	return incoming->chosen && incoming->link;
 }
 
+/* Pages must not go another way than this side was told to take them. */
+gboolean ferry_incoming_agrees_on_multifd(FerryIncoming *incoming, GError **error)
+{
+	gboolean on = ferry_fabric_features(incoming->fabric) & FERRY_FEATURE_MULTIFD;
+
+	if (!on || incoming->over || incoming->fabrics_agreed & FERRY_FEATURE_MULTIFD)
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH,
+		    incoming->ferry_peer
+			    ? "multifd is on at the destination and off at the source: "
+			      "set it the same on both sides"
+			    : "multifd is on at the destination, and the source is no "
+			      "Ferry: switch it off");
+	return FALSE;
+}
+
 /* A FerryFabricDeath: the source reads the reason, and so does the loading thread. */
 static void mourn(gpointer user, GError *reason)
 {

@@ -72,7 +72,8 @@ static gboolean accept_list(FerryIncoming *incoming, GError **error)
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_MISMATCH, "RAM differs: %s", lists);
 		return FALSE;
 	}
-	if (!ferry_incoming_check_shared(incoming, error))
+	if (!ferry_incoming_check_shared(incoming, error) ||
+	    !ferry_incoming_agrees_on_multifd(incoming, error))
 		return FALSE;
 	/* The carrier that can receive; pages in QEMU's format are read here, but its zero pages go
 	 * its way. */

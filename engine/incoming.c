@@ -56,6 +56,8 @@ static gboolean say_hello(FerryIncoming *incoming, const FerryIncomingRecord *re
 	hello.features &= FERRY_FEATURE_DIGEST | FERRY_FEATURE_ENCODED | incoming->fabrics_agreed |
 			  (incoming->rehearses ? FERRY_FEATURE_REHEARSAL : FERRY_FEATURE_POSTCOPY);
 	ferry_record_put_hello(answer, &hello);
+	if (!ferry_incoming_agrees_on_multifd(incoming, error))
+		return FALSE;
 	return ferry_reply_record(&incoming->replies, answer, error);
 }
 
@@ -245,7 +247,7 @@ static gboolean load(FerryIncoming *incoming, FerryWatchdog *watchdog, GError **
 /* ---- one connection ---- */
 
 static void incoming_init(FerryIncoming *incoming, FerryDestination *destination,
-			  FerryListener *listener, FerryChannel *channel, FerryHeartbeat *heartbeat)
+			  FerryFabric *fabric, FerryChannel *channel, FerryHeartbeat *heartbeat)
 {
 	struct rusage usage;
 
@@ -256,8 +258,7 @@ static void incoming_init(FerryIncoming *incoming, FerryDestination *destination
 		.memory = ferry_vm_ram(destination->vm),
 		.channel = channel,
 		.heartbeat = heartbeat,
-		.fabric = listener->fabric,
-		.may_rehearse = listener->again,
+		.fabric = fabric,
 		.begin_user_us = usage.ru_utime.tv_sec * G_USEC_PER_SEC + usage.ru_utime.tv_usec,
 		.begin_system_us = usage.ru_stime.tv_sec * G_USEC_PER_SEC + usage.ru_stime.tv_usec,
 	};
@@ -380,14 +381,15 @@ static void prefer_carrier(FerryIncoming *incoming, GError **error)
 }
 
 FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryListener *listener,
-				       FerryChannel *channel, FerryHeartbeat *heartbeat,
-				       GError **error)
+				       FerryFabric *fabric, FerryChannel *channel,
+				       FerryHeartbeat *heartbeat, GError **error)
 {
 	g_autoptr(GError) cause = NULL;
 	FerryIncomingResult result;
 	FerryIncoming incoming;
 
-	incoming_init(&incoming, destination, listener, channel, heartbeat);
+	incoming_init(&incoming, destination, fabric, channel, heartbeat);
+	incoming.may_rehearse = listener->again;
 	/* Where no other can wait behind it, it may take its time to begin. */
 	result = serve(&incoming, !listener->again, &cause);
 	if (result == FERRY_INCOMING_FAILED || result == FERRY_INCOMING_PAUSED ||

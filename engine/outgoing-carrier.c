@@ -13,32 +13,41 @@ static char *find_obstacle(FerryOutgoing *outgoing, const FerryFabric *fabric)
 				       name);
 	if (!outgoing->ferry_peer)
 		return g_strdup_printf("%s needs a Ferry at the destination, which is none", name);
-	if (!(outgoing->features & fabric->ops->feature))
-		return g_strdup_printf(
-			"the destination listens without %s: let it listen on %s:HOST:PORT", name,
-			outgoing->transport->scheme);
-	return NULL;
+	if (outgoing->features & fabric->ops->feature)
+		return NULL;
+	if (fabric->ops->feature == FERRY_FEATURE_MULTIFD)
+		return g_strdup("the destination has multifd off: switch it on at both sides");
+	return g_strdup_printf("the destination listens without %s: let it listen on %s:HOST:PORT",
+			       name, outgoing->transport->scheme);
 }
 
 static gboolean refuse(FerryOutgoing *outgoing, FerryErrorCode code, const char *why,
 		       GError **error)
 {
-	g_set_error(error, FERRY_ERROR, code, "%s is required (rdma-require): %s",
-		    outgoing->fabric->ops->name, why);
+	if (outgoing->fabric->ops->feature == FERRY_FEATURE_MULTIFD)
+		g_set_error(error, FERRY_ERROR, code, "multifd: %s", why);
+	else
+		g_set_error(error, FERRY_ERROR, code, "%s is required (rdma-require): %s",
+			    outgoing->fabric->ops->name, why);
 	return FALSE;
 }
 
+/* Pages go by the fabric, or not at all. */
 static gboolean is_required(FerryOutgoing *outgoing)
 {
-	return ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
-					     FERRY_CAPABILITY_RDMA_REQUIRE);
+	if (!outgoing->fabric)
+		return FALSE;
+	return outgoing->fabric->ops->feature == FERRY_FEATURE_MULTIFD ||
+	       (outgoing->transport->prefers_fabric &&
+		ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
+					      FERRY_CAPABILITY_RDMA_REQUIRE));
 }
 
 gboolean ferry_outgoing_check_fabric(FerryOutgoing *outgoing, GError **error)
 {
 	g_autofree char *why = NULL;
 
-	if (!outgoing->transport->prefers_fabric || !is_required(outgoing))
+	if (!is_required(outgoing))
 		return TRUE;
 	why = find_obstacle(outgoing, outgoing->fabric);
 	return !why || refuse(outgoing, FERRY_ERROR_NOSUPP, why, error);
@@ -122,7 +131,7 @@ static gboolean find_link(FerryOutgoing *outgoing, GString *why, GError **error)
 		/* Cancelled, or there is no destination any more; closing can wait. */
 		if (cause && ferry_return_path_failed(outgoing->path, error))
 			return FALSE;
-		if (outgoing->transport->prefers_fabric && is_required(outgoing))
+		if (is_required(outgoing))
 			return refuse(outgoing, cause ? cause->code : FERRY_ERROR_NOSUPP,
 				      cause ? cause->message : obstacle, error);
 		if (fabric == outgoing->fabric)

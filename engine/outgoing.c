@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "multifd-rules.h"
 #include "source-private.h"
 
 #define CONNECT_MS 30000u
@@ -79,12 +80,14 @@ void ferry_outgoing_open_fabric(FerryOutgoing *outgoing)
 {
 	const FerryTransport *transport = outgoing->transport;
 
+	if (ferry_multifd_is_on(ferry_vm_settings(outgoing->vm)))
+		outgoing->fabric = transport->multifd(outgoing->uri);
 	/* Pages that a guest waits for want a way of their own, whatever the scheme; but encoded
 	 * ones go on the channel. */
-	if (transport->prefers_fabric ||
-	    (transport->fabric && !ferry_outgoing_wants_encoder(outgoing) &&
-	     ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
-					   FERRY_CAPABILITY_POSTCOPY_RAM)))
+	else if (transport->prefers_fabric ||
+		 (transport->fabric && !ferry_outgoing_wants_encoder(outgoing) &&
+		  ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
+						FERRY_CAPABILITY_POSTCOPY_RAM)))
 		outgoing->fabric = transport->fabric(outgoing->uri);
 }
 

@@ -217,6 +217,14 @@ void ferry_progress_round_end(FerryProgress *progress)
 	ferry_observe_round_end(&ended);
 }
 
+void ferry_progress_multifd(FerryProgress *progress, guint64 bytes, guint64 copied)
+{
+	g_mutex_lock(&progress->lock);
+	progress->status.multifd_bytes = bytes;
+	progress->status.zero_copy_copied = copied;
+	g_mutex_unlock(&progress->lock);
+}
+
 void ferry_progress_control(FerryProgress *progress, guint64 bytes)
 {
 	g_mutex_lock(&progress->lock);

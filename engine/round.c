@@ -78,6 +78,9 @@ static void account(const FerryRoundSender *sender, guint64 normal, guint64 zero
 	if (sender->zeros != sender->carrier)
 		sender->zeros->ops->get_stats(sender->zeros, &zeros);
 	bytes = stats.bytes + zeros.bytes;
+	if (stats.multifd_bytes)
+		ferry_progress_multifd(sender->progress, stats.multifd_bytes,
+				       stats.zero_copy_copied);
 	ferry_progress_sent(sender->progress, normal, zero, bytes - *sender->accounted);
 	if (sender->settings)
 		ferry_pace_left(sender->pace, bytes - *sender->accounted, FALSE);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "multifd-rules.h"
 #include "source-private.h"
 
 #include "observe.h"
@@ -186,6 +187,7 @@ static gboolean begin(FerrySource *source, const char *uri, const FerryTransport
 	GThread *last = NULL;
 
 	if (!ferry_vm_fits_transport(source->vm, uri, transport, error) ||
+	    !ferry_multifd_check_outgoing(settings, transport, error) ||
 	    !ferry_throttle_check(source->vm, error) || !claim(source, &last, error))
 		return FALSE;
 	if (last)

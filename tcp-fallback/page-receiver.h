@@ -5,13 +5,6 @@
 #include "streams-link.h"
 #include "streams-messages.h"
 
-/*
- * One stream of the destination: a thread that reads pages into guest RAM until a fence, where it
- * waits until the engine has taken the round. So no page of a later round can be overtaken by
- * another of an earlier one, in whichever stream, or in the control stream.
- */
-typedef struct FerryPageReceiver FerryPageReceiver;
-
 /* Where pages go, and in postcopy who is asked before and told after. */
 typedef struct {
 	const FerryRam *ram;    /* borrowed */
@@ -35,23 +28,49 @@ typedef struct {
 	gpointer user;
 } FerryPageGate;
 
-/* Takes @channel, also on failure, of which @received bytes were read already. @index is below
- * FERRY_STREAMS_CONNECTIONS, and no other's; @urgent is for messages. The thread waits for nothing
- * but the peer. */
-FerryPageReceiver *ferry_page_receiver_new(FerryChannel *channel, guint index, gboolean urgent,
-					   guint64 received, FerryPageGate *gate, GError **error);
+/*
+ * One connection of the destination: a thread that reads pages into guest RAM until a fence, where
+ * it waits until the engine has taken the round. So no page of a later round can be overtaken by
+ * another of an earlier one, in whichever connection, or in the control stream. What it reads is up
+ * to whoever puts this first in a struct of its own.
+ */
+typedef struct FerryPageReceiver FerryPageReceiver;
+struct FerryPageReceiver {
+	FerryChannel *channel; /* owned */
+	FerryPageGate *gate;   /* borrowed */
+	guint index;
+	char *name; /* "stream 3", for messages; owned */
+	GThread *thread;
+	guint32 fence;        /* where it stands, 0: at none; guarded by gate->link.lock */
+	guint32 passed;       /* the last fence; the thread's */
+	guint64 bytes, pages; /* stored by the thread, loaded by any: relaxed */
+
+	/* What comes next, on the thread. FALSE: it ends, without @error where the gate was shut. */
+	gboolean (*receive)(FerryPageReceiver *receiver, GError **error);
+	/* Frees the struct, and what is behind this. */
+	void (*free)(FerryPageReceiver *receiver);
+};
+
+/* Takes @channel, also on failure. @index is below FERRY_STREAMS_CONNECTIONS, and no other's. The
+ * thread waits for nothing but the peer. */
+gboolean ferry_page_receiver_start(FerryPageReceiver *receiver, FerryChannel *channel, guint index,
+				   FerryPageGate *gate, GError **error);
 
 /* Ends the thread; gate->stopping is TRUE and was made known. Idempotent. */
 void ferry_page_receiver_stop(FerryPageReceiver *receiver);
 
-/* After stop(). NULL is allowed. */
+/* After stop(), or a start() that failed. NULL is allowed. */
 void ferry_page_receiver_free(FerryPageReceiver *receiver);
 
-/* The fence at which it stands, 0: at none. With gate->link.lock held. */
-guint32 ferry_page_receiver_fence(FerryPageReceiver *receiver);
+/* The thread: stands at @fence until all others do and the engine has taken the round. FALSE: the
+ * gate was shut meanwhile. */
+gboolean ferry_page_receiver_stand(FerryPageReceiver *receiver, guint32 fence);
 
-/* "stream 3", or "urgent stream". */
-const char *ferry_page_receiver_name(FerryPageReceiver *receiver);
+/* Counters have one thread that adds, and any that load. */
+static inline void ferry_page_count(guint64 *counter, guint64 n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
 
 /* So far. Any thread. */
 guint64 ferry_page_receiver_bytes(FerryPageReceiver *receiver);

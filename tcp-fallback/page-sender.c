@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "page-sender.h"
 
-#include "page-writer.h"
-
 /* A power of two: the positions run on and wrap. One slot is kept for a fence. */
 #define SLOTS 512u
 /* 8 MiB under way: enough to keep a socket busy while the engine looks for zeros, and little enough
@@ -154,13 +152,14 @@ static gpointer sender_thread(gpointer data)
 	return NULL;
 }
 
-FerryPageSender *ferry_page_sender_new(FerryChannel *channel, guint index, guint64 sent,
-				       const FerryRam *ram, FerryStreamsLink *link, GError **error)
+FerryPageSender *ferry_page_sender_new(FerryChannel *channel, guint index,
+				       const FerryPageFraming *framing, const FerryRam *ram,
+				       FerryStreamsLink *link, GError **error)
 {
 	g_autoptr(FerryPageSender) s = g_new0(FerryPageSender, 1);
+	char *name = g_strdup_printf("%s %u", framing->noun, index);
 
-	if (!ferry_page_writer_open(&s->writer, channel, g_strdup_printf("stream %u", index), sent,
-				    ram, link, error) ||
+	if (!ferry_page_writer_open(&s->writer, channel, name, framing, ram, link, error) ||
 	    !ferry_page_writer_start(&s->writer, sender_thread, s, error))
 		return NULL;
 	return g_steal_pointer(&s);

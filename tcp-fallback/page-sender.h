@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ferry/carrier.h>
+#include "page-writer.h"
 #include "streams-link.h"
 
 /*
@@ -13,11 +14,11 @@ typedef struct FerryPageSender FerryPageSender;
 /* Largest run that is handed over at a time, pages: 1 MiB. */
 #define FERRY_PAGE_SENDER_RUN 256u
 
-/* Takes @channel, also on failure, whose first @sent bytes have been sent already. @link and @ram
- * are borrowed. @index is for messages. FERRY_ERROR_IO where there is no descriptor or thread
- * left. */
-FerryPageSender *ferry_page_sender_new(FerryChannel *channel, guint index, guint64 sent,
-				       const FerryRam *ram, FerryStreamsLink *link, GError **error);
+/* Takes @channel, also on failure; the rest is borrowed. @index is for messages. FERRY_ERROR_IO
+ * where there is no descriptor or thread left. */
+FerryPageSender *ferry_page_sender_new(FerryChannel *channel, guint index,
+				       const FerryPageFraming *framing, const FerryRam *ram,
+				       FerryStreamsLink *link, GError **error);
 
 /* Ends the thread, whatever it waits for, and closes the channel. NULL is allowed. */
 void ferry_page_sender_free(FerryPageSender *sender);

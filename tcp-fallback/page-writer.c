@@ -5,21 +5,22 @@
 #include <poll.h>
 #include "fd-channel.h"
 #include "fd-util.h"
-#include "streams-messages.h"
 
-gboolean ferry_page_writer_open(FerryPageWriter *w, FerryChannel *channel, char *name, guint64 sent,
-				const FerryRam *ram, FerryStreamsLink *link, GError **error)
+gboolean ferry_page_writer_open(FerryPageWriter *w, FerryChannel *channel, char *name,
+				const FerryPageFraming *framing, const FerryRam *ram,
+				FerryStreamsLink *link, GError **error)
 {
 	*w = (FerryPageWriter){
 		.channel = channel,
-		.pages = ferry_page_carrier_new(channel, FERRY_PAGE_FORMAT_RUNS),
+		.framing = framing,
 		.link = link,
 		.name = name,
-		.beside = sent,
+		.beside = framing->greeting,
 	};
 	if (!ferry_wake_open(&w->work))
 		return ferry_fd_failed(error, FERRY_ERROR_IO, "parallel streams: eventfd", errno);
-	return w->pages->ops->share_ram(w->pages, ram, error);
+	w->pages = framing->open(framing, channel, error);
+	return w->pages && w->pages->ops->share_ram(w->pages, ram, error);
 }
 
 gboolean ferry_page_writer_start(FerryPageWriter *w, GThreadFunc func, gpointer user,
@@ -87,13 +88,13 @@ gboolean ferry_page_writer_go_on(FerryPageWriter *w, FerryIo io)
 
 gboolean ferry_page_writer_fence(FerryPageWriter *w, guint32 round)
 {
-	guint8 frame[FERRY_STREAMS_FENCE_SIZE];
+	guint8 frame[FERRY_PAGE_FENCE_MAX];
+	size_t size = w->framing->fence(w->framing, frame, round);
 	GError *error = NULL;
 
-	ferry_streams_put_fence(frame, round);
-	if (!ferry_channel_write_all(w->channel, frame, sizeof(frame), &error))
+	if (!ferry_channel_write_all(w->channel, frame, size, &error))
 		return fail(w, error);
-	__atomic_store_n(&w->beside, w->beside + sizeof(frame), __ATOMIC_RELAXED);
+	__atomic_store_n(&w->beside, w->beside + size, __ATOMIC_RELAXED);
 	return TRUE;
 }
 

@@ -4,28 +4,42 @@
 #include <ferry/carrier.h>
 #include "streams-link.h"
 
+/* How pages and fences are framed on a connection. */
+typedef struct FerryPageFraming FerryPageFraming;
+struct FerryPageFraming {
+	const char *noun; /* "stream", for messages */
+	size_t greeting;  /* bytes that went before the first page */
+	/* What frames and writes the pages; borrows @channel. NULL with @error. */
+	FerryCarrier *(*open)(const FerryPageFraming *framing, FerryChannel *channel,
+			      GError **error);
+	/* Fills a fence, at most FERRY_PAGE_FENCE_MAX bytes; returns how many. */
+	size_t (*fence)(const FerryPageFraming *framing, guint8 *out, guint32 round);
+	gpointer user;
+};
+#define FERRY_PAGE_FENCE_MAX 1344u
+
 /*
  * One connection of the source: how pages and fences are framed on it, the thread that sleeps until
  * there is something to write, and how it fails. What is written, and when, is up to whoever embeds
  * this and runs the thread.
  */
 typedef struct {
-	FerryChannel *channel;  /* owned; NULL: not open */
-	FerryCarrier *pages;    /* owned: frames and writes; one thread at a time */
-	FerryStreamsLink *link; /* borrowed */
-	char *name;             /* for messages: "stream 3" */
-	FerryWake work;         /* of the thread */
-	gint stopping;          /* atomic */
-	guint64 beside;         /* bytes that @pages does not count: relaxed */
+	FerryChannel *channel;           /* owned; NULL: not open */
+	FerryCarrier *pages;             /* owned: frames and writes; one thread at a time */
+	FerryStreamsLink *link;          /* borrowed */
+	const FerryPageFraming *framing; /* borrowed */
+	char *name;                      /* for messages: "stream 3" */
+	FerryWake work;                  /* of the thread */
+	gint stopping;                   /* atomic */
+	guint64 beside;                  /* bytes that @pages does not count: relaxed */
 	GThread *thread;
 } FerryPageWriter;
 
-/* Takes @channel and @name, also on failure; of @channel @sent bytes are written already. @ram and
- * @link are borrowed. close() follows in any case. FERRY_ERROR_IO where there is no descriptor
- * left. */
+/* Takes @channel and @name, also on failure; the rest is borrowed. close() follows in any case.
+ * FERRY_ERROR_IO where there is no descriptor left. */
 gboolean ferry_page_writer_open(FerryPageWriter *writer, FerryChannel *channel, char *name,
-				guint64 sent, const FerryRam *ram, FerryStreamsLink *link,
-				GError **error);
+				const FerryPageFraming *framing, const FerryRam *ram,
+				FerryStreamsLink *link, GError **error);
 
 /* Runs @func, with @user, until it returns: what it does is between these calls. */
 gboolean ferry_page_writer_start(FerryPageWriter *writer, GThreadFunc func, gpointer user,

@@ -181,6 +181,7 @@ static void socket_listener_close(FerryListener *listener)
 	struct stat now;
 
 	ferry_fabric_close(listener->fabric);
+	ferry_fabric_close(listener->multifd);
 	/* Another process may have put its own there meanwhile. */
 	if (l->path && lstat(l->path, &now) == 0 && now.st_dev == l->file.st_dev &&
 	    now.st_ino == l->file.st_ino)

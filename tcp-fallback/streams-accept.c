@@ -15,12 +15,13 @@ typedef struct {
 	int fd; /* owned; -1: a free place */
 	FerryAddress peer;
 	gint64 deadline;
-	guint8 bytes[FERRY_STREAMS_GREETING_SIZE];
+	guint8 bytes[FERRY_GREETING_MAX];
 	size_t got;
 } Guest;
 
 typedef struct {
 	FerrySocketListener *listener;
+	const FerryGreetingFormat *format;
 	const guint8 *nonce;
 	guint n, taken;
 	FerryChannel **channels;
@@ -62,18 +63,23 @@ static gboolean let_in(Door *door, int listening, GError **error)
 	return TRUE;
 }
 
+static gboolean echo(const Door *door, const Guest *guest)
+{
+	return !door->format->echo || send(guest->fd, guest->bytes, guest->got,
+					   MSG_NOSIGNAL | MSG_DONTWAIT) == (gssize)guest->got;
+}
+
 /* The whole greeting came: one of this session becomes a stream, any other is shown out. */
 static gboolean greet(Door *door, Guest *guest, GError **error)
 {
 	g_autofree char *address = NULL, *name = NULL;
-	FerryStreamsGreeting greeting;
+	guint8 nonce[FERRY_NONCE_SIZE];
 	FerryChannel *channel;
+	guint32 index;
 
-	if (!ferry_streams_get_greeting(guest->bytes, &greeting) ||
-	    memcmp(greeting.nonce, door->nonce, FERRY_NONCE_SIZE) != 0 ||
-	    greeting.index >= door->n || door->channels[greeting.index] ||
-	    send(guest->fd, guest->bytes, guest->got, MSG_NOSIGNAL | MSG_DONTWAIT) !=
-		    (gssize)guest->got)
+	if (!door->format->get(guest->bytes, nonce, &index) ||
+	    memcmp(nonce, door->nonce, FERRY_NONCE_SIZE) != 0 || index >= door->n ||
+	    door->channels[index] || !echo(door, guest))
 		return show_out(guest), TRUE;
 	address = ferry_address_to_string(&guest->peer);
 	name = g_strdup_printf("%s:%s", door->listener->channel_ops->name, address);
@@ -83,19 +89,19 @@ static gboolean greet(Door *door, Guest *guest, GError **error)
 		return FALSE;
 	ferry_socket_tune(guest->fd);
 	guest->fd = -1;
-	door->channels[greeting.index] = channel;
+	door->channels[index] = channel;
 	door->taken++;
 	return TRUE;
 }
 
 static gboolean listen_to(Door *door, Guest *guest, GError **error)
 {
-	gssize n = recv(guest->fd, guest->bytes + guest->got, sizeof(guest->bytes) - guest->got, 0);
+	gssize n = recv(guest->fd, guest->bytes + guest->got, door->format->size - guest->got, 0);
 
 	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 		return show_out(guest), TRUE;
 	guest->got += (size_t)MAX(n, 0);
-	return guest->got < sizeof(guest->bytes) || greet(door, guest, error);
+	return guest->got < door->format->size || greet(door, guest, error);
 }
 
 /* One sleep, and all that it brought. */
@@ -131,11 +137,13 @@ static gboolean attend(Door *door, gint64 deadline, GCancellable *cancellable, G
 	return ok;
 }
 
-gboolean ferry_streams_accept(FerrySocketListener *listener, const guint8 *nonce, guint n,
-			      gint64 deadline, GCancellable *cancellable, FerryChannel **channels,
-			      GError **error)
+gboolean ferry_streams_accept(FerrySocketListener *listener, const FerryGreetingFormat *format,
+			      const guint8 *nonce, guint n, gint64 deadline,
+			      GCancellable *cancellable, FerryChannel **channels, GError **error)
 {
-	Door door = { .listener = listener, .nonce = nonce, .n = n, .channels = channels };
+	Door door = {
+		.listener = listener, .format = format, .nonce = nonce, .n = n, .channels = channels
+	};
 	gboolean ok = TRUE;
 
 	memset(channels, 0, n * sizeof(*channels));

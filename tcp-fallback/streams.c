@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "streams.h"
 
+#include <string.h>
 #include "fd-util.h"
 
 /* More gain nothing on one host's socket layer; fewer do not use what a link has. */
@@ -67,12 +68,47 @@ FerryFabric *ferry_streams_destination_fabric_new(FerrySocketListener *listener)
 	return &streams->base;
 }
 
-gboolean ferry_streams_say(const FerryFabricSession *session, guint16 type,
-			   const FerryStreamsTerms *terms, gint64 deadline,
-			   GCancellable *cancellable, const char *what, GError **error)
+/* ---- greetings and framing ---- */
+
+static gboolean get_greeting(const guint8 *data, guint8 *nonce, guint32 *index)
 {
-	guint8 payload[FERRY_STREAMS_TERMS_MAX];
-	size_t len = ferry_streams_put_terms(payload, terms);
+	FerryStreamsGreeting greeting;
+
+	if (!ferry_streams_get_greeting(data, &greeting))
+		return FALSE;
+	memcpy(nonce, greeting.nonce, FERRY_NONCE_SIZE);
+	*index = greeting.index;
+	return TRUE;
+}
+
+const FerryGreetingFormat ferry_streams_greeting_format = { FERRY_STREAMS_GREETING_SIZE,
+							    get_greeting, TRUE };
+
+static FerryCarrier *open_pages(const FerryPageFraming *framing, FerryChannel *channel,
+				GError **error)
+{
+	return ferry_page_carrier_new(channel, FERRY_PAGE_FORMAT_RUNS);
+}
+
+static size_t put_fence(const FerryPageFraming *framing, guint8 *out, guint32 round)
+{
+	ferry_streams_put_fence(out, round);
+	return FERRY_STREAMS_FENCE_SIZE;
+}
+
+const FerryPageFraming ferry_streams_framing = {
+	.noun = "stream",
+	.greeting = FERRY_STREAMS_GREETING_SIZE,
+	.open = open_pages,
+	.fence = put_fence,
+};
+
+/* ---- what both sides say ---- */
+
+gboolean ferry_streams_say(const FerryFabricSession *session, guint16 type, const guint8 *payload,
+			   size_t len, gint64 deadline, GCancellable *cancellable, const char *what,
+			   GError **error)
+{
 	struct pollfd none[1];
 
 	while (!session->say(session->user, type, payload, len)) {
@@ -86,6 +122,16 @@ gboolean ferry_streams_say(const FerryFabricSession *session, guint16 type,
 			return FALSE;
 	}
 	return TRUE;
+}
+
+gboolean ferry_streams_say_terms(const FerryFabricSession *session, guint16 type,
+				 const FerryStreamsTerms *terms, gint64 deadline,
+				 GCancellable *cancellable, const char *what, GError **error)
+{
+	guint8 payload[FERRY_STREAMS_TERMS_MAX];
+	size_t len = ferry_streams_put_terms(payload, terms);
+
+	return ferry_streams_say(session, type, payload, len, deadline, cancellable, what, error);
 }
 
 GVariant *ferry_streams_describe(guint n, const guint64 *bytes, gboolean urgent,

@@ -6,6 +6,7 @@
 #include "address.h"
 #include "fd-channel.h"
 #include "fd-util.h"
+#include "multifd.h"
 #include "streams.h"
 #include "transports.h"
 
@@ -198,7 +199,13 @@ static FerryListener *tcp_listen(const char *uri, GCancellable *cancellable, GEr
 	l->base.uri = g_strdup_printf(strchr(reachable, ':') ? "tcp:[%s]:%u" : "tcp:%s:%u",
 				      reachable, port);
 	l->base.fabric = ferry_streams_destination_fabric_new(l);
+	l->base.multifd = ferry_multifd_destination_fabric_new(l);
 	return g_steal_pointer(&listener);
+}
+
+static FerryFabric *tcp_multifd(const char *uri)
+{
+	return ferry_multifd_source_fabric_new(&ferry_tcp_transport, uri);
 }
 
 const FerryTransport ferry_tcp_transport = {
@@ -206,5 +213,7 @@ const FerryTransport ferry_tcp_transport = {
 	.names_place = TRUE,
 	.connect = tcp_connect,
 	.fabric = ferry_streams_source_fabric_new,
+	.multifd = tcp_multifd,
+	.zero_copy = TRUE,
 	.listen = tcp_listen,
 };

@@ -4,6 +4,7 @@
 #include <sys/un.h>
 #include "fd-channel.h"
 #include "fd-util.h"
+#include "multifd.h"
 #include "pages.h"
 #include "socket.h"
 #include "transports.h"
@@ -105,12 +106,19 @@ static FerryListener *unix_listen(const char *uri, GCancellable *cancellable, GE
 	if (listen(fd, BACKLOG) < 0)
 		return ferry_fd_failed(error, FERRY_ERROR_IO, uri, errno), NULL;
 	l->base.uri = g_strdup(uri);
+	l->base.multifd = ferry_multifd_destination_fabric_new(l);
 	return g_steal_pointer(&listener);
+}
+
+static FerryFabric *unix_multifd(const char *uri)
+{
+	return ferry_multifd_source_fabric_new(&ferry_unix_transport, uri);
 }
 
 const FerryTransport ferry_unix_transport = {
 	.scheme = "unix",
 	.names_place = TRUE,
 	.connect = unix_connect,
+	.multifd = unix_multifd,
 	.listen = unix_listen,
 };

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "urgent-sender.h"
 
-#include "page-writer.h"
-
 /*
  * Who may use the writer's page carrier. It is handed on, never shared: stored by whoever has it,
  * and taken with a compare-and-swap only while nobody does.
@@ -145,13 +143,14 @@ static gpointer sender_thread(gpointer data)
 	return NULL;
 }
 
-FerryUrgentSender *ferry_urgent_sender_new(FerryChannel *channel, guint64 sent, const FerryRam *ram,
-					   FerryStreamsLink *link, GError **error)
+FerryUrgentSender *ferry_urgent_sender_new(FerryChannel *channel, const FerryPageFraming *framing,
+					   const FerryRam *ram, FerryStreamsLink *link,
+					   GError **error)
 {
 	g_autoptr(FerryUrgentSender) u = g_new0(FerryUrgentSender, 1);
 
-	if (!ferry_page_writer_open(&u->writer, channel, g_strdup("urgent stream"), sent, ram, link,
-				    error) ||
+	if (!ferry_page_writer_open(&u->writer, channel, g_strdup("urgent stream"), framing, ram,
+				    link, error) ||
 	    !ferry_page_writer_start(&u->writer, sender_thread, u, error))
 		return NULL;
 	return g_steal_pointer(&u);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ferry/carrier.h>
+#include "page-writer.h"
 #include "streams-link.h"
 
 /*
@@ -11,10 +12,11 @@
  */
 typedef struct FerryUrgentSender FerryUrgentSender;
 
-/* Takes @channel, also on failure, whose first @sent bytes have been sent already. @link and @ram
- * are borrowed. FERRY_ERROR_IO where there is no descriptor or thread left. */
-FerryUrgentSender *ferry_urgent_sender_new(FerryChannel *channel, guint64 sent, const FerryRam *ram,
-					   FerryStreamsLink *link, GError **error);
+/* Takes @channel, also on failure; the rest is borrowed. FERRY_ERROR_IO where there is no descriptor
+ * or thread left. */
+FerryUrgentSender *ferry_urgent_sender_new(FerryChannel *channel, const FerryPageFraming *framing,
+					   const FerryRam *ram, FerryStreamsLink *link,
+					   GError **error);
 
 /* Ends the thread, whatever it waits for, and closes the channel. NULL is allowed. */
 void ferry_urgent_sender_free(FerryUrgentSender *sender);

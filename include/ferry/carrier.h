@@ -19,9 +19,11 @@ typedef enum {
 } FerryIo;
 
 typedef struct {
-	guint64 bytes;      /* on the wire, headers included */
-	guint64 pages;      /* put as data */
-	guint64 zero_pages; /* put as zero */
+	guint64 bytes;            /* on the wire, headers included */
+	guint64 pages;            /* put as data */
+	guint64 zero_pages;       /* put as zero */
+	guint64 multifd_bytes;    /* of them over multifd's channels */
+	guint64 zero_copy_copied; /* sends that the kernel copied although asked not to */
 } FerryCarrierStats;
 
 /* Reads exactly @len bytes of the control stream into @buf. */

@@ -28,6 +28,9 @@ struct FerryListener {
 	/* a way for pages beside the channels that accept() gives (ferry/fabric.h); the listener's
 	 * own, closed with it; NULL where there is none */
 	FerryFabric *fabric;
+	/* the way for pages where the capability multifd is on, in place of @fabric; the
+	 * listener's own; NULL: there is none */
+	FerryFabric *multifd;
 };
 
 typedef struct {
@@ -49,6 +52,12 @@ typedef struct {
 	/* The way for pages beside the channel that connect() gave for @uri; the caller closes it,
 	 * after its carriers. Does not block. NULL where the transport has none. */
 	FerryFabric *(*fabric)(const char *uri);
+
+	/* The same where the capability multifd is on: connections to the same place. NULL: the
+	 * transport cannot. */
+	FerryFabric *(*multifd)(const char *uri);
+	/* multifd's connections can do without a copy (zero-copy-send) */
+	gboolean zero_copy;
 
 	/* Starts to listen; does not block but for name resolution. */
 	FerryListener *(*listen)(const char *uri, GCancellable *cancellable, GError **error);

@@ -33,9 +33,9 @@ static gpointer answer_thread(gpointer user)
 		g_thread_yield();
 	CU_ASSERT(deaf->source->ops->hear(deaf->source, FERRY_RECORD_STREAMS_ANSWER, payload, len,
 					  NULL));
-	CU_ASSERT(ferry_streams_accept((FerrySocketListener *)deaf->pair.listener, pair_nonce,
-				       deaf->n, g_get_monotonic_time() + LONG_US, NULL,
-				       deaf->channels, NULL));
+	CU_ASSERT(ferry_streams_accept(
+		(FerrySocketListener *)deaf->pair.listener, &ferry_streams_greeting_format,
+		pair_nonce, deaf->n, g_get_monotonic_time() + LONG_US, NULL, deaf->channels, NULL));
 	return NULL;
 }
 
