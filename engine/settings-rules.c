@@ -27,6 +27,7 @@ static const FerrySettingRule rules[] = {
 	EXCLUDES(POSTCOPY_RAM, MAPPED_RAM, "a file answers no request for a page"),
 	EXCLUDES(POSTCOPY_RAM, X_IGNORE_SHARED,
 		 "a guest must not run on memory that its source still writes"),
+	NEEDS(MULTIFD, RETURN_PATH, "the destination says on it that it took the connections"),
 	EXCLUDES(MULTIFD, XBZRLE,
 		 "its connections overtake each other, and a difference needs the page before it"),
 	EXCLUDES(MULTIFD, COMPRESS, "it compresses by itself: use multifd-compression"),

@@ -95,8 +95,8 @@ CAPABILITIES = {
     "rdma-postcopy-pull": (True, ()),
 }
 
-# What needs what, and what excludes what: QEMU's rules, and Ferry's stricter ones of postcopy-ram.
-NEEDS = {("zero-copy-send", "multifd"), ("postcopy-ram", "return-path")}
+# What needs what, and what excludes what: QEMU's rules, and Ferry's stricter ones of postcopy-ram and multifd.
+NEEDS = {("zero-copy-send", "multifd"), ("postcopy-ram", "return-path"), ("multifd", "return-path")}
 EXCLUDES = {frozenset(pair) for pair in (
     ("multifd", "xbzrle"), ("mapped-ram", "xbzrle"), ("mapped-ram", "compress"), ("mapped-ram", "postcopy-ram"),
     ("x-ignore-shared", "postcopy-ram"), ("dirty-limit", "auto-converge"), ("multifd", "compress"),
@@ -315,7 +315,7 @@ def capabilities__what_they_need__cannot_be_missing():
             check(guest.set_capabilities((name, True), (needed, True)) == {"return": {}}, name)
             before = guest.settings()
             guest.check_refused(guest.set_capabilities((needed, False)), words, before)
-            check(guest.set_capabilities((needed, name != "zero-copy-send"), (name, False)) == {"return": {}}, name)
+            check(guest.set_capabilities((needed, needed == "return-path"), (name, False)) == {"return": {}}, name)
 
 
 def compression__with_what_must_be_plain__refused_on_either_side():
