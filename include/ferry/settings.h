@@ -108,7 +108,8 @@ typedef enum {
 	FERRY_PARAMETER_CPU_THROTTLE_TAILSLOW,
 	/* "max-cpu-throttle": percent, cpu-throttle-initial to 99; 99 */
 	FERRY_PARAMETER_MAX_CPU_THROTTLE,
-	/* "x-vcpu-dirty-limit-period": ms, 1 to 1000; 1000 */
+	/* dirty-limit; they act at the next period. "x-vcpu-dirty-limit-period": ms, 1 to 1000;
+	 * 1000 */
 	FERRY_PARAMETER_VCPU_DIRTY_LIMIT_PERIOD,
 	FERRY_PARAMETER_VCPU_DIRTY_LIMIT, /* "vcpu-dirty-limit": MiB a second, at least 1; 1 */
 
