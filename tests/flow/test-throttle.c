@@ -79,6 +79,8 @@ static Pair pair_new(const char *workload, guint vcpus)
 	Pair pair = { side_new(FALSE, workload, vcpus), side_new(TRUE, NULL, 0), NULL };
 
 	set(&pair.here, FERRY_PARAMETER_MAX_BANDWIDTH, LINK);
+	/* The last pages are not held to that; here they shall count as if they were. */
+	set(&pair.here, FERRY_PARAMETER_AVAIL_SWITCHOVER_BANDWIDTH, LINK);
 	if (!ferry_vm_start(ferry_guest_vm(pair.here.guest), NULL))
 		g_assert_not_reached();
 	listen_there(&pair);

@@ -5,6 +5,7 @@
 
 #define WINDOW_US 40000
 #define WINDOWS 5u
+#define TRIES 4u
 
 typedef struct {
 	guint64 full;      /* pages written without it */
@@ -68,35 +69,56 @@ static Written compare(FerryMachine *machine, guint vcpu, Set set, double percen
 	return written;
 }
 
-/* Whether about 1 / @divisor of the full speed is left, by a factor of two. */
-static gboolean is_left(const Written *written, guint64 divisor)
+/* Whether about 1 / @divisor of the full speed of vCPU @vcpu is left, by a factor of two. Where the
+ * host had no time for the guest it is looked at again. */
+static gboolean is_left(FerryMachine *machine, guint vcpu, Set set, double percent, guint64 divisor)
 {
-	gboolean ok = written->full && written->throttled * divisor < 2 * written->full &&
-		      written->throttled * divisor * 2 > written->full;
+	gboolean ok = FALSE;
 
-	if (!ok)
-		printf("# %" G_GUINT64_FORMAT " pages, throttled %" G_GUINT64_FORMAT "\n",
-		       written->full, written->throttled);
+	for (guint i = 0; i < TRIES && !ok; i++) {
+		Written written = compare(machine, vcpu, set, percent);
+
+		ok = written.full && written.throttled * divisor < 2 * written.full &&
+		     written.throttled * divisor * 2 > written.full;
+		if (!ok)
+			printf("# %" G_GUINT64_FORMAT " pages, throttled %" G_GUINT64_FORMAT "\n",
+			       written.full, written.throttled);
+	}
+	return ok;
+}
+
+/* The same of one that writes as fast as it can: how many pages that is depends on what the host
+ * has left, but not the time that it runs. The doorbell takes some, too. */
+static gboolean runs_less(FerryMachine *machine, guint percent)
+{
+	const guint64 left_us = WINDOWS * WINDOW_US * (100 - percent) / 100;
+	gboolean ok = FALSE;
+
+	for (guint i = 0; i < TRIES && !ok; i++) {
+		Written written = compare(machine, 0, set_all, percent);
+
+		ok = written.ran_us > 0 && written.ran_us < 2 * left_us && written.throttled > 0 &&
+		     written.throttled < written.full;
+		if (!ok)
+			printf("# ran %" G_GUINT64_FORMAT " us of %" G_GUINT64_FORMAT "\n",
+			       written.ran_us, left_us);
+	}
 	return ok;
 }
 
 static void at_a_rate(Kind kind, const char *workload)
 {
 	g_autoptr(FerryMachine) machine = fixture_machine(kind, workload, FERRY_FILL_PAGES, 1);
-	Written written;
 
 	if (!machine)
 		return;
 	CU_ASSERT_TRUE(ferry_machine_start(machine, NULL));
-	written = compare(machine, 0, set_all, 75);
-	CU_ASSERT(is_left(&written, 4));
-	written = compare(machine, 0, set_all, 95);
-	CU_ASSERT(is_left(&written, 20));
+	CU_ASSERT(is_left(machine, 0, set_all, 75, 4));
+	CU_ASSERT(is_left(machine, 0, set_all, 95, 20));
 	ferry_machine_stop(machine);
 	fixture_check(machine, TRUE);
 }
 
-/* How many pages that is depends on what the host has left; the time does not. */
 static void at_full_speed(Kind kind, const char *workload)
 {
 	g_autoptr(FerryMachine) machine = fixture_machine(kind, workload, FERRY_FILL_PAGES, 1);
@@ -104,17 +126,8 @@ static void at_full_speed(Kind kind, const char *workload)
 	if (!machine)
 		return;
 	CU_ASSERT_TRUE(ferry_machine_start(machine, NULL));
-	for (guint percent = 75; percent <= 95; percent += 20) {
-		Written written = compare(machine, 0, set_all, percent);
-		guint64 left_us = WINDOWS * WINDOW_US * (100 - percent) / 100;
-
-		/* The doorbell takes some, too. */
-		CU_ASSERT(written.ran_us > 0 && written.ran_us < 2 * left_us);
-		CU_ASSERT(written.throttled > 0 && written.throttled < written.full);
-		if (written.ran_us >= 2 * left_us)
-			printf("# ran %" G_GUINT64_FORMAT " us of %" G_GUINT64_FORMAT "\n",
-			       written.ran_us, left_us);
-	}
+	CU_ASSERT(runs_less(machine, 75));
+	CU_ASSERT(runs_less(machine, 95));
 	ferry_machine_stop(machine);
 	fixture_check(machine, TRUE);
 }
@@ -144,15 +157,12 @@ static void throttle__kvm_guest_at_a_rate__rate_is_cut_by_the_share(void)
 static void one_of_two(Kind kind)
 {
 	g_autoptr(FerryMachine) machine = fixture_machine(kind, "sweep:80", FERRY_FILL_PAGES, 2);
-	Written hot, other;
 
 	if (!machine)
 		return;
 	CU_ASSERT_TRUE(ferry_machine_start(machine, NULL));
-	hot = compare(machine, 1, set_vcpu_1, 97.5);
-	other = compare(machine, 0, set_vcpu_1, 97.5);
-	CU_ASSERT(is_left(&hot, 40));
-	CU_ASSERT(is_left(&other, 1));
+	CU_ASSERT(is_left(machine, 1, set_vcpu_1, 97.5, 40));
+	CU_ASSERT(is_left(machine, 0, set_vcpu_1, 97.5, 1));
 	ferry_machine_stop(machine);
 	fixture_check(machine, TRUE);
 }
@@ -181,8 +191,9 @@ static void lift(Kind kind, const char *workload)
 	g_usleep(100000);
 	ferry_clock_throttle_vcpu(&machine->clock, 0, 0);
 	before = ferry_clock_pages(&machine->clock, 0);
-	/* 5 ms to the next heartbeat, 25 ms for 256 pages at 40 MiB/s; the rest is the host's. */
-	for (guint i = 0; i < 500 && ferry_clock_pages(&machine->clock, 0) < before + 256; i++)
+	/* 5 ms to the next heartbeat, 25 ms for 256 pages at 40 MiB/s; the rest is the host's. At
+	 * the throttle's speed they would take minutes. */
+	for (guint i = 0; i < 5000 && ferry_clock_pages(&machine->clock, 0) < before + 256; i++)
 		g_usleep(1000);
 	CU_ASSERT(ferry_clock_pages(&machine->clock, 0) >= before + 256);
 	ferry_machine_stop(machine);
