@@ -8,6 +8,8 @@
 /* A round of a kind not seen yet is better not the last, where its pages take more than this part of
  * the limit. */
 #define WORTH_A_ROUND 8
+/* Rounds after which the speed of verify-ram is looked at. */
+#define DIGEST_SAMPLES 3u
 
 FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 {
@@ -149,13 +151,18 @@ static gboolean run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **e
 	return ok;
 }
 
-/* What verify-ram adds to the downtime is looked for once, when there is something to tell. */
+/* What verify-ram adds to the downtime: the best of a few samples, one a round. */
 static void measure_digest(FerryOutgoing *outgoing)
 {
-	if (!outgoing->forecast.digest_us && outgoing->ferry_peer && !outgoing->stopped &&
-	    ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
-					  FERRY_CAPABILITY_VERIFY_RAM))
-		outgoing->forecast.digest_us = ferry_digest_estimate(ferry_vm_ram(outgoing->vm));
+	FerryForecast *forecast = &outgoing->forecast;
+	gint64 took_us;
+
+	if (outgoing->round > DIGEST_SAMPLES || outgoing->stopped || !outgoing->ferry_peer ||
+	    !ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
+					   FERRY_CAPABILITY_VERIFY_RAM))
+		return;
+	took_us = ferry_digest_estimate(ferry_vm_ram(outgoing->vm));
+	forecast->digest_us = forecast->digest_us ? MIN(forecast->digest_us, took_us) : took_us;
 }
 
 /* What stopping now would come to, by all that is known since the collect that found @dirtied. */
@@ -164,7 +171,6 @@ static void forecast(FerryOutgoing *outgoing, gint64 took_us, guint64 dirtied)
 	guint64 pending = ferry_bitmap_count(outgoing->pending);
 	gint64 now = g_get_monotonic_time();
 
-	measure_digest(outgoing);
 	ferry_forecast_collected(&outgoing->forecast, took_us, dirtied,
 				 outgoing->collected_us ? now - outgoing->collected_us : 0);
 	outgoing->collected_us = now;
@@ -208,7 +214,7 @@ static gboolean converged(FerryOutgoing *outgoing)
 	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
 	double limit_us = ferry_settings_get_parameter(settings, FERRY_PARAMETER_DOWNTIME_LIMIT) *
 			  1e3;
-	double pages_us = outgoing->downtime.pages_us;
+	double pages_us = outgoing->downtime.pages_us + outgoing->downtime.more_us;
 
 	if (!outgoing->downtime.known && pages_us > limit_us / WORTH_A_ROUND)
 		return FALSE;
@@ -289,8 +295,10 @@ gboolean ferry_outgoing_precopy(FerryOutgoing *outgoing, GError **error)
 	ferry_outgoing_leave_out(outgoing, outgoing->pending);
 	ferry_throttle_begin(outgoing->source->throttle);
 	do {
-		if (!run_round(outgoing, collect_us, error) ||
-		    !ferry_outgoing_collect(outgoing, &collect_us, error))
+		if (!run_round(outgoing, collect_us, error))
+			return FALSE;
+		measure_digest(outgoing);
+		if (!ferry_outgoing_collect(outgoing, &collect_us, error))
 			return FALSE;
 	} while (!ferry_outgoing_is_switching(outgoing) && !converged(outgoing));
 	predict(outgoing);
