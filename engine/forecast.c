@@ -38,8 +38,9 @@ void ferry_forecast_collected(FerryForecast *forecast, gint64 took_us, guint64 d
 			      gint64 since_us)
 {
 	forecast->collect_us = forecast->collect_us ? MIN(forecast->collect_us, took_us) : took_us;
-	forecast->exposed_us = took_us;
-	forecast->dirty_rate = since_us > 0 ? (double)dirtied / (double)since_us : 0;
+	/* No more than all of them: those are written again and again. */
+	forecast->more = since_us > 0 ? (double)dirtied * MIN((double)took_us / (double)since_us, 1)
+				      : 0;
 }
 
 /* 0: there was no such round. */
@@ -59,8 +60,7 @@ FerryForecastDowntime ferry_forecast_downtime(const FerryForecast *forecast, gui
 		fresh_us = again_us = FERRY_PAGE_SIZE * (double)G_USEC_PER_SEC / (double)bandwidth;
 	return (FerryForecastDowntime){
 		.pages_us = (double)(pending - again) * fresh_us + (double)again * again_us,
-		.more_us = forecast->dirty_rate * (double)forecast->exposed_us *
-			   (mostly_again ? again_us : fresh_us),
+		.more_us = forecast->more * (mostly_again ? again_us : fresh_us),
 		.rest_us = (double)(COLLECTS * forecast->collect_us + forecast->digest_us) +
 			   ANSWERS * (double)forecast->answers_us / MAX(forecast->answers, 1),
 		.known = bandwidth || (mostly_again ? forecast->again.seen : forecast->fresh.seen),
@@ -69,12 +69,14 @@ FerryForecastDowntime ferry_forecast_downtime(const FerryForecast *forecast, gui
 
 double ferry_forecast_budget_us(const FerryForecastDowntime *downtime, double limit_us)
 {
-	return MAX(limit_us - downtime->more_us - downtime->rest_us, limit_us / 4);
+	return MAX(limit_us - downtime->rest_us, limit_us / 4);
 }
 
 gboolean ferry_forecast_fits(const FerryForecastDowntime *downtime, double limit_us)
 {
-	if (!downtime->known && downtime->pages_us > limit_us / WORTH_A_ROUND)
+	double pages_us = downtime->pages_us + downtime->more_us;
+
+	if (!downtime->known && pages_us > limit_us / WORTH_A_ROUND)
 		return FALSE;
-	return downtime->pages_us <= ferry_forecast_budget_us(downtime, limit_us);
+	return pages_us <= ferry_forecast_budget_us(downtime, limit_us);
 }

@@ -20,9 +20,8 @@ typedef struct {
 	gint64 answers_us;                /* the time of all of them */
 	guint answers;                    /* how many there were */
 	gint64 collect_us;                /* the shortest collect; 0: none yet */
-	double dirty_rate; /* pages that are written in a microsecond, as of the last collect */
-	gint64 exposed_us; /* how long pages of the last collect went unseen: its duration */
-	gint64 digest_us;  /* for all of RAM; 0: none is made */
+	double more;      /* pages that were written again while the last collect went on */
+	gint64 digest_us; /* for all of RAM, the shortest; 0: none is made */
 } FerryForecast;
 
 /* The destination answered after @us, having nothing else to do. */
@@ -58,8 +57,8 @@ static inline double ferry_forecast_total_us(const FerryForecastDowntime *downti
 	return downtime->pages_us + downtime->more_us + downtime->rest_us;
 }
 
-/* How long the pending pages of a downtime of at most @limit_us may take. A quarter of it even
- * where all else leaves less: a guest too large to be digested in time must still move. */
+/* How long the pages of a downtime of at most @limit_us may take. A quarter of it even where all
+ * else leaves less: a guest too large to be digested in time must still move. */
 double ferry_forecast_budget_us(const FerryForecastDowntime *downtime, double limit_us);
 
 /* Whether the guest stops now. A round of a kind not seen yet is better not the last, where its pages

@@ -5,6 +5,8 @@
 
 /* How long the destination may take to acknowledge a round that has left. */
 #define ROUND_US (60 * G_TIME_SPAN_SECOND)
+/* Rounds after which the speed of verify-ram is looked at. */
+#define DIGEST_SAMPLES 3u
 
 FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 {
@@ -150,6 +152,20 @@ static guint64 most_put_off(FerryOutgoing *outgoing)
 	return (guint64)(budget / 2 / outgoing->downtime.pages_us * (double)pending);
 }
 
+/* What verify-ram adds to the downtime: the best of a few samples, one a round. */
+static void measure_digest(FerryOutgoing *outgoing)
+{
+	FerryForecast *forecast = &outgoing->forecast;
+	gint64 took_us;
+
+	if (outgoing->round > DIGEST_SAMPLES || outgoing->stopped || !outgoing->ferry_peer ||
+	    !ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
+					   FERRY_CAPABILITY_VERIFY_RAM))
+		return;
+	took_us = ferry_digest_estimate(ferry_vm_ram(outgoing->vm));
+	forecast->digest_us = forecast->digest_us ? MIN(forecast->digest_us, took_us) : took_us;
+}
+
 gboolean ferry_outgoing_run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **error)
 {
 	guint64 put_off, pages, again, left;
@@ -177,17 +193,9 @@ gboolean ferry_outgoing_run_round(FerryOutgoing *outgoing, gint64 collect_us, GE
 		ferry_progress_round_end(outgoing->progress);
 		note_round(outgoing, pages - left, again * (pages - left) / MAX(pages, 1), left,
 			   begin);
+		measure_digest(outgoing);
 	}
 	return ok;
-}
-
-/* What verify-ram adds to the downtime is looked for once, when there is something to tell. */
-static void measure_digest(FerryOutgoing *outgoing)
-{
-	if (!outgoing->forecast.digest_us && outgoing->ferry_peer && !outgoing->stopped &&
-	    ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
-					  FERRY_CAPABILITY_VERIFY_RAM))
-		outgoing->forecast.digest_us = ferry_digest_estimate(ferry_vm_ram(outgoing->vm));
 }
 
 /* What stopping now would come to, by all that is known since the collect that found @dirtied. */
@@ -196,7 +204,6 @@ static void forecast(FerryOutgoing *outgoing, gint64 took_us, guint64 dirtied)
 	guint64 pending = ferry_bitmap_count(outgoing->pending);
 	gint64 now = g_get_monotonic_time();
 
-	measure_digest(outgoing);
 	ferry_forecast_collected(&outgoing->forecast, took_us, dirtied,
 				 outgoing->collected_us ? now - outgoing->collected_us : 0);
 	outgoing->collected_us = now;

@@ -87,6 +87,18 @@ static void sent__link_that_slows_down__is_followed_within_a_few_rounds(void)
 	CU_ASSERT(downtime.pages_us > 7800 && downtime.pages_us <= 8000);
 }
 
+/* One that took longer than all the time before it found all that is written. */
+static void collected__took_very_long__no_more_than_was_found(void)
+{
+	FerryForecast f = measured();
+	FerryForecastDowntime downtime;
+
+	ferry_forecast_collected(&f, 500000, 600, 100000);
+	downtime = ferry_forecast_downtime(&f, 3000, 0, 0);
+	CU_ASSERT(is_near(downtime.more_us, 600 * 2.0));
+	CU_ASSERT(is_near(downtime.rest_us, 2 * 1000 + 3 * 100));
+}
+
 static void downtime__bandwidth_is_given__it_is_what_counts(void)
 {
 	FerryForecast f = measured();
@@ -99,7 +111,7 @@ static void downtime__bandwidth_is_given__it_is_what_counts(void)
 
 static void budget__is_what_all_else_leaves_but_a_quarter_at_least(void)
 {
-	FerryForecastDowntime downtime = { .more_us = 10000, .rest_us = 40000 };
+	FerryForecastDowntime downtime = { .more_us = 10000, .rest_us = 50000 };
 
 	CU_ASSERT_EQUAL(ferry_forecast_budget_us(&downtime, 300000), 250000);
 	CU_ASSERT_EQUAL(ferry_forecast_budget_us(&downtime, 40000), 10000);
@@ -114,6 +126,7 @@ int main(int argc, char **argv)
 		CASE(sent__first_round_alone__counts_until_another_is_known),
 		CASE(sent__pages_that_went_before__are_a_kind_of_their_own),
 		CASE(sent__link_that_slows_down__is_followed_within_a_few_rounds),
+		CASE(collected__took_very_long__no_more_than_was_found),
 		CASE(downtime__bandwidth_is_given__it_is_what_counts),
 		CASE(budget__is_what_all_else_leaves_but_a_quarter_at_least),
 		CU_TEST_INFO_NULL,
