@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <ferry/carrier.h>
+#include <ferry/multifd.h>
 #include "micro.h"
 
 /* Runs that are offered at once, as engine/round.c does. */
@@ -86,8 +87,41 @@ static void frame_end(gpointer state)
 	g_free(frame);
 }
 
+typedef struct {
+	guint8 out[FERRY_MULTIFD_HEADER_SIZE];
+	FerryMultifdPacket packet;
+	guint64 packets; /* in one pass */
+} Packets;
+
+static gpointer packets_begin(const FerryMicroMemory *memory, guint variant)
+{
+	Packets *packets = g_new0(Packets, 1);
+
+	packets->packets = MAX(memory->size / FERRY_PAGE_SIZE / FERRY_MULTIFD_PAGES, 1);
+	packets->packet.pages = FERRY_MULTIFD_PAGES;
+	packets->packet.payload = FERRY_MULTIFD_PAGES * FERRY_PAGE_SIZE;
+	g_strlcpy(packets->packet.block, "pc.ram", sizeof(packets->packet.block));
+	return packets;
+}
+
+/* The headers alone: the pages behind them go from where they are. */
+static guint64 packets_pass(gpointer state)
+{
+	Packets *packets = state;
+	guint64 at = 0;
+
+	for (guint64 n = 0; n < packets->packets; n++) {
+		packets->packet.number = n;
+		for (guint i = 0; i < FERRY_MULTIFD_PAGES; i++, at += FERRY_PAGE_SIZE)
+			packets->packet.offsets[i] = at;
+		ferry_multifd_put_packet(packets->out, &packets->packet);
+	}
+	return packets->packets * FERRY_MULTIFD_PAGES;
+}
+
 const FerryMicroCase ferry_micro_frame_cases[] = {
 	{ "frame/qemu", frame_begin, frame_pass, frame_end, QEMU },
+	{ "frame/multifd", packets_begin, packets_pass, g_free },
 	{ "frame/qemu-zero", frame_begin, frame_pass, frame_end, QEMU | ZEROS },
 	{ "frame/runs-of-256", frame_begin, frame_pass, frame_end, RUNS },
 	{ "frame/runs-of-1", frame_begin, frame_pass, frame_end, RUNS | SINGLE },

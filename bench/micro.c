@@ -19,6 +19,7 @@ static GPtrArray *choose(const char *only)
 	static const FerryMicroCase *const tables[] = {
 		ferry_micro_scan_cases,
 		ferry_micro_zero_cases,
+		ferry_micro_codec_cases,
 		ferry_micro_frame_cases,
 	};
 	GPtrArray *cases = g_ptr_array_new();

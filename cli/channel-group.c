@@ -6,6 +6,8 @@
 #define STRANGERS 16u
 /* A source connects all of its channels before the first section of the stream ends. */
 #define PATIENCE_S 10u
+/* How long a source may take to hang up once its stream is shut down. */
+#define FAREWELL_S 5u
 
 typedef struct {
 	gboolean came;
@@ -24,13 +26,13 @@ struct FerryChannelGroup {
 	FerryConnection *connection; /* the stream's, where it came in here */
 	Channel channels[FERRY_MULTIFD_CHANNELS_MAX];
 	guint here;       /* channels that came */
+	guint reading;    /* threads of channels, also of those that must not be here */
 	guint64 sections; /* that all are through with */
 	gboolean over;    /* no more pages */
 	gboolean stopping;
 	GError *failure; /* the first */
-	/* A channel is here that must not be: why. It fails the group where a section ends, and is
-	 * kept until then, since a QEMU 7.2 that loses a channel while it sets up may never get
-	 * over it. */
+	/* A channel is here that must not be: why. It fails the group where a section of the stream
+	 * ends: before that a source may still be setting up. */
 	GError *refusal;
 	guint64 pages;
 };
@@ -97,7 +99,7 @@ static GError *find_objection(const FerryChannelGroup *group, guint number)
 	return NULL;
 }
 
-/* The place of that number. NULL: it must not be here, and it is over. */
+/* The place of that number; NULL: it must not be here. */
 static Channel *take_place(FerryChannelGroup *group, guint number)
 {
 	g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&group->lock);
@@ -114,8 +116,6 @@ static Channel *take_place(FerryChannelGroup *group, guint number)
 	else
 		group->refusal = objection;
 	g_cond_broadcast(&group->changed);
-	while (!is_over(group, NULL))
-		g_cond_wait(&group->changed, &group->lock);
 	return NULL;
 }
 
@@ -203,12 +203,26 @@ static gboolean take_packets(FerryChannelGroup *group, Channel *channel,
 	return !*error;
 }
 
+/* A QEMU 7.2 that can no longer write to a channel may wait for it for ever, and its guest can then
+ * never be migrated again: what comes is read until the source itself hangs up. */
+static void drain(FerryConnection *connection)
+{
+	guint8 scrap[64 << 10];
+	struct iovec iov = { scrap, sizeof(scrap) };
+
+	while (ferry_connection_read(connection, &iov, 1, NULL) > 0)
+		continue;
+}
+
 static void take_channel(FerryChannelGroup *group, FerryConnection *connection)
 {
 	g_autoptr(GError) error = NULL;
 	Channel *channel = NULL;
 	FerryMultifdInit init;
 
+	g_mutex_lock(&group->lock);
+	group->reading++;
+	g_mutex_unlock(&group->lock);
 	if (!read_init(connection, &init, &error))
 		g_prefix_error(&error, "a multifd channel: ");
 	else if ((channel = take_place(group, init.channel)) &&
@@ -222,6 +236,12 @@ static void take_channel(FerryChannelGroup *group, FerryConnection *connection)
 				 init.channel);
 	if (error)
 		fail(group, g_steal_pointer(&error));
+	g_mutex_unlock(&group->lock);
+
+	drain(connection);
+	g_mutex_lock(&group->lock);
+	group->reading--;
+	g_cond_broadcast(&group->changed);
 	g_mutex_unlock(&group->lock);
 }
 
@@ -349,6 +369,18 @@ gboolean ferry_channel_group_check(FerryChannelGroup *group, GError **error)
 
 	fail_if_refused(group);
 	return !is_over(group, error);
+}
+
+void ferry_channel_group_await_source(FerryChannelGroup *group)
+{
+	gint64 end = g_get_monotonic_time() + FAREWELL_S * G_TIME_SPAN_SECOND;
+	g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&group->lock);
+
+	ferry_channel_shutdown(group->stream);
+	if (!group->failure)
+		fail(group, error_of(FERRY_ERROR_CANCELLED, "the stream is over"));
+	while (group->reading && g_cond_wait_until(&group->changed, &group->lock, end))
+		continue;
 }
 
 guint64 ferry_channel_group_pages(FerryChannelGroup *group)

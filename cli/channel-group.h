@@ -34,5 +34,9 @@ gboolean ferry_channel_group_end_section(FerryChannelGroup *group, gboolean last
  * A stream that is being read is shut down then. */
 gboolean ferry_channel_group_check(FerryChannelGroup *group, GError **error);
 
+/* After a failure: shuts the stream down, and waits, for some seconds at most, until the source has
+ * seen it and hung up on the channels. */
+void ferry_channel_group_await_source(FerryChannelGroup *group);
+
 /* Pages that came over the channels. */
 guint64 ferry_channel_group_pages(FerryChannelGroup *group);

@@ -64,7 +64,7 @@ _ferry_value()
 		mapfile -t COMPREPLY < <(compgen -W "idle sweep: random: hotset:" -- "$cur")
 		;;
 	--fill)
-		mapfile -t COMPREPLY < <(compgen -W "pages random zero" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "pages random zero sparse" -- "$cur")
 		;;
 	--log)
 		mapfile -t COMPREPLY < <(compgen -W "off warning message info debug" -- "$cur")
@@ -86,7 +86,7 @@ _ferry_value()
 		[ "$command" = bench ] || return 1
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		;;
-	--ram | --vcpus | --seed | --peer | --repeat | --seconds | --sizes | --queue-pairs | --depth | --faults)
+	--ram | --vcpus | --seed | --peer | --repeat | --seconds | --sizes | --queue-pairs | --depth | --faults | --multifd)
 		;;
 	*)
 		return 1
@@ -112,6 +112,7 @@ _ferry_options()
 		;;
 	"bench fault") echo "--help --listen --peer --ram --faults --repeat --json" ;;
 	inspect) echo "--help --json" ;;
+	receive) echo "--help --multifd" ;;
 	*) echo "--help" ;;
 	esac
 }

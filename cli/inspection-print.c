@@ -9,6 +9,14 @@ static char *printable(const char *name)
 	return g_strescape(name ? name : "", "\"\\");
 }
 
+static void print_forms(guint64 xbzrle, guint64 compressed)
+{
+	if (xbzrle)
+		g_print(", %" G_GUINT64_FORMAT " by xbzrle", xbzrle);
+	if (compressed)
+		g_print(", %" G_GUINT64_FORMAT " compressed", compressed);
+}
+
 static void print_item(const FerryInspectionItem *item)
 {
 	g_autofree char *name = printable(item->name);
@@ -27,6 +35,7 @@ static void print_item(const FerryInspectionItem *item)
 	if (item->pages || item->zero_pages)
 		g_print("  %" G_GUINT64_FORMAT " pages, %" G_GUINT64_FORMAT " zero", item->pages,
 			item->zero_pages);
+	print_forms(item->xbzrle_pages, item->compressed_pages);
 	if (item->count > 1)
 		g_print(" in %" G_GUINT64_FORMAT " records", item->count);
 	g_print("%s%s\n", item->detail ? "  " : "", item->detail ? item->detail : "");
@@ -55,10 +64,13 @@ static void print_blocks(const FerryInspection *found)
 				block->place.pages, block->place.bitmap);
 		else if (found->ram.mapped)
 			g_print(", not in the file");
+		print_forms(pages->xbzrle_pages, pages->compressed_pages);
 		g_print("\n");
 	}
-	g_print("%16s %12" G_GUINT64_FORMAT " %12" G_GUINT64_FORMAT "  in all\n", "",
+	g_print("%16s %12" G_GUINT64_FORMAT " %12" G_GUINT64_FORMAT "  in all", "",
 		found->total.pages, found->total.zero_pages);
+	print_forms(found->total.xbzrle_pages, found->total.compressed_pages);
+	g_print("\n");
 }
 
 static void print_configuration(const FerryInspection *found)
@@ -125,6 +137,14 @@ static void build_string(JsonBuilder *builder, const char *name, const char *val
 	json_builder_add_string_value(builder, valid);
 }
 
+static void build_forms(JsonBuilder *builder, guint64 xbzrle, guint64 compressed)
+{
+	if (xbzrle)
+		build_number(builder, "xbzrle-pages", xbzrle);
+	if (compressed)
+		build_number(builder, "compressed-pages", compressed);
+}
+
 static void build_item(JsonBuilder *builder, const FerryInspectionItem *item)
 {
 	json_builder_begin_object(builder);
@@ -142,6 +162,7 @@ static void build_item(JsonBuilder *builder, const FerryInspectionItem *item)
 		build_number(builder, "pages", item->pages);
 		build_number(builder, "zero-pages", item->zero_pages);
 	}
+	build_forms(builder, item->xbzrle_pages, item->compressed_pages);
 	if (item->count)
 		build_number(builder, "records", item->count);
 	json_builder_end_object(builder);
@@ -162,6 +183,7 @@ static void build_blocks(JsonBuilder *builder, const FerryInspection *found)
 		build_number(builder, "size", block->size);
 		build_number(builder, "pages", pages->pages);
 		build_number(builder, "zero-pages", pages->zero_pages);
+		build_forms(builder, pages->xbzrle_pages, pages->compressed_pages);
 		if (block->place.pages) {
 			build_number(builder, "bitmap-offset", block->place.bitmap);
 			build_number(builder, "pages-offset", block->place.pages);
@@ -175,6 +197,7 @@ static void build_totals(JsonBuilder *builder, const FerryInspection *found)
 {
 	build_number(builder, "pages", found->total.pages);
 	build_number(builder, "zero-pages", found->total.zero_pages);
+	build_forms(builder, found->total.xbzrle_pages, found->total.compressed_pages);
 	build_number(builder, "devices", found->devices);
 	build_number(builder, "device-bytes", found->device_bytes);
 	if (found->cut_by) {

@@ -41,6 +41,8 @@ void ferry_inspection_add(FerryInspection *found, FerryInspectionItem *item, gui
 		last->length += item->length;
 		last->pages += item->pages;
 		last->zero_pages += item->zero_pages;
+		last->xbzrle_pages += item->xbzrle_pages;
+		last->compressed_pages += item->compressed_pages;
 		last->count++;
 		clear_item(item);
 		return;
@@ -57,6 +59,24 @@ static void count_page(FerryInspection *found, FerryInspectionItem *item, guint 
 	*(zero ? &item->zero_pages : &item->pages) += pages;
 	*(zero ? &of_block->zero_pages : &of_block->pages) += pages;
 	*(zero ? &found->total.zero_pages : &found->total.pages) += pages;
+}
+
+/* Of a page that was counted: it came in another form than its bytes. */
+static void count_form(FerryInspection *found, FerryInspectionItem *item, guint block,
+		       FerryPageForm form)
+{
+	FerryInspectionPages *of_block = &g_array_index(found->block_pages, FerryInspectionPages,
+							block);
+
+	if (form == FERRY_PAGE_FORM_XBZRLE) {
+		item->xbzrle_pages++;
+		of_block->xbzrle_pages++;
+		found->total.xbzrle_pages++;
+	} else if (form == FERRY_PAGE_FORM_ZLIB) {
+		item->compressed_pages++;
+		of_block->compressed_pages++;
+		found->total.compressed_pages++;
+	}
 }
 
 /* Pages that have places lie behind the list, in START. */
@@ -97,6 +117,9 @@ static gboolean read_ram_body(FerryInspection *found, FerryStreamReader *reader,
 		case FERRY_RAM_ITEM_COMPRESSED:
 			ferry_stream_reader_skip(reader, in.length);
 			count_page(found, item, in.block, 1, FALSE);
+			count_form(found, item, in.block,
+				   in.type == FERRY_RAM_ITEM_XBZRLE ? FERRY_PAGE_FORM_XBZRLE
+								    : FERRY_PAGE_FORM_ZLIB);
 			break;
 		case FERRY_RAM_ITEM_ZERO:
 			count_page(found, item, in.block, 1, TRUE);
@@ -190,6 +213,7 @@ static void read_encoded_page(FerryInspection *found, FerryStreamReader *reader,
 	}
 	ferry_stream_reader_skip(reader, length);
 	count_page(found, item, block, 1, FALSE);
+	count_form(found, item, block, (FerryPageForm)form);
 	item->kind = "encoded-pages";
 	item->count = 1;
 }

@@ -18,6 +18,8 @@ typedef struct {
 	guint32 version_id;
 	guint64 pages; /* RAM sections and page records */
 	guint64 zero_pages;
+	guint64 xbzrle_pages; /* of pages */
+	guint64 compressed_pages;
 	guint64 count; /* like items in a row that are shown as one; else 1 */
 	char *detail;  /* for people; may be NULL */
 } FerryInspectionItem;
@@ -25,6 +27,8 @@ typedef struct {
 typedef struct {
 	guint64 pages;
 	guint64 zero_pages;
+	guint64 xbzrle_pages;     /* of pages: differences */
+	guint64 compressed_pages; /* of pages: deflated */
 } FerryInspectionPages;
 
 typedef struct {

@@ -57,6 +57,7 @@ gboolean ferry_cli_migration_read(JsonNode *answer, FerryCliMigration *migration
 		.total_ms = number(object, "total-time", 0),
 		.downtime_ms = number(object, "downtime", -1),
 		.expected_ms = number(object, "expected-downtime", -1),
+		.predicted_ms = number(object, "predicted-downtime", -1),
 		.throttle = number(object, "cpu-throttle-percentage", 0),
 		.rounds = rounds ? json_node_get_array(rounds) : NULL,
 		.cpu = object_member(object, "cpu"),

@@ -13,6 +13,7 @@ typedef struct {
 	gint64 total_ms;
 	gint64 downtime_ms; /* -1 where not told, as the next */
 	gint64 expected_ms;
+	double predicted_ms;
 	gint64 throttle;    /* percent */
 	double total;       /* bytes of RAM */
 	double remaining;   /* bytes */

@@ -11,6 +11,13 @@ static int report(const FerryReceiver *r, const char *directory)
 								" of both by postcopy",
 								r->late_pages)
 					      : g_strdup("");
+	g_autofree char *encoded = r->xbzrle_pages || r->compressed_pages
+					   ? g_strdup_printf(
+						     ", %" G_GUINT64_FORMAT
+						     " of them by xbzrle and %" G_GUINT64_FORMAT
+						     " compressed",
+						     r->xbzrle_pages, r->compressed_pages)
+					   : g_strdup("");
 	guint64 bytes = 0, pages = r->pages;
 
 	for (guint i = 0; i < r->capture->blocks->len; i++)
@@ -18,10 +25,10 @@ static int report(const FerryReceiver *r, const char *directory)
 	if (r->group)
 		pages += ferry_channel_group_pages(r->group);
 	g_print("received %s into %s: %u RAM blocks of %" G_GUINT64_FORMAT
-		" bytes (%" G_GUINT64_FORMAT " pages, %" G_GUINT64_FORMAT
+		" bytes (%" G_GUINT64_FORMAT " pages%s, %" G_GUINT64_FORMAT
 		" zero pages came%s), %u device sections of %zu bytes\n",
 		r->capture->config.machine ? r->capture->config.machine : "a guest", directory,
-		r->capture->blocks->len, bytes, pages, r->zero_pages, late, r->devices,
+		r->capture->blocks->len, bytes, pages, encoded, r->zero_pages, late, r->devices,
 		g_bytes_get_size(r->capture->devices));
 	return 0;
 }

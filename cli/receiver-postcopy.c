@@ -157,11 +157,17 @@ gboolean ferry_receiver_take_late_page(FerryReceiver *r, const FerryRamItem *ite
 						  item->block);
 	guint8 page[FERRY_PAGE_SIZE] = { 0 };
 
-	if (item->type == FERRY_RAM_ITEM_PAGE) {
+	/* What it is a difference to may be gone. */
+	if (item->type == FERRY_RAM_ITEM_XBZRLE)
+		return ferry_receiver_fail(
+			r->reader, error, "a page compressed by xbzrle after POSTCOPY_RAM_DISCARD");
+	if (item->type == FERRY_RAM_ITEM_COMPRESSED &&
+	    !ferry_receiver_take_encoded(r, item, page, error))
+		return FALSE;
+	if (item->type == FERRY_RAM_ITEM_PAGE)
 		ferry_stream_reader_bytes(r->reader, page, sizeof(page));
-		if (!ferry_stream_reader_check(r->reader, error))
-			return FALSE;
-	}
+	if (!ferry_stream_reader_check(r->reader, error))
+		return FALSE;
 	if (r->refused)
 		return TRUE;
 	if (!ferry_missing_take(r->missing, item->block, item->offset))

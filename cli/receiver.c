@@ -113,9 +113,12 @@ static gboolean take_ram_item(FerryReceiver *r, const FerryRamItem *item, GError
 		r->zero_pages++;
 		return TRUE;
 	}
+	r->pages++;
+	if (item->type != FERRY_RAM_ITEM_PAGE)
+		return ferry_receiver_take_encoded(r, item, ferry_capture_page(block, item->offset),
+						   error);
 	ferry_stream_reader_bytes(r->reader, ferry_capture_page(block, item->offset),
 				  FERRY_PAGE_SIZE);
-	r->pages++;
 	return ferry_stream_reader_check(r->reader, error);
 }
 
@@ -150,6 +153,7 @@ gboolean ferry_receiver_take_section(FerryReceiver *r, const FerryStreamElement 
 {
 	FerryRamItem item;
 
+	r->ram.encodings = TRUE;
 	if (!check_section(r, element, error))
 		return FALSE;
 	do {
@@ -253,6 +257,8 @@ gboolean ferry_receiver_take_guest(FerryReceiver *r, GError **error)
 	find_cause(r, &failure);
 	if (r->return_path)
 		ferry_receiver_answer(r, FERRY_RETURN_SHUT, 1, NULL);
+	if (r->group)
+		ferry_channel_group_await_source(r->group);
 	g_propagate_error(error, g_steal_pointer(&failure));
 	return FALSE;
 }

@@ -23,7 +23,9 @@ typedef struct {
 	FerryChannelGroup *group;
 	guint64 pages;
 	guint64 zero_pages;
-	guint devices; /* sections */
+	guint64 xbzrle_pages;     /* of pages: came as differences */
+	guint64 compressed_pages; /* of pages: came deflated */
+	guint devices;            /* sections */
 
 	/* postcopy */
 	gboolean advised;
@@ -71,6 +73,11 @@ gboolean ferry_receiver_take_ping(FerryReceiver *r, FerryStreamReader *reader,
 
 /* A section of RAM behind its header, with its footer. */
 gboolean ferry_receiver_take_section(FerryReceiver *r, const FerryStreamElement *element,
+				     GError **error);
+
+/* An XBZRLE or COMPRESSED page: its data, which is next in the stream, into the page at @page,
+ * which has the version that was there before. */
+gboolean ferry_receiver_take_encoded(FerryReceiver *r, const FerryRamItem *item, guint8 *page,
 				     GError **error);
 
 /* The device sections of precopy, the EOF byte and the description. */

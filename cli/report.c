@@ -101,6 +101,16 @@ static void print_verified(const FerryCliMigration *migration)
 		puts("  verified     NO: the memory there differs");
 }
 
+/* Beside what it came to. */
+static void print_predicted(const FerryCliMigration *migration)
+{
+	g_autofree char *predicted = ferry_cli_format_ms(migration->predicted_ms);
+
+	if (migration->predicted_ms >= 0 && migration->downtime_ms >= 0)
+		printf("  standstill   %" G_GINT64_FORMAT " ms, predicted as %s\n",
+		       migration->downtime_ms, predicted);
+}
+
 void ferry_cli_report(const FerryCliMigration *migration, const char *uri)
 {
 	g_autofree char *total = ferry_cli_format_ms(migration->total_ms);
@@ -113,6 +123,7 @@ void ferry_cli_report(const FerryCliMigration *migration, const char *uri)
 		print_rdma(migration->rdma);
 	print_moved(migration);
 	print_rounds(migration);
+	print_predicted(migration);
 	print_postcopy(migration);
 	print_verified(migration);
 	print_cpu(migration);

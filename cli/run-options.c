@@ -27,6 +27,7 @@ static gboolean parse_fill(const char *text, FerryGuestFill *fill)
 		[FERRY_GUEST_FILL_PAGES] = "pages",
 		[FERRY_GUEST_FILL_RANDOM] = "random",
 		[FERRY_GUEST_FILL_ZERO] = "zero",
+		[FERRY_GUEST_FILL_SPARSE] = "sparse",
 	};
 
 	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
@@ -92,7 +93,7 @@ static gboolean convert(FerryCliRunOptions *options, const RawOptions *raw)
 	if (raw->log && !ferry_cli_log_set_level(raw->log))
 		return usage("--log must be off, warning, message, info or debug");
 	if (raw->fill && !parse_fill(raw->fill, &options->guest.fill))
-		return usage("--fill must be pages, random or zero");
+		return usage("--fill must be pages, random, zero or sparse");
 	if (raw->seed && !g_ascii_string_to_unsigned(raw->seed, 10, 0, G_MAXUINT64,
 						     &options->guest.seed, &error))
 		return usage(error->message);
@@ -121,7 +122,7 @@ gboolean ferry_cli_run_options_parse(FerryCliRunOptions *options, int argc, char
 		{ "workload", 0, 0, G_OPTION_ARG_STRING, &options->workload,
 		  "What the guest does (idle)", "SPEC" },
 		{ "fill", 0, 0, G_OPTION_ARG_STRING, &raw.fill,
-		  "What memory holds at first: pages (that check themselves), random, zero",
+		  "What memory holds at first: pages (that check themselves), random, zero, sparse",
 		  "FILL" },
 		{ "seed", 0, 0, G_OPTION_ARG_STRING, &raw.seed, "Of everything random (0)", "N" },
 		{ "backing", 0, 0, G_OPTION_ARG_STRING, &options->backing,

@@ -8,6 +8,7 @@
 #include "fabric-link.h"
 #include "first-touch.h"
 #include "incoming-faults.h"
+#include "page-workers.h"
 #include "postcopy-ram.h"
 #include "records.h"
 #include "reply.h"
@@ -118,11 +119,12 @@ typedef struct {
 	FerryFabric *linked;       /* whose carrier it is */
 	FerryRamReader ram;
 	FerryFirstTouch *touch;
-	gboolean may_rehearse; /* the listener can take another connection after this one */
-	gboolean rehearses;    /* both HELLOs have it */
-	gboolean will_digest;  /* the source announced verify-ram */
-	FerryDigest *digest;   /* then it follows the rounds; else NULL */
-	guint64 undigested;    /* pages since the digest was last told to catch up */
+	gboolean may_rehearse;       /* the listener can take another connection after this one */
+	gboolean rehearses;          /* both HELLOs have it */
+	gboolean will_digest;        /* the source announced verify-ram */
+	FerryDigest *digest;         /* then it follows the rounds; else NULL */
+	FerryPageWorkers *inflaters; /* from the first deflated page on; else NULL */
+	guint64 undigested;          /* pages since the digest was last told to catch up */
 	gboolean ferry_peer;
 	guint8 nonce[FERRY_NONCE_SIZE];
 	GError *misfit;  /* what of the configuration is not ours; owned, else NULL */
@@ -134,6 +136,7 @@ typedef struct {
 	gint64 begin_user_us, begin_system_us;
 
 	gboolean may_postcopy;      /* both HELLOs have it */
+	gboolean may_encode;        /* likewise */
 	const FerryRam *memory;     /* where pages go before LISTEN */
 	FerryPostcopyRam *advised;  /* from ADVISE to LISTEN; else NULL */
 	gboolean discarded;         /* RAM_DISCARD came */
@@ -187,6 +190,19 @@ gboolean ferry_incoming_may_rehearse(FerryIncoming *incoming, const FerryStreamE
 				     GError **error);
 /* A rehearsal is over, and its connection closed: the next one begins anew. */
 void ferry_destination_rehearsed(FerryDestination *destination);
+
+/* Pages in fewer bytes. incoming-encoded.c */
+/* ENCODED_PAGE, before the switch: *@run is the page. What goes as it is goes by @read, a
+ * FerryReadExactly over a FerryIncoming. */
+gboolean ferry_incoming_encoded_page(FerryIncoming *incoming, const FerryIncomingRecord *record,
+				     FerryReadExactly read, FerryRun *run, GError **error);
+/* Reads @len bytes, which the caller has checked, of a page in XBZRLE or ZLIB. */
+gboolean ferry_incoming_take_encoded(FerryIncoming *incoming, const FerryRun *run,
+				     FerryPageForm form, guint32 len, GError **error);
+/* Nothing of the page, or of any page, is still to land when they return. */
+gboolean ferry_incoming_await_page(FerryIncoming *incoming, guint32 block, guint64 page,
+				   GError **error);
+gboolean ferry_incoming_await_inflated(FerryIncoming *incoming, GError **error);
 
 /* The carrier beside the channel: a record of its own; the source's choice. incoming-fabric.c */
 gboolean ferry_incoming_fabric_record(FerryIncoming *incoming, const FerryIncomingRecord *record,

@@ -50,6 +50,8 @@ static gboolean say_hello(FerryOutgoing *outgoing, GError **error)
 	if (ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
 					  FERRY_CAPABILITY_POSTCOPY_RAM))
 		hello.features |= FERRY_FEATURE_POSTCOPY;
+	if (ferry_outgoing_wants_encoder(outgoing))
+		hello.features |= FERRY_FEATURE_ENCODED;
 	/* Nothing is switched over in a rehearsal. */
 	if (outgoing->rehearses)
 		hello.features = (hello.features & ~(guint64)FERRY_FEATURE_POSTCOPY) |

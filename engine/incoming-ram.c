@@ -133,6 +133,26 @@ static gboolean take_zero(FerryIncoming *incoming, const FerryRamItem *item, GEr
 					       error);
 }
 
+static gboolean take_item(FerryIncoming *incoming, const FerryRamItem *item, GError **error)
+{
+	const FerryRun run = { item->block, item->offset >> FERRY_PAGE_SHIFT, 1 };
+
+	if (!ferry_incoming_await_page(incoming, run.block, run.first, error))
+		return FALSE;
+	switch (item->type) {
+	case FERRY_RAM_ITEM_PAGE:
+		return take_page(incoming, item, error);
+	case FERRY_RAM_ITEM_XBZRLE:
+		return ferry_incoming_take_encoded(incoming, &run, FERRY_PAGE_FORM_XBZRLE,
+						   item->length, error);
+	case FERRY_RAM_ITEM_COMPRESSED:
+		return ferry_incoming_take_encoded(incoming, &run, FERRY_PAGE_FORM_ZLIB,
+						   item->length, error);
+	default:
+		return take_zero(incoming, item, error);
+	}
+}
+
 /* One body, of START, PART or END. */
 static gboolean read_body(FerryIncoming *incoming, gboolean start, GError **error)
 {
@@ -143,7 +163,7 @@ static gboolean read_body(FerryIncoming *incoming, gboolean start, GError **erro
 		if (!ferry_ram_reader_next(&incoming->ram, incoming->reader, &item, error))
 			return FALSE;
 		if (item.type == FERRY_RAM_ITEM_END)
-			return TRUE;
+			return ferry_incoming_await_inflated(incoming, error);
 		if (incoming->postcopy) {
 			g_set_error(error, FERRY_ERROR, FERRY_ERROR_PEER,
 				    "offset %" G_GUINT64_FORMAT
@@ -160,10 +180,8 @@ static gboolean read_body(FerryIncoming *incoming, gboolean start, GError **erro
 		}
 		if (item.type == FERRY_RAM_ITEM_LIST)
 			ok = accept_list(incoming, error);
-		else if (item.type == FERRY_RAM_ITEM_PAGE)
-			ok = take_page(incoming, &item, error);
 		else
-			ok = take_zero(incoming, &item, error);
+			ok = take_item(incoming, &item, error);
 	}
 	return FALSE;
 }
@@ -299,6 +317,7 @@ static gboolean end_round(FerryIncoming *incoming, const FerryIncomingRecord *re
 		return FALSE;
 	}
 	if (!await_fence(incoming, mark.round, error) ||
+	    !ferry_incoming_await_inflated(incoming, error) ||
 	    (incoming->touch && !ferry_first_touch_settle(incoming->touch, error)))
 		return FALSE;
 	if (incoming->digest)
@@ -317,12 +336,16 @@ static gboolean take_run(FerryIncoming *incoming, const FerryIncomingRecord *rec
 			    "beside it");
 		return FALSE;
 	}
-	if (incoming->postcopy)
+	if (incoming->postcopy && record->type != FERRY_RECORD_ENCODED_PAGE)
 		return ferry_incoming_land(incoming, record, error);
-	if (!incoming->carrier->ops->receive ||
-	    !incoming->carrier->ops->receive(incoming->carrier, record->type, record->payload,
-					     record->length, read_pages, incoming, &run, &zero,
-					     error))
+	if (record->type == FERRY_RECORD_ENCODED_PAGE) {
+		zero = FALSE;
+		if (!ferry_incoming_encoded_page(incoming, record, read_pages, &run, error))
+			return FALSE;
+	} else if (!incoming->carrier->ops->receive ||
+		   !incoming->carrier->ops->receive(incoming->carrier, record->type,
+						    record->payload, record->length, read_pages,
+						    incoming, &run, &zero, error))
 		return FALSE;
 	incoming->round_pages += run.pages;
 	if (!incoming->digest)

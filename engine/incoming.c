@@ -52,7 +52,8 @@ static gboolean say_hello(FerryIncoming *incoming, const FerryIncomingRecord *re
 	incoming->rehearses = incoming->may_rehearse && !incoming->recovers && !incoming->over &&
 			      hello.features & FERRY_FEATURE_REHEARSAL;
 	incoming->may_postcopy = !incoming->rehearses && hello.features & FERRY_FEATURE_POSTCOPY;
-	hello.features &= FERRY_FEATURE_DIGEST | incoming->fabrics_agreed |
+	incoming->may_encode = hello.features & FERRY_FEATURE_ENCODED;
+	hello.features &= FERRY_FEATURE_DIGEST | FERRY_FEATURE_ENCODED | incoming->fabrics_agreed |
 			  (incoming->rehearses ? FERRY_FEATURE_REHEARSAL : FERRY_FEATURE_POSTCOPY);
 	ferry_record_put_hello(answer, &hello);
 	return ferry_reply_record(&incoming->replies, answer, error);
@@ -260,6 +261,7 @@ static void incoming_init(FerryIncoming *incoming, FerryDestination *destination
 		.begin_user_us = usage.ru_utime.tv_sec * G_USEC_PER_SEC + usage.ru_utime.tv_usec,
 		.begin_system_us = usage.ru_stime.tv_sec * G_USEC_PER_SEC + usage.ru_stime.tv_usec,
 	};
+	incoming->ram.encodings = TRUE;
 	ferry_replies_init(&incoming->replies, channel);
 	incoming->reader = ferry_stream_reader_new(read_channel, incoming);
 }
@@ -267,6 +269,7 @@ static void incoming_init(FerryIncoming *incoming, FerryDestination *destination
 static void incoming_clear(FerryIncoming *incoming)
 {
 	/* What is still under way tells the digest when it lands. */
+	ferry_page_workers_free(incoming->inflaters);
 	ferry_first_touch_free(incoming->touch);
 	ferry_digest_free(incoming->digest);
 	ferry_faults_stop(incoming->faults);

@@ -18,6 +18,39 @@ gboolean ferry_outgoing_flush(FerryOutgoing *outgoing, GError **error)
 	return ok;
 }
 
+gboolean ferry_outgoing_wants_encoder(FerryOutgoing *outgoing)
+{
+	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
+
+	return ferry_settings_get_capability(settings, FERRY_CAPABILITY_XBZRLE) ||
+	       ferry_settings_get_capability(settings, FERRY_CAPABILITY_COMPRESS);
+}
+
+/* What makes pages smaller, where that is asked for: it is never left out silently. */
+static gboolean open_encoder(FerryOutgoing *outgoing, GError **error)
+{
+	FerryCarrier *bulk = ferry_outgoing_bulk(outgoing);
+
+	if (!ferry_outgoing_wants_encoder(outgoing))
+		return TRUE;
+	if (!bulk->ops->put_encoded) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+			    "%s moves pages only as they are: switch xbzrle and compress off, or "
+			    "migrate over tcp:",
+			    bulk->ops->name);
+		return FALSE;
+	}
+	if (outgoing->ferry_peer && !(outgoing->features & FERRY_FEATURE_ENCODED)) {
+		g_set_error(error, FERRY_ERROR, FERRY_ERROR_NOSUPP,
+			    "the destination takes pages only as they are: switch xbzrle and "
+			    "compress off, or run the same release on both sides");
+		return FALSE;
+	}
+	outgoing->encoder = ferry_page_encoder_new(ferry_vm_ram(outgoing->vm),
+						   ferry_vm_settings(outgoing->vm), error);
+	return outgoing->encoder != NULL;
+}
+
 /* Sends the block list; a Ferry peer says that it fits before the first page goes. */
 static gboolean share_ram(FerryOutgoing *outgoing, GError **error)
 {
@@ -33,7 +66,7 @@ static gboolean share_ram(FerryOutgoing *outgoing, GError **error)
 	       ferry_outgoing_await_list(outgoing, error) &&
 	       ferry_outgoing_open_carrier(outgoing, error) &&
 	       outgoing->carrier->ops->share_ram(outgoing->carrier, ram, error) &&
-	       ferry_outgoing_choose_carrier(outgoing, error);
+	       ferry_outgoing_choose_carrier(outgoing, error) && open_encoder(outgoing, error);
 }
 
 static gboolean moved_by_cancel(GError **error)
@@ -46,10 +79,12 @@ void ferry_outgoing_open_fabric(FerryOutgoing *outgoing)
 {
 	const FerryTransport *transport = outgoing->transport;
 
-	/* Pages that a guest waits for want a way of their own, whatever the scheme. */
+	/* Pages that a guest waits for want a way of their own, whatever the scheme; but encoded
+	 * ones go on the channel. */
 	if (transport->prefers_fabric ||
-	    (transport->fabric && ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
-								FERRY_CAPABILITY_POSTCOPY_RAM)))
+	    (transport->fabric && !ferry_outgoing_wants_encoder(outgoing) &&
+	     ferry_settings_get_capability(ferry_vm_settings(outgoing->vm),
+					   FERRY_CAPABILITY_POSTCOPY_RAM)))
 		outgoing->fabric = transport->fabric(outgoing->uri);
 }
 
@@ -240,6 +275,7 @@ static void outgoing_free(FerryOutgoing *outgoing)
 {
 	ferry_fabric_link_free(outgoing->link);
 	ferry_fabric_close(outgoing->fabric);
+	ferry_page_encoder_free(outgoing->encoder);
 	ferry_page_push_free(outgoing->push);
 	ferry_page_requests_free(outgoing->requests);
 	g_free(outgoing->places);

@@ -15,6 +15,9 @@ FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 				 ? ferry_outgoing_bulk(outgoing)
 				 : outgoing->carrier,
 		.holes = outgoing->round == 1 || outgoing->rehearses ? outgoing->holes : NULL,
+		.encoder = outgoing->encoder && ferry_page_encoder_is_active(outgoing->encoder)
+				   ? outgoing->encoder
+				   : NULL,
 		.pace = &outgoing->pace,
 		/* Once the guest stands still nothing is gained by going slowly. */
 		.settings = outgoing->stopped ? NULL : ferry_vm_settings(outgoing->vm),
@@ -58,6 +61,25 @@ gboolean ferry_outgoing_end_round(FerryOutgoing *outgoing, guint64 pages, GError
 	return TRUE;
 }
 
+/* Pages of the round that the destination had already. */
+static guint64 count_unchanged(FerryOutgoing *outgoing)
+{
+	return outgoing->encoder ? ferry_page_encoder_unchanged(outgoing->encoder) : 0;
+}
+
+/* The encoder's rates are of the round that is over. */
+static void end_encoded(FerryOutgoing *outgoing)
+{
+	FerryProgressEncoded encoded = { 0 };
+
+	if (!outgoing->encoder)
+		return;
+	ferry_page_encoder_end_round(outgoing->encoder);
+	encoded.xbzrle = ferry_page_encoder_xbzrle(outgoing->encoder);
+	encoded.compression = ferry_page_encoder_compression(outgoing->encoder);
+	ferry_progress_encoded(outgoing->progress, &encoded);
+}
+
 /* A round between Ferry peers: marks around PAGES records, and the destination's word that it has
  * them. One that is left in the middle ends with the pages that went. */
 static gboolean ferry_round(FerryOutgoing *outgoing, guint64 pages, GError **error)
@@ -67,7 +89,9 @@ static gboolean ferry_round(FerryOutgoing *outgoing, guint64 pages, GError **err
 	return ferry_outgoing_send_mark(outgoing, FERRY_RECORD_ROUND_BEGIN, pages, error) &&
 	       ferry_round_send(&sender, outgoing->pending, error) &&
 	       ferry_round_settle(&sender, outgoing->round, error) &&
-	       ferry_outgoing_end_round(outgoing, pages - ferry_bitmap_count(outgoing->pending),
+	       ferry_outgoing_end_round(outgoing,
+					pages - ferry_bitmap_count(outgoing->pending) -
+						count_unchanged(outgoing),
 					error);
 }
 
@@ -128,24 +152,28 @@ static guint64 most_put_off(FerryOutgoing *outgoing)
 
 gboolean ferry_outgoing_run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **error)
 {
-	guint64 put_off = ferry_put_off_take(outgoing->put_off, outgoing->pending,
-					     most_put_off(outgoing));
-	guint64 pages = ferry_bitmap_count(outgoing->pending);
-	guint64 again = ferry_bitmap_count_both(outgoing->pending, outgoing->again);
-	gint64 begin = g_get_monotonic_time();
-	guint64 left;
+	guint64 put_off, pages, again, left;
+	gint64 begin;
 	gboolean ok;
 
+	put_off = ferry_put_off_take(outgoing->put_off, outgoing->pending, most_put_off(outgoing));
+	pages = ferry_bitmap_count(outgoing->pending);
+	again = ferry_bitmap_count_both(outgoing->pending, outgoing->again);
+	begin = g_get_monotonic_time();
 	if (outgoing->round++)
 		ferry_bitmap_add(outgoing->again, outgoing->pending);
 	ferry_progress_round_begin(outgoing->progress, pages, put_off, collect_us);
 	ferry_vm_emit(outgoing->vm,
 		      &(FerryEvent){ .type = FERRY_EVENT_MIGRATION_PASS, .pass = outgoing->round });
+	if (outgoing->encoder)
+		ferry_page_encoder_begin_round(outgoing->encoder, outgoing->round,
+					       outgoing->stopped);
 	ok = outgoing->ferry_peer ? ferry_round(outgoing, pages, error)
 				  : section_round(outgoing, error);
 	left = ferry_bitmap_count(outgoing->pending);
 	ferry_put_off_give_back(outgoing->put_off, outgoing->pending);
 	if (ok) {
+		end_encoded(outgoing);
 		ferry_progress_round_end(outgoing->progress);
 		note_round(outgoing, pages - left, again * (pages - left) / MAX(pages, 1), left,
 			   begin);
@@ -185,7 +213,7 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 {
 	FerryDirtySource *dirty = ferry_vm_dirty_source(outgoing->vm);
 	gint64 begin = g_get_monotonic_time();
-	guint64 dirtied, left;
+	guint64 dirtied, kept;
 
 	for (guint i = 0; dirty && i < ferry_vm_ram(outgoing->vm)->n_blocks; i++)
 		if (!ferry_vm_leaves_out(outgoing->vm, i) &&
@@ -196,11 +224,11 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 	ferry_outgoing_leave_out(outgoing, outgoing->collected);
 	dirtied = ferry_bitmap_count(outgoing->collected);
 	ferry_put_off_collected(outgoing->put_off, outgoing->collected);
-	left = ferry_bitmap_count(outgoing->pending);
+	kept = ferry_bitmap_count(outgoing->pending);
 	ferry_bitmap_move(outgoing->pending, outgoing->collected);
 	*took_us = g_get_monotonic_time() - begin;
 	forecast(outgoing, *took_us, dirtied);
-	ferry_throttle_collected(outgoing->source->throttle, dirtied, left,
+	ferry_throttle_collected(outgoing->source->throttle, kept,
 				 ferry_bitmap_count(outgoing->pending));
 	return TRUE;
 }

@@ -188,6 +188,19 @@ void ferry_progress_sent(FerryProgress *progress, guint64 normal, guint64 zero, 
 	g_mutex_unlock(&progress->lock);
 }
 
+void ferry_progress_encoded(FerryProgress *progress, const FerryProgressEncoded *encoded)
+{
+	guint64 bytes = encoded->pages << FERRY_PAGE_SHIFT;
+
+	g_mutex_lock(&progress->lock);
+	last_round(progress)->normal += encoded->pages - encoded->unchanged;
+	progress->status.ram.skipped += encoded->unchanged;
+	progress->status.ram.remaining -= MIN(bytes, progress->status.ram.remaining);
+	progress->status.xbzrle = *encoded->xbzrle;
+	progress->status.compression = *encoded->compression;
+	g_mutex_unlock(&progress->lock);
+}
+
 void ferry_progress_round_end(FerryProgress *progress)
 {
 	FerryRound *round, ended;

@@ -32,6 +32,14 @@ void ferry_progress_round_begin(FerryProgress *progress, guint64 dirty_pages, gu
 				gint64 collect_us);
 /* Pages left the round: as data or as zero, with @bytes on the wire. */
 void ferry_progress_sent(FerryProgress *progress, guint64 normal, guint64 zero, guint64 bytes);
+/* Pages of the round that went encoded, or not at all. */
+typedef struct {
+	guint64 pages;                   /* all of them */
+	guint64 unchanged;               /* of these, pages that did not go */
+	const FerryXbzrleStatus *xbzrle; /* so far */
+	const FerryCompressionStatus *compression;
+} FerryProgressEncoded;
+void ferry_progress_encoded(FerryProgress *progress, const FerryProgressEncoded *encoded);
 /* The destination has all of the round. */
 void ferry_progress_round_end(FerryProgress *progress);
 /* Bytes of the control stream. */

@@ -2,6 +2,8 @@
 #include "source-private.h"
 #include "zero.h"
 
+#include <ferry/page-codec.h>
+
 /* A stored stream being read back. Pages can be in it more than once; the last one counts. */
 typedef struct {
 	FerryOutgoing *outgoing;
@@ -10,6 +12,9 @@ typedef struct {
 	FerryChannel *channel;
 	GMutex lock;        /* guards @wrong while pages come from their places */
 	FerryBitmap *wrong; /* pages not seen yet, or whose last content is not RAM's */
+	/* of wrong pages, what they are so far, by a FerryRun: differences may put them right. Of
+	 * the others RAM has it. NULL: there are no differences */
+	GHashTable *contents;
 } ReadBack;
 
 static gssize read_channel(gpointer user, const struct iovec *iov, int n, GError **error)
@@ -36,15 +41,71 @@ static gboolean is_cancelled(ReadBack *back, GError **error)
 	return TRUE;
 }
 
-static void compare_page(ReadBack *back, const FerryRamItem *item, const guint8 *page)
+static guint hash_page(gconstpointer key)
 {
-	FerryRun run = { item->block, item->offset >> FERRY_PAGE_SHIFT, 1 };
+	const FerryRun *run = key;
 
-	if (memcmp(ferry_run_host(ferry_vm_ram(back->outgoing->vm), &run), page, FERRY_PAGE_SIZE) ==
-	    0)
-		ferry_bitmap_clear_run(back->wrong, &run);
+	return (guint)(run->first * 31 + run->block);
+}
+
+static gboolean same_page(gconstpointer a, gconstpointer b)
+{
+	const FerryRun *x = a, *y = b;
+
+	return x->block == y->block && x->first == y->first;
+}
+
+/* @content: the page as it is now in the stream. */
+static void compare_page(ReadBack *back, const FerryRun *run, const guint8 *content)
+{
+	if (memcmp(ferry_run_host(ferry_vm_ram(back->outgoing->vm), run), content,
+		   FERRY_PAGE_SIZE) == 0) {
+		ferry_bitmap_clear_run(back->wrong, run);
+		if (back->contents)
+			g_hash_table_remove(back->contents, run);
+		return;
+	}
+	ferry_bitmap_set_run(back->wrong, run);
+	if (back->contents)
+		g_hash_table_insert(back->contents, g_memdup2(run, sizeof(*run)),
+				    g_memdup2(content, FERRY_PAGE_SIZE));
+}
+
+/* What a difference is applied to: a page that never came is zero. */
+static void get_content(ReadBack *back, const FerryRun *run, guint8 *page)
+{
+	const guint64 *wrong = ferry_bitmap_block(back->wrong, run->block);
+	const guint8 *content = back->contents ? g_hash_table_lookup(back->contents, run) : NULL;
+
+	if (!(wrong[run->first / 64] >> run->first % 64 & 1))
+		content = ferry_run_host(ferry_vm_ram(back->outgoing->vm), run);
+	if (content)
+		memcpy(page, content, FERRY_PAGE_SIZE);
 	else
-		ferry_bitmap_set_run(back->wrong, &run);
+		memset(page, 0, FERRY_PAGE_SIZE);
+}
+
+/* What the page is after @item, whose data is read here. */
+static gboolean read_content(ReadBack *back, const FerryRamItem *item, const FerryRun *run,
+			     guint8 *page, GError **error)
+{
+	guint8 data[FERRY_PAGE_DEFLATED_MAX];
+
+	if (item->type == FERRY_RAM_ITEM_PAGE)
+		ferry_stream_reader_bytes(back->reader, page, FERRY_PAGE_SIZE);
+	else if (item->type == FERRY_RAM_ITEM_ZERO)
+		memset(page, 0, FERRY_PAGE_SIZE);
+	else
+		ferry_stream_reader_bytes(back->reader, data, item->length);
+	if (!ferry_stream_reader_check(back->reader, error))
+		return FALSE;
+	if (item->type == FERRY_RAM_ITEM_COMPRESSED)
+		return ferry_page_inflate(data, item->length, page, error);
+	if (item->type == FERRY_RAM_ITEM_XBZRLE) {
+		get_content(back, run, page);
+		return ferry_xbzrle_decode(data, item->length, page, error);
+	}
+	return TRUE;
 }
 
 static gboolean is_same(const guint8 *host, const FerryRun *run, const guint8 *data)
@@ -107,9 +168,9 @@ static gboolean check_places(ReadBack *back, GError **error)
 
 static gboolean check_section(ReadBack *back, const FerryStreamElement *element, GError **error)
 {
-	static const guint8 zeros[FERRY_PAGE_SIZE];
 	guint8 page[FERRY_PAGE_SIZE];
 	FerryRamItem item;
+	FerryRun run;
 
 	for (;;) {
 		if (is_cancelled(back, error) ||
@@ -122,11 +183,10 @@ static gboolean check_section(ReadBack *back, const FerryStreamElement *element,
 			return FALSE;
 		if (item.type == FERRY_RAM_ITEM_LIST)
 			continue;
-		if (item.type == FERRY_RAM_ITEM_PAGE)
-			ferry_stream_reader_bytes(back->reader, page, FERRY_PAGE_SIZE);
-		if (!ferry_stream_reader_check(back->reader, error))
+		run = (FerryRun){ item.block, item.offset >> FERRY_PAGE_SHIFT, 1 };
+		if (!read_content(back, &item, &run, page, error))
 			return FALSE;
-		compare_page(back, &item, item.type == FERRY_RAM_ITEM_ZERO ? zeros : page);
+		compare_page(back, &run, page);
 	}
 }
 
@@ -181,7 +241,7 @@ gboolean ferry_outgoing_read_back(FerryOutgoing *outgoing, GError **error)
 	g_autoptr(FerryChannel)
 		channel = listener ? listener->ops->accept(listener, outgoing->cancellable, error)
 				   : NULL;
-	ReadBack back = { .outgoing = outgoing, .channel = channel };
+	ReadBack back = { .outgoing = outgoing, .channel = channel, .ram = { .encodings = TRUE } };
 	gboolean ok;
 
 	if (!channel)
@@ -195,11 +255,14 @@ gboolean ferry_outgoing_read_back(FerryOutgoing *outgoing, GError **error)
 		ferry_stream_reader_set_skip(back.reader, skip_channel);
 	back.wrong = ferry_bitmap_new(ferry_vm_ram(outgoing->vm));
 	ferry_bitmap_set_all(back.wrong);
+	if (ferry_settings_get_capability(ferry_vm_settings(outgoing->vm), FERRY_CAPABILITY_XBZRLE))
+		back.contents = g_hash_table_new_full(hash_page, same_page, g_free, g_free);
 	ferry_outgoing_leave_out(outgoing, back.wrong);
 	ok = check_stream(&back, error) && none_wrong(&back, error);
 	ferry_ram_reader_clear(&back.ram);
 	ferry_stream_reader_free(back.reader);
 	ferry_bitmap_free(back.wrong);
+	g_clear_pointer(&back.contents, g_hash_table_unref);
 	g_mutex_clear(&back.lock);
 	return ok;
 }

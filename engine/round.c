@@ -12,8 +12,7 @@
  * for ever. */
 #define STALL_US (60 * G_TIME_SPAN_SECOND)
 
-/* Pages that go beside the channel go on going when nobody is there any more. */
-static gboolean is_over(const FerryRoundSender *sender, GError **error)
+gboolean ferry_round_is_over(const FerryRoundSender *sender, GError **error)
 {
 	if (g_atomic_int_get(sender->cancel)) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_CANCELLED, "cancelled");
@@ -57,7 +56,7 @@ static gboolean wait_for_room(const FerryRoundSender *sender, FerryCarrier *carr
 {
 	gboolean all;
 
-	if (is_over(sender, error))
+	if (ferry_round_is_over(sender, error))
 		return FALSE;
 	if (g_get_monotonic_time() - since > STALL_US) {
 		g_set_error(error, FERRY_ERROR, FERRY_ERROR_LINK,
@@ -127,6 +126,27 @@ gboolean ferry_round_put(const FerryRoundSender *sender, const FerryRun *run, gb
 	return put(sender, run, zero, &done, error);
 }
 
+gboolean ferry_round_put_encoded(const FerryRoundSender *sender, const FerryEncodedPage *encoded,
+				 GError **error)
+{
+	FerryCarrier *carrier = sender->carrier;
+	gint64 since = g_get_monotonic_time();
+
+	for (;;) {
+		FerryIo io = carrier->ops->put_encoded(carrier, encoded->block, encoded->page,
+						       encoded->form, encoded->data, encoded->len);
+
+		if (io == FERRY_IO_DEAD)
+			return carrier_dead(sender, carrier, error);
+		if (io == FERRY_IO_OK)
+			break;
+		if (!wait_for_room(sender, carrier, since, error))
+			return FALSE;
+	}
+	ferry_pace_put(sender->pace, 1, FALSE);
+	return TRUE;
+}
+
 void ferry_round_count(const FerryRoundSender *sender, guint64 pages)
 {
 	account(sender, pages, 0);
@@ -134,7 +154,7 @@ void ferry_round_count(const FerryRoundSender *sender, guint64 pages)
 
 gboolean ferry_round_progress(const FerryRoundSender *sender, gboolean *all, GError **error)
 {
-	if (is_over(sender, error) || !progress(sender, all, error))
+	if (ferry_round_is_over(sender, error) || !progress(sender, all, error))
 		return FALSE;
 	account(sender, 0, 0);
 	return TRUE;
@@ -163,7 +183,7 @@ static gboolean hold_back(const FerryRoundSender *sender, GError **error)
 	gint64 begin = g_get_monotonic_time(), delay;
 	gboolean all;
 
-	if (is_over(sender, error) || !progress(sender, &all, error))
+	if (ferry_round_is_over(sender, error) || !progress(sender, &all, error))
 		return FALSE;
 	account(sender, 0, 0);
 	if (all && sender->settings)
@@ -202,7 +222,18 @@ static gboolean put_zero(const FerryRoundSender *sender, FerryRun run, guint64 *
 {
 	if (!allow_pages(sender, &run.pages, TRUE, error))
 		return FALSE;
+	if (sender->encoder && run.pages)
+		ferry_page_encoder_zero(sender->encoder, &run);
 	return !run.pages || put(sender, &run, TRUE, done, error);
+}
+
+static gboolean encode(const FerryRoundSender *sender, const FerryRun *run, guint64 *done,
+		       GError **error)
+{
+	if (!ferry_round_encode(sender, run, error))
+		return FALSE;
+	*done += run->pages;
+	return TRUE;
 }
 
 static gboolean put_data(const FerryRoundSender *sender, FerryRun run, guint64 *done,
@@ -214,7 +245,8 @@ static gboolean put_data(const FerryRoundSender *sender, FerryRun run, guint64 *
 			return FALSE;
 		if (!run.pages)
 			return TRUE;
-		if (!put(sender, &run, FALSE, done, error))
+		if (!(sender->encoder ? encode(sender, &run, done, error)
+				      : put(sender, &run, FALSE, done, error)))
 			return FALSE;
 		run.first += run.pages;
 	}
@@ -255,7 +287,7 @@ gboolean ferry_round_send(const FerryRoundSender *sender, FerryBitmap *pending, 
 	for (FerryRun run = { 0 }; ferry_bitmap_next_run(pending, &run, RUN_PAGES);) {
 		guint64 done;
 
-		if (is_over(sender, error))
+		if (ferry_round_is_over(sender, error))
 			return FALSE;
 		ferry_bitmap_clear_run(pending, &run);
 		if (!send_run(sender, &run, &done, error))
@@ -290,10 +322,10 @@ static gboolean settle(const FerryRoundSender *sender, FerryCarrier *carrier, gu
 
 gboolean ferry_round_settle(const FerryRoundSender *sender, guint32 fence, GError **error)
 {
-	gboolean ok;
+	gboolean ok = !sender->encoder || ferry_round_flush(sender, error);
 
 	ferry_probe_settle_begin(fence);
-	ok = settle(sender, sender->carrier, fence, error) &&
+	ok = ok && settle(sender, sender->carrier, fence, error) &&
 	     (sender->zeros == sender->carrier || settle(sender, sender->zeros, fence, error));
 	ferry_probe_settle_end(fence, ok);
 	return ok;

@@ -6,15 +6,17 @@
 #include "bitmap.h"
 #include "holes.h"
 #include "pace.h"
+#include "page-encoder.h"
 #include "progress.h"
 #include "return-path.h"
 
 /* What sending pages needs; all borrowed, all the migration thread's, but for @cancel (atomic). */
 typedef struct {
 	const FerryRam *ram;
-	FerryCarrier *carrier; /* of pages with content */
-	FerryCarrier *zeros;   /* of zero pages; often the same */
-	FerryHoles *holes;     /* non-NULL in the first round only: later pages were touched */
+	FerryCarrier *carrier;     /* of pages with content */
+	FerryCarrier *zeros;       /* of zero pages; often the same */
+	FerryHoles *holes;         /* non-NULL in the first round only: later pages were touched */
+	FerryPageEncoder *encoder; /* of pages with content; NULL: they go as they are */
 	FerryPace *pace;
 	/* whose max-bandwidth holds, also while it changes; NULL: the pace is somebody else's */
 	FerrySettings *settings;
@@ -37,9 +39,22 @@ typedef struct {
  */
 gboolean ferry_round_send(const FerryRoundSender *sender, FerryBitmap *pending, GError **error);
 
+/* Whether there is nothing to be gained by going on, with the reason: it is cancelled, or nobody is
+ * there any more, while pages that go beside the channel would go on going. */
+gboolean ferry_round_is_over(const FerryRoundSender *sender, GError **error);
+
 /* Puts one run, whatever the rate, and waits for room as long as it takes. */
 gboolean ferry_round_put(const FerryRoundSender *sender, const FerryRun *run, gboolean zero,
 			 GError **error);
+
+/* Puts one page as it was encoded, and waits for room as long as it takes; counts nothing. */
+gboolean ferry_round_put_encoded(const FerryRoundSender *sender, const FerryEncodedPage *encoded,
+				 GError **error);
+
+/* With an encoder, round-encoded.c: puts a run of pages with content, some perhaps later; and puts
+ * and counts what is late, before the round is settled. */
+gboolean ferry_round_encode(const FerryRoundSender *sender, const FerryRun *run, GError **error);
+gboolean ferry_round_flush(const FerryRoundSender *sender, GError **error);
 
 /* Counts @pages that went as data beside the sender, and all bytes that left. */
 void ferry_round_count(const FerryRoundSender *sender, guint64 pages);

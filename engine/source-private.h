@@ -68,6 +68,7 @@ typedef struct {
 	FerryBitmap *pending;     /* to send */
 	FerryBitmap *collected;   /* scratch */
 	FerryHoles *holes;
+	FerryPageEncoder *encoder; /* NULL: pages go as they are */
 	FerryPace pace;
 	FerryForecast forecast;
 	FerryForecastDowntime downtime; /* as of the last collect */
@@ -109,6 +110,8 @@ gpointer ferry_outgoing_thread(gpointer data);
 /* Writes what is in @out to the channel. outgoing.c */
 gboolean ferry_outgoing_flush(FerryOutgoing *outgoing, GError **error);
 
+/* Whether pages are to be made smaller. outgoing.c */
+gboolean ferry_outgoing_wants_encoder(FerryOutgoing *outgoing);
 /* The way beside the channel that @uri has, where this migration wants one. outgoing.c */
 void ferry_outgoing_open_fabric(FerryOutgoing *outgoing);
 /* Makes a link's error the reason for which it broke: the carrier's, or the destination's words.

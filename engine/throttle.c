@@ -159,11 +159,10 @@ void ferry_throttle_begin(FerryThrottle *throttle)
 	throttle->begun = throttle->end = FALSE;
 }
 
-void ferry_throttle_collected(FerryThrottle *throttle, guint64 dirtied, guint64 left,
-			      guint64 pending)
+void ferry_throttle_collected(FerryThrottle *throttle, guint64 kept, guint64 pending)
 {
 	gint64 now = g_get_monotonic_time();
-	guint64 sent = throttle->pending - MIN(left, throttle->pending);
+	guint64 sent = throttle->pending - MIN(kept, throttle->pending);
 	gboolean failing;
 
 	throttle->pending = pending;
@@ -175,7 +174,7 @@ void ferry_throttle_collected(FerryThrottle *throttle, guint64 dirtied, guint64 
 		return;
 	}
 	failing = ferry_convergence_judge(
-		&throttle->convergence, now, dirtied, sent,
+		&throttle->convergence, now, pending - kept, sent,
 		parameter(throttle, FERRY_PARAMETER_THROTTLE_TRIGGER_THRESHOLD));
 	if (is_on(throttle->vm, FERRY_CAPABILITY_AUTO_CONVERGE))
 		converge(throttle, failing);

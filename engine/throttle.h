@@ -22,10 +22,10 @@ gboolean ferry_throttle_check(FerryVm *vm, GError **error);
 /* A migration begins. */
 void ferry_throttle_begin(FerryThrottle *throttle);
 
-/* A collect of it found @dirtied pages. Of those that were to go after the collect before, @left
- * have not gone; @pending are to go now. Judges, and slows the guest down. */
-void ferry_throttle_collected(FerryThrottle *throttle, guint64 dirtied, guint64 left,
-			      guint64 pending);
+/* A collect of it: of the pages that were to go after the one before, @kept have not gone; @pending
+ * are to go now. Judges, and slows the guest down. A page that is kept is not counted again when it
+ * is dirtied again: nothing more has to go for it. */
+void ferry_throttle_collected(FerryThrottle *throttle, guint64 kept, guint64 pending);
 
 /* Full speed, when it returns, and nothing is judged before the next begin. */
 void ferry_throttle_end(FerryThrottle *throttle);

@@ -34,6 +34,12 @@ gboolean ferry_vm_fits_transport(FerryVm *vm, const char *uri, const FerryTransp
 /* The same of mapped-ram, where the URI names no file after all. */
 gboolean ferry_vm_refuse_mapped(const char *uri, GError **error);
 
+/* The embedder's callbacks, and their argument. */
+const FerryVmCallbacks *ferry_vm_callbacks(FerryVm *vm, gpointer *user);
+/* The run state's lock: while it is held no callback runs that is not said to run beside others. */
+void ferry_vm_lock_callbacks(FerryVm *vm);
+void ferry_vm_unlock_callbacks(FerryVm *vm);
+
 void ferry_vm_emit(FerryVm *vm, const FerryEvent *event);
 
 /* ---- the source's ---- */

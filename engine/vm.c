@@ -176,6 +176,22 @@ const char *ferry_vm_dirty_source_name(FerryVm *vm)
 	return vm->dirty ? vm->dirty->ops->name : NULL;
 }
 
+const FerryVmCallbacks *ferry_vm_callbacks(FerryVm *vm, gpointer *user)
+{
+	*user = vm->user;
+	return &vm->callbacks;
+}
+
+void ferry_vm_lock_callbacks(FerryVm *vm)
+{
+	g_mutex_lock(&vm->run_lock);
+}
+
+void ferry_vm_unlock_callbacks(FerryVm *vm)
+{
+	g_mutex_unlock(&vm->run_lock);
+}
+
 /* ---- run state ---- */
 
 FerryRunState ferry_vm_run_state(FerryVm *vm)
@@ -359,42 +375,6 @@ FerryRunState ferry_vm_outgoing_run_state(FerryVm *vm)
 	return state;
 }
 
-gboolean ferry_vm_has_throttle(FerryVm *vm)
-{
-	return vm->callbacks.throttle != NULL;
-}
-
-gboolean ferry_vm_has_vcpu_throttle(FerryVm *vm)
-{
-	return vm->callbacks.vcpu_dirty_pages && vm->callbacks.throttle_vcpu;
-}
-
-void ferry_vm_throttle(FerryVm *vm, guint percent)
-{
-	if (!vm->callbacks.throttle)
-		return;
-	g_mutex_lock(&vm->run_lock);
-	vm->callbacks.throttle(vm->user, percent);
-	g_mutex_unlock(&vm->run_lock);
-}
-
-void ferry_vm_throttle_vcpu(FerryVm *vm, guint vcpu, double percent)
-{
-	if (!vm->callbacks.throttle_vcpu)
-		return;
-	g_mutex_lock(&vm->run_lock);
-	vm->callbacks.throttle_vcpu(vm->user, vcpu, percent);
-	g_mutex_unlock(&vm->run_lock);
-}
-
-guint ferry_vm_vcpu_dirty_pages(FerryVm *vm, guint64 *pages, guint max)
-{
-	/* Not under the lock: it is only read. */
-	return vm->callbacks.vcpu_dirty_pages
-		       ? MIN(vm->callbacks.vcpu_dirty_pages(vm->user, pages, max), max)
-		       : 0;
-}
-
 /* Gives a guest that was stopped for the switchover back. The run lock is held. */
 static gboolean give_back_locked(FerryVm *vm, GError **error)
 {
@@ -494,14 +474,6 @@ gboolean ferry_vm_announce(FerryVm *vm)
 		vm->callbacks.announce(vm->user);
 	g_mutex_unlock(&vm->run_lock);
 	return here;
-}
-
-guint ferry_vm_vcpu_threads(FerryVm *vm, gint32 *ids, guint max)
-{
-	/* Not under the lock: a pause() that holds it may wait for a page that the caller
-	 * brings. */
-	return vm->callbacks.vcpu_threads ? MIN(vm->callbacks.vcpu_threads(vm->user, ids, max), max)
-					  : 0;
 }
 
 void ferry_vm_save_run_state(FerryVm *vm, FerryRunState state)

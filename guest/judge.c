@@ -20,9 +20,10 @@ static gboolean is_zero(const uint64_t *page)
 }
 
 /* Whether it is some version of some page, by its own word. */
-static gboolean is_whole(const uint64_t *page)
+static gboolean is_whole(const uint64_t *page, guint32 fill)
 {
-	FerryPageText own = ferry_page_text(page[FERRY_PAGE_SEED], FERRY_FILL_PAGES,
+	const guint32 written = fill == FERRY_FILL_SPARSE ? FERRY_FILL_SPARSE : FERRY_FILL_PAGES;
+	FerryPageText own = ferry_page_text(page[FERRY_PAGE_SEED], written,
 					    page[FERRY_PAGE_ADDRESS], page[FERRY_PAGE_SEQUENCE]);
 
 	return ferry_page_match(page, &own) == FERRY_PAGE_WORDS;
@@ -78,7 +79,7 @@ FerryDamage ferry_page_judge(const uint64_t *page, const FerryPageText *text, gu
 
 	if (is_zero(page) || ferry_page_match(page, &filled) == FERRY_PAGE_WORDS)
 		damage = FERRY_DAMAGE_LOST;
-	else if (is_whole(page))
+	else if (is_whole(page, fill))
 		damage = judge_whole(page, text);
 	else if (is_torn(page, text, fill, &word))
 		damage = FERRY_DAMAGE_TORN;

@@ -15,11 +15,13 @@
  * hold 4..511  key + word * FERRY_PAGE_STEP, key = hash(seed, address, sequence)
  *
  * A page of sequence 0 holds what the RAM was filled with: this format, incompressible words, or
- * zero. Compiled into the program that the KVM guest runs as well: freestanding, integers only.
+ * zero. Where it was filled sparsely, a write changes the first FERRY_PAGE_SPARSE words alone: the
+ * key of those behind them is that of sequence 0. Compiled into the program that the KVM guest runs as well: freestanding, integers only.
  */
 #define FERRY_PAGE_BYTES 4096u
 #define FERRY_PAGE_WORDS 512u
 #define FERRY_PAGE_HEAD 4u
+#define FERRY_PAGE_SPARSE 8u
 #define FERRY_PAGE_STEP 0x9e3779b97f4a7c15ull
 
 enum {
@@ -34,6 +36,7 @@ enum {
 	FERRY_FILL_PAGES,
 	FERRY_FILL_RANDOM,
 	FERRY_FILL_ZERO,
+	FERRY_FILL_SPARSE, /* as PAGES, and what a write changes of a page is 64 bytes */
 	FERRY_FILL__N
 };
 
@@ -48,6 +51,7 @@ enum {
 typedef struct {
 	uint64_t head[FERRY_PAGE_HEAD];
 	uint64_t key;
+	uint64_t rest; /* the key of the words from FERRY_PAGE_SPARSE on */
 	uint32_t fill; /* FERRY_FILL_PAGES for every sequence but 0 */
 } FerryPageText;
 
@@ -68,17 +72,25 @@ static inline uint64_t ferry_page_checksum(const uint64_t *head, uint64_t body)
 						       ferry_page_hash(head[FERRY_PAGE_SEED]))));
 }
 
+static inline uint64_t ferry_page_key(uint64_t seed, uint64_t address, uint64_t sequence)
+{
+	return ferry_page_hash(seed ^ ferry_page_hash(address ^ ferry_page_hash(sequence)));
+}
+
 static inline FerryPageText ferry_page_text(uint64_t seed, uint32_t fill, uint64_t address,
 					    uint64_t sequence)
 {
-	const uint64_t n = FERRY_PAGE_WORDS - FERRY_PAGE_HEAD;
-	const uint64_t sum_of_indices = n * (FERRY_PAGE_HEAD + FERRY_PAGE_WORDS - 1) / 2;
+	const uint64_t n = FERRY_PAGE_WORDS - FERRY_PAGE_SPARSE;
+	const uint64_t sum_of_indices = (uint64_t)(FERRY_PAGE_WORDS - FERRY_PAGE_HEAD) *
+					(FERRY_PAGE_HEAD + FERRY_PAGE_WORDS - 1) / 2;
 	FerryPageText text = { .head = { address, sequence, seed, 0 },
 			       .fill = sequence ? (uint32_t)FERRY_FILL_PAGES : fill };
 
-	text.key = ferry_page_hash(seed ^ ferry_page_hash(address ^ ferry_page_hash(sequence)));
+	text.key = ferry_page_key(seed, address, sequence);
+	text.rest = fill == FERRY_FILL_SPARSE ? ferry_page_key(seed, address, 0) : text.key;
 	text.head[FERRY_PAGE_CHECKSUM] = ferry_page_checksum(
-		text.head, n * text.key + sum_of_indices * FERRY_PAGE_STEP);
+		text.head, (FERRY_PAGE_SPARSE - FERRY_PAGE_HEAD) * text.key + n * text.rest +
+				   sum_of_indices * FERRY_PAGE_STEP);
 	return text;
 }
 
@@ -88,7 +100,9 @@ static inline uint64_t ferry_page_word(const FerryPageText *text, uint32_t word)
 		return 0;
 	if (text->fill == FERRY_FILL_RANDOM)
 		return ferry_page_hash(text->key + word * FERRY_PAGE_STEP);
-	return word < FERRY_PAGE_HEAD ? text->head[word] : text->key + word * FERRY_PAGE_STEP;
+	if (word < FERRY_PAGE_HEAD)
+		return text->head[word];
+	return (word < FERRY_PAGE_SPARSE ? text->key : text->rest) + word * FERRY_PAGE_STEP;
 }
 
 /* The number of leading words of @page that are as in @text; FERRY_PAGE_WORDS if all are. */

@@ -8,26 +8,30 @@
 /*
  * The sending side gathers frames, a header and a reference to guest memory each, into a batch that
  * goes out with as few writes as possible. Pages are never copied: the kernel reads them when it
- * takes them.
+ * takes them. But for encoded ones, which stand behind their headers.
  */
 #define BATCH_IOV IOV_MAX
-#define BATCH_HEADERS (64u << 10)
+#define BATCH_HEADERS (256u << 10)
 /* Gathered before a write: more gains nothing, and less shows with runs of single pages. */
 #define BATCH_BYTES (1u << 20)
 
 #define RUN_MAX_PAGES (FERRY_PAGES_RUN_MAX >> FERRY_PAGE_SHIFT)
-#define HEADER_MAX (8u + 1u + FERRY_RAM_NAME_MAX + 1u)
+#define HEADER_MAX (8u + 1u + FERRY_RAM_NAME_MAX + 4u)
 
 typedef struct FerryPages FerryPages;
 
 /* Frames as much of the front of pages->rest as one frame holds. There is room for it. */
 typedef void (*FrameFunc)(FerryPages *pages);
+/* Writes the header of an encoded page to @header, and returns its length. */
+typedef size_t (*EncodedFunc)(FerryPages *pages, guint8 *header, guint32 block, guint64 page,
+			      FerryPageForm form, size_t len);
 
 struct FerryPages {
 	FerryCarrier base;
 	FerryCarrierOps ops;   /* what base.ops points to: named after the channel's scheme */
 	FerryChannel *channel; /* borrowed */
 	FrameFunc frame;
+	EncodedFunc encoded;
 	const FerryRam *ram; /* borrowed; NULL before share_ram() */
 	FerryZeroer zeroer;  /* the receiving side's */
 	gboolean dead;
@@ -78,47 +82,93 @@ static void append_pages(FerryPages *p, guint64 n)
 	p->rest.pages -= n;
 }
 
-/* One page: a word with offset and flags, the block's name if it changed, then the page or a zero
- * byte. */
-static void frame_qemu(FerryPages *p)
+/* A word with offset and flags, and the block's name if it changed. */
+static size_t put_word(FerryPages *p, guint8 *header, guint32 block, guint64 page, guint flags)
 {
-	guint8 *header = p->headers + p->headers_used;
-	guint64 word = p->rest.first << FERRY_PAGE_SHIFT;
+	guint64 word = page << FERRY_PAGE_SHIFT | flags;
 	size_t len = 8;
 
-	word |= p->rest_zero ? FERRY_RAM_ZERO : FERRY_RAM_PAGE;
-	if (p->rest.block == p->last_block) {
+	if (block == p->last_block) {
 		word |= FERRY_RAM_CONTINUE;
 	} else {
-		const char *name = p->ram->blocks[p->rest.block].name;
+		const char *name = p->ram->blocks[block].name;
 		size_t name_len = strlen(name);
 
 		header[len++] = (guint8)name_len;
 		memcpy(header + len, name, name_len);
 		len += name_len;
-		p->last_block = p->rest.block;
+		p->last_block = block;
 	}
 	ferry_store_be64(header, word);
+	return len;
+}
+
+/* One page: its word, then the page or a zero byte. */
+static void frame_qemu(FerryPages *p)
+{
+	guint8 *header = p->headers + p->headers_used;
+	size_t len = put_word(p, header, p->rest.block, p->rest.first,
+			      p->rest_zero ? FERRY_RAM_ZERO : FERRY_RAM_PAGE);
+
 	if (p->rest_zero)
 		header[len++] = 0;
 	append_header(p, len);
 	append_pages(p, 1);
 }
 
-/* One record, in the command that carries Ferry's records. */
+static size_t encode_qemu(FerryPages *p, guint8 *header, guint32 block, guint64 page,
+			  FerryPageForm form, size_t data_len)
+{
+	static const guint flags[] = {
+		[FERRY_PAGE_FORM_PLAIN] = FERRY_RAM_PAGE,
+		[FERRY_PAGE_FORM_XBZRLE] = FERRY_RAM_XBZRLE,
+		[FERRY_PAGE_FORM_ZLIB] = FERRY_RAM_COMPRESSED,
+	};
+	size_t len = put_word(p, header, block, page, flags[form]);
+
+	if (form == FERRY_PAGE_FORM_XBZRLE) {
+		header[len] = FERRY_RAM_ENCODING_XBZRLE;
+		ferry_store_be16(header + len + 1, (guint16)data_len);
+		len += 3;
+	} else if (form == FERRY_PAGE_FORM_ZLIB) {
+		ferry_store_be32(header + len, (guint32)data_len);
+		len += 4;
+	}
+	return len;
+}
+
+/* The command that carries Ferry's records, and a record's header with the block; all records of
+ * pages are of one length. */
+static void put_record(guint8 *header, guint16 type, guint32 block)
+{
+	header[0] = FERRY_SECTION_COMMAND;
+	ferry_store_be16(header + 1, FERRY_COMMAND_FERRY);
+	ferry_store_be16(header + 3, FERRY_RECORD_HEADER + FERRY_PAGES_PAYLOAD);
+	ferry_store_be16(header + 5, type);
+	header[7] = FERRY_RECORD_VERSION;
+	header[8] = 0;
+	ferry_store_be32(header + 9, FERRY_PAGES_PAYLOAD);
+	ferry_store_be32(header + 13, block);
+}
+
+static size_t encode_record(FerryPages *p, guint8 *header, guint32 block, guint64 page,
+			    FerryPageForm form, size_t len)
+{
+	put_record(header, FERRY_RECORD_ENCODED_PAGE, block);
+	ferry_store_be64(header + 17, page);
+	ferry_store_be32(header + 25, form);
+	ferry_store_be32(header + 29, (guint32)len);
+	return 33;
+}
+
+/* One record for as much of the run as it can hold. */
 static void frame_run(FerryPages *p)
 {
 	guint8 *header = p->headers + p->headers_used;
 	guint64 pages = MIN(p->rest.pages, RUN_MAX_PAGES);
 
-	header[0] = FERRY_SECTION_COMMAND;
-	ferry_store_be16(header + 1, FERRY_COMMAND_FERRY);
-	ferry_store_be16(header + 3, FERRY_RECORD_HEADER + FERRY_PAGES_PAYLOAD);
-	ferry_store_be16(header + 5, p->rest_zero ? FERRY_RECORD_ZERO_PAGES : FERRY_RECORD_PAGES);
-	header[7] = FERRY_RECORD_VERSION;
-	header[8] = 0;
-	ferry_store_be32(header + 9, FERRY_PAGES_PAYLOAD);
-	ferry_store_be32(header + 13, p->rest.block);
+	put_record(header, p->rest_zero ? FERRY_RECORD_ZERO_PAGES : FERRY_RECORD_PAGES,
+		   p->rest.block);
 	ferry_store_be64(header + 17, p->rest.first);
 	ferry_store_be64(header + 25, pages);
 	append_header(p, 33);
@@ -158,18 +208,19 @@ static FerryIo write_batch(FerryPages *p)
 	return FERRY_IO_OK;
 }
 
-static gboolean has_room(const FerryPages *p)
+/* For a header and @len bytes behind it. */
+static gboolean has_room(const FerryPages *p, size_t len)
 {
 	return p->queued < BATCH_BYTES && p->n_iov + 2 <= BATCH_IOV &&
-	       p->headers_used + HEADER_MAX <= BATCH_HEADERS;
+	       p->headers_used + HEADER_MAX + len <= BATCH_HEADERS;
 }
 
 /* Frames all of the rest, and writes as often as the batch fills up. OK: there is room for another
- * run. */
-static FerryIo frame_rest(FerryPages *p)
+ * run, or @len encoded bytes. */
+static FerryIo frame_rest(FerryPages *p, size_t len)
 {
 	for (;;) {
-		FerryIo io = has_room(p) ? FERRY_IO_OK : write_batch(p);
+		FerryIo io = has_room(p, len) ? FERRY_IO_OK : write_batch(p);
 
 		if (io != FERRY_IO_OK || !p->rest.pages)
 			return io;
@@ -188,7 +239,7 @@ static FerryIo take(FerryPages *p, const FerryRun *runs, size_t n, size_t *taken
 
 	*taken = 0;
 	while (io == FERRY_IO_OK && *taken < n) {
-		io = frame_rest(p);
+		io = frame_rest(p, 0);
 		if (io != FERRY_IO_OK)
 			break;
 		p->rest = runs[(*taken)++];
@@ -208,10 +259,27 @@ static FerryIo pages_put_zero(FerryCarrier *carrier, const FerryRun *runs, size_
 	return take((FerryPages *)carrier, runs, n, taken, TRUE);
 }
 
+static FerryIo pages_put_encoded(FerryCarrier *carrier, guint32 block, guint64 page,
+				 FerryPageForm form, const guint8 *data, size_t len)
+{
+	FerryPages *p = (FerryPages *)carrier;
+	FerryIo io = p->dead ? FERRY_IO_DEAD : frame_rest(p, len);
+	guint8 *frame = p->headers + p->headers_used;
+	size_t header;
+
+	if (io != FERRY_IO_OK)
+		return io;
+	header = p->encoded(p, frame, block, page, form, len);
+	memcpy(frame + header, data, len);
+	append_header(p, header + len);
+	count(&p->stats.pages, 1);
+	return FERRY_IO_OK;
+}
+
 static FerryIo pages_progress(FerryCarrier *carrier)
 {
 	FerryPages *p = (FerryPages *)carrier;
-	FerryIo io = p->dead ? FERRY_IO_DEAD : frame_rest(p);
+	FerryIo io = p->dead ? FERRY_IO_DEAD : frame_rest(p, 0);
 
 	return io == FERRY_IO_OK ? write_batch(p) : io;
 }
@@ -284,6 +352,7 @@ FerryCarrier *ferry_page_carrier_new(FerryChannel *channel, FerryPageFormat form
 		.share_ram = pages_share_ram,
 		.put = pages_put,
 		.put_zero = pages_put_zero,
+		.put_encoded = pages_put_encoded,
 		.progress = pages_progress,
 		.wait = pages_wait,
 		.settle = pages_settle,
@@ -297,6 +366,7 @@ FerryCarrier *ferry_page_carrier_new(FerryChannel *channel, FerryPageFormat form
 	p->base.ops = &p->ops;
 	p->channel = channel;
 	p->frame = format == FERRY_PAGE_FORMAT_RUNS ? frame_run : frame_qemu;
+	p->encoded = format == FERRY_PAGE_FORMAT_RUNS ? encode_record : encode_qemu;
 	p->last_block = G_MAXUINT32;
 	p->zeroer = ferry_zeroer_open();
 	return &p->base;

@@ -26,7 +26,7 @@ def micro__quick__every_case_has_its_figures():
     check(done.returncode == 0, f"status {done.returncode}: {done.stderr}")
     found = json.loads(done.stdout)
     paths = {case["name"].split("/")[0] for case in found["cases"]}
-    for path in ("scan", "zero-test", "read", "frame"):
+    for path in ("scan", "zero-test", "read", "xbzrle-encode", "xbzrle-decode", "frame"):
         check(path in paths, f"{path} was not measured")
     for case in found["cases"]:
         for name in FIGURES:

@@ -21,13 +21,17 @@ STEPS = 66  # of the guest until every page of its window was written and checke
 
 
 class Place:
-    """A directory in memory for one case, with its guest image."""
+    """A directory in memory for one case, with its guest image. @busy: it writes all of its window anew, again and
+    again, faster than any round."""
+
+    def __init__(self, busy=False):
+        self.busy = busy
 
     def __enter__(self):
         self.path = tempfile.mkdtemp(prefix="ferry-interop-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self.kernel = self.file("guest.bin")
         with open(self.kernel, "wb") as image:
-            image.write(counting_guest.image())
+            image.write(counting_guest.image(*([0x20000] if self.busy else [])))
         return self
 
     def __exit__(self, *exception):
@@ -87,19 +91,36 @@ def same_file(one, other):
     return subprocess.run(["cmp", one, other], capture_output=True, text=True)
 
 
-def receive_from(source, place, uri, name, rounds=1, options=(), bandwidth=64 << 20):
-    """A live migration of so many rounds at least into ferry receive. The source stands still afterwards."""
+def live(source, destination, rounds, slow=False):
+    """So many rounds at least; @slow: the later ones, whose pages are small, so that the guest comes to write in them."""
+
+    def reached(round_):
+        found = source.qmp("query-migrate")
+        check(found.get("status") not in ("completed", "failed"), f"over before round {round_}: {found}, {destination}")
+        return found.get("ram", {}).get("dirty-sync-count", 0) >= round_
+
+    wait_for(lambda: reached(3 if slow else rounds), f"round {3 if slow else rounds}")
+    if slow:
+        source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 20})
+        wait_for(lambda: reached(rounds), f"round {rounds}")
+
+
+def receive_from(source, place, uri, name, rounds=1, options=(), bandwidth=64 << 20, said=None,
+                 slow=False):
+    """A live migration of so many rounds at least into ferry receive, whose words go to the list @said. The source
+    stands still afterwards."""
     with Receiver(place, uri, name, *options) as receiver:
         source.qmp("migrate-set-parameters", **{"max-bandwidth": bandwidth if rounds > 1 else 1 << 33,
                                                 "downtime-limit": 1 if rounds > 1 else 300})
         source.qmp("migrate", uri=receiver.uri)
         if rounds > 1:
-            wait_for(lambda: source.qmp("query-migrate").get("ram", {}).get("dirty-sync-count", 0) >= rounds,
-                     lambda: f"round {rounds}: {source.qmp('query-migrate')}{receiver.command.output}")
+            live(source, receiver.command.output, rounds, slow)
             source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 33, "downtime-limit": 1000})
         check(source.migration_end() == "completed", f"the migration failed: {source.log()}{receiver.command.output}")
         status, text = receiver.finish()
         check(status == 0, f"receive failed: {text}")
+        if said is not None:
+            said.append(text)
     compared = same_file(place.ram("source"), main_ram(receiver.directory))
     check(compared.returncode == 0, f"RAM differs: {compared.stdout}{compared.stderr}")
     return receiver.directory

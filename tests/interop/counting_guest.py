@@ -55,21 +55,25 @@ CODE = bytes.fromhex(
     "ee"              # out dx, al
     "b00a"            # mov al, newline
     "ee"              # out dx, al
-    "b900004000"      # mov ecx, 0x400000
+    # mov ecx, and how long to wait
+)
+WAIT = (
     # wait:
-    "49"              # dec ecx
-    "75fd"            # jnz wait
+    b"\x49"           # dec ecx
+    b"\x75\xfd"       # jnz wait
 )
 STEP = 7  # where a step begins in the code
 
 
-def image():
-    """For -kernel: the multiboot header with load addresses, the code, and the jump back to its step."""
+def image(wait=0x400000):
+    """For -kernel: the multiboot header with load addresses, the code, and the jump back to its step. Between two steps
+    it counts to @wait."""
     flags = 1 << 16
     magic = 0x1BADB002
     header = struct.pack("<8I", magic, flags, (-magic - flags) & 0xffffffff, LOAD, LOAD, 0, 0, LOAD + 32)
-    jump = b"\xe9" + struct.pack("<i", STEP - (len(CODE) + 5))
-    return header + CODE + jump
+    code = CODE + struct.pack("<BI", 0xb9, wait) + WAIT
+    jump = b"\xe9" + struct.pack("<i", STEP - (len(code) + 5))
+    return header + code + jump
 
 
 def lines(path):

@@ -58,6 +58,28 @@ def page(block, offset, content=None):
     return struct.pack(">Q", offset | flags) + name(block) + (content or b"\0")
 
 
+def xbzrle(block, offset, data):
+    """What changed in the page that is there."""
+    return struct.pack(">Q", offset | 0x40) + name(block) + struct.pack(">BH", 1, len(data)) + data
+
+
+def compressed(block, offset, data):
+    """@data: zlib's."""
+    return struct.pack(">Q", offset | 0x100) + name(block) + struct.pack(">I", len(data)) + data
+
+
+def multifd_init(channel, magic=0x11223344, version=1):
+    return struct.pack(">II16sB39x", magic, version, b"", channel)
+
+
+def multifd_packet(block="", pages=(), sync=False, number=0, flags=0, size=None):
+    """@pages: (offset, content); @size: what the header says of the bytes behind it."""
+    content = b"".join(each for _, each in pages)
+    return (struct.pack(">IIIIIIQ32x256s", 0x11223344, 1, flags | sync, 128, len(pages),
+                        len(content) if size is None else size, number, block.encode()) +
+            b"".join(struct.pack(">Q", offset) for offset, _ in pages) + bytes(8 * (128 - len(pages))) + content)
+
+
 def ram_part(*pages, last=False, section=2):
     return (struct.pack(">BI", 3 if last else 2, section) + b"".join(pages) + struct.pack(">Q", EOS) +
             footer(section))

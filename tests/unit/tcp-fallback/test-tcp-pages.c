@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <ferry/carrier.h>
 #include <ferry/protocol.h>
+#include "golden.h"
 #include "harness.h"
 #include "tcp-fallback/pages.h"
 
@@ -166,6 +167,114 @@ static void pages__run_format__golden_bytes(void)
 	teardown(&f);
 }
 
+static FerryIo put_encoded(Fixture *f, guint64 page, FerryPageForm form, size_t len)
+{
+	static const guint8 data[FERRY_PAGE_SIZE] = { 1, 2, 3 };
+
+	return f->carrier->ops->put_encoded(f->carrier, 0, page, form, data, len);
+}
+
+/* The words of QEMU's format, as docs/protocol.md has them: each with its data behind it. */
+static gboolean write_word(const char *name, GByteArray *out)
+{
+	static const struct {
+		const char *name;
+		FerryPageForm form;
+		size_t len;
+	} words[] = {
+		{ "page", FERRY_PAGE_FORM_PLAIN, PAGE },
+		{ "difference", FERRY_PAGE_FORM_XBZRLE, 3 },
+		{ "deflated", FERRY_PAGE_FORM_ZLIB, 20 },
+	};
+	Fixture f;
+
+	setup(&f, FERRY_PAGE_FORMAT_QEMU);
+	for (guint i = 0; i < G_N_ELEMENTS(words); i++) {
+		CU_ASSERT_EQUAL(put_encoded(&f, i + 1, words[i].form, words[i].len), FERRY_IO_OK);
+		settle(&f);
+		if (g_str_equal(words[i].name, name))
+			g_byte_array_append(out, f.channel.written->data,
+					    f.channel.written->len - (guint)words[i].len);
+		g_byte_array_set_size(f.channel.written, 0);
+	}
+	teardown(&f);
+	return TRUE;
+}
+
+static void pages__encoded_in_qemu_format__words_of_protocol_md(void)
+{
+	CU_ASSERT_EQUAL(golden_compare("page", write_word), 3);
+}
+
+static gboolean write_record(const char *name, GByteArray *out)
+{
+	Fixture f;
+
+	if (!g_str_equal(name, "ENCODED_PAGE"))
+		return FALSE;
+	setup(&f, FERRY_PAGE_FORMAT_RUNS);
+	f.carrier->ops->put_encoded(f.carrier, 1, 16, FERRY_PAGE_FORM_XBZRLE, (const guint8 *)"abc",
+				    3);
+	settle(&f);
+	CU_ASSERT_EQUAL(f.channel.written->len, 5 + 28 + 3);
+	CU_ASSERT_EQUAL(memcmp(f.channel.written->data, "\x08\x46\x52\0\x1c", 5), 0);
+	CU_ASSERT_EQUAL(memcmp(f.channel.written->data + 33, "abc", 3), 0);
+	g_byte_array_append(out, f.channel.written->data + 5, 28);
+	teardown(&f);
+	return TRUE;
+}
+
+static void pages__encoded_in_run_format__record_of_protocol_md(void)
+{
+	CU_ASSERT_EQUAL(golden_compare("HELLO", write_record), 1);
+}
+
+/* Encoded pages stand behind what was put before them, however little the channel takes. */
+static void pages__encoded_between_runs__order_is_kept(void)
+{
+	for (guint each = 100; each <= 100000; each *= 10) {
+		g_autoptr(GByteArray) golden = g_byte_array_new();
+		Fixture f;
+
+		setup(&f, FERRY_PAGE_FORMAT_QEMU);
+		fill(&f.blocks[0], 0, 400);
+		f.channel.each = each;
+		put(&f, (FerryRun){ 0, 0, 300 }, FALSE);
+		for (guint i = 0; i < 200; i++)
+			CU_ASSERT_EQUAL(put_encoded(&f, 300 + i, FERRY_PAGE_FORM_PLAIN, PAGE),
+					FERRY_IO_OK);
+		settle(&f);
+		CU_ASSERT_EQUAL(f.channel.written->len, 2 + 500 * (8 + PAGE));
+		for (guint i = 0; i < 500; i++) {
+			const guint8 *word = f.channel.written->data + (i ? 2 : 0) + i * (8 + PAGE);
+
+			CU_ASSERT_EQUAL(ferry_load_be64(word) >> FERRY_PAGE_SHIFT, i);
+		}
+		teardown(&f);
+	}
+}
+
+static void pages__encoded_where_nothing_is_taken__is_offered_again(void)
+{
+	guint taken = 0;
+	Fixture f;
+
+	setup(&f, FERRY_PAGE_FORMAT_RUNS);
+	f.channel.budget = 0;
+	while (put_encoded(&f, taken, FERRY_PAGE_FORM_PLAIN, PAGE) == FERRY_IO_OK)
+		taken++;
+	CU_ASSERT(taken > 10 && taken < 1000);
+	f.channel.budget = -1;
+	CU_ASSERT_EQUAL(put_encoded(&f, taken, FERRY_PAGE_FORM_PLAIN, PAGE), FERRY_IO_OK);
+	settle(&f);
+	CU_ASSERT_EQUAL(f.channel.written->len, (taken + 1) * (33 + PAGE));
+	f.channel.broken = TRUE;
+	CU_ASSERT_EQUAL(put_encoded(&f, 0, FERRY_PAGE_FORM_PLAIN, PAGE), FERRY_IO_OK);
+	CU_ASSERT_EQUAL(f.carrier->ops->settle(f.carrier, 1), FERRY_IO_DEAD);
+	CU_ASSERT_EQUAL(put_encoded(&f, 0, FERRY_PAGE_FORM_PLAIN, PAGE), FERRY_IO_DEAD);
+	teardown(&f);
+}
+
 static void pages__stats__count_bytes_and_pages(void)
 {
 	FerryCarrierStats stats;
@@ -314,6 +423,10 @@ static void pages__channel_breaks__dead_and_error_once(void)
 static CU_TestInfo cases[] = {
 	CASE(pages__qemu_format__golden_bytes),
 	CASE(pages__run_format__golden_bytes),
+	CASE(pages__encoded_in_qemu_format__words_of_protocol_md),
+	CASE(pages__encoded_in_run_format__record_of_protocol_md),
+	CASE(pages__encoded_between_runs__order_is_kept),
+	CASE(pages__encoded_where_nothing_is_taken__is_offered_again),
 	CASE(pages__stats__count_bytes_and_pages),
 	CASE(pages__partial_writes_at_every_boundary__same_bytes),
 	CASE(pages__single_page_runs__go_out_in_large_writes),
