@@ -119,12 +119,12 @@ typedef struct {
 	FerryFabric *linked;       /* whose carrier it is */
 	FerryRamReader ram;
 	FerryFirstTouch *touch;
-	gboolean may_rehearse;       /* the listener can take another connection after this one */
-	gboolean rehearses;          /* both HELLOs have it */
 	gboolean will_digest;        /* the source announced verify-ram */
 	FerryDigest *digest;         /* then it follows the rounds; else NULL */
 	FerryPageWorkers *inflaters; /* from the first deflated page on; else NULL */
 	guint64 undigested;          /* pages since the digest was last told to catch up */
+	gboolean may_rehearse;       /* the listener can take another connection after this one */
+	gboolean rehearses;          /* both HELLOs have it */
 	gboolean ferry_peer;
 	guint8 nonce[FERRY_NONCE_SIZE];
 	GError *misfit;  /* what of the configuration is not ours; owned, else NULL */
@@ -185,12 +185,6 @@ gboolean ferry_incoming_ram_section(FerryIncoming *incoming, const FerryStreamEl
 gboolean ferry_incoming_ram_record(FerryIncoming *incoming, const FerryIncomingRecord *record,
 				   GError **error);
 
-/* Whether @element may come in what this connection is. incoming-rehearsal.c */
-gboolean ferry_incoming_may_rehearse(FerryIncoming *incoming, const FerryStreamElement *element,
-				     GError **error);
-/* A rehearsal is over, and its connection closed: the next one begins anew. */
-void ferry_destination_rehearsed(FerryDestination *destination);
-
 /* Pages in fewer bytes. incoming-encoded.c */
 /* ENCODED_PAGE, before the switch: *@run is the page. What goes as it is goes by @read, a
  * FerryReadExactly over a FerryIncoming. */
@@ -203,6 +197,11 @@ gboolean ferry_incoming_take_encoded(FerryIncoming *incoming, const FerryRun *ru
 gboolean ferry_incoming_await_page(FerryIncoming *incoming, guint32 block, guint64 page,
 				   GError **error);
 gboolean ferry_incoming_await_inflated(FerryIncoming *incoming, GError **error);
+/* Whether @element may come in what this connection is. incoming-rehearsal.c */
+gboolean ferry_incoming_may_rehearse(FerryIncoming *incoming, const FerryStreamElement *element,
+				     GError **error);
+/* A rehearsal is over, and its connection closed: the next one begins anew. */
+void ferry_destination_rehearsed(FerryDestination *destination);
 
 /* The carrier beside the channel: a record of its own; the source's choice. incoming-fabric.c */
 gboolean ferry_incoming_fabric_record(FerryIncoming *incoming, const FerryIncomingRecord *record,
