@@ -207,6 +207,48 @@ static void rehearsal__postcopy_is_on__moves_nothing_either(void)
 	tear_down(&pair);
 }
 
+static void check_with(FerryCapability capability)
+{
+	g_auto(FerryMigrationStatus) status = { 0 };
+	Pair pair;
+
+	set_up(&pair, TRUE, "tcp:127.0.0.1:0");
+	CU_ASSERT(ferry_settings_set_capability(ferry_vm_settings(pair.source->vm), capability,
+						TRUE, NULL));
+	rehearse(&pair, &status);
+	check_next_moves(&pair);
+	tear_down(&pair);
+}
+
+static void rehearsal__with_xbzrle__the_next_moves(void)
+{
+	check_with(FERRY_CAPABILITY_XBZRLE);
+}
+
+static void rehearsal__with_compress__the_next_moves(void)
+{
+	check_with(FERRY_CAPABILITY_COMPRESS);
+}
+
+/* It would slow the guest down, but not in a rehearsal. */
+static void rehearsal__with_a_limit_that_nothing_converges_at__guest_keeps_its_speed(void)
+{
+	g_auto(FerryMigrationStatus) status = { 0 };
+	Pair pair;
+
+	set_up(&pair, TRUE, "tcp:127.0.0.1:0");
+	CU_ASSERT(ferry_settings_set_parameter(ferry_vm_settings(pair.source->vm),
+					       FERRY_PARAMETER_MAX_BANDWIDTH, 1 << 20, NULL));
+	CU_ASSERT(ferry_settings_set_parameter(ferry_vm_settings(pair.source->vm),
+					       FERRY_PARAMETER_AVAIL_SWITCHOVER_BANDWIDTH, 1 << 20,
+					       NULL));
+	rehearse(&pair, &status);
+	CU_ASSERT_FALSE(status.rehearsal.converges);
+	CU_ASSERT_EQUAL(status.rehearsal.total_seconds, 0);
+	CU_ASSERT_EQUAL(status.throttle_percentage, 0);
+	tear_down(&pair);
+}
+
 /* ---- what cannot be ---- */
 
 static gboolean is_refused(MiniGuest *guest, const char *uri, guint seconds, FerryErrorCode code)
@@ -321,6 +363,9 @@ static CU_TestInfo cases[] = {
 	CASE(rehearsal__cancelled__has_no_result_and_the_next_moves),
 	CASE(rehearsal__destination_goes_away__fails_and_the_guest_runs),
 	CASE(rehearsal__postcopy_is_on__moves_nothing_either),
+	CASE(rehearsal__with_xbzrle__the_next_moves),
+	CASE(rehearsal__with_compress__the_next_moves),
+	CASE(rehearsal__with_a_limit_that_nothing_converges_at__guest_keeps_its_speed),
 	CASE(rehearsal__of_what_cannot_be__is_refused_before_it_begins),
 	CASE(rehearsal__nobody_answers__fails_and_says_what_it_needs),
 	CASE(rehearsal__that_would_hand_the_guest_over__is_refused),
