@@ -61,6 +61,6 @@ static inline double ferry_forecast_total_us(const FerryForecastDowntime *downti
  * else leaves less: a guest too large to be digested in time must still move. */
 double ferry_forecast_budget_us(const FerryForecastDowntime *downtime, double limit_us);
 
-/* Whether the guest stops now. A round of a kind not seen yet is better not the last, where its pages
- * take more than a small part of the limit. */
+/* Whether the guest stops now. A round of a kind not seen yet is better not the last, where its
+ * pages take more than a small part of the limit. */
 gboolean ferry_forecast_fits(const FerryForecastDowntime *downtime, double limit_us);

@@ -178,24 +178,34 @@ static gboolean run_cuts(Rehearsal *rehearsal, gint64 duration_us, GError **erro
 
 /* ---- what it comes to ---- */
 
-/* Bytes a second of the rounds that tell; of all where none does. */
-static double measure_bandwidth(const FerryMigrationStatus *status)
+/* What the link took in a second. */
+typedef struct {
+	double wire;  /* bytes */
+	double pages; /* bytes of memory, which encoded are fewer on the wire */
+} Speed;
+
+/* Of the rounds that tell, or of all where none does. */
+static Speed measure_speed(const FerryMigrationStatus *status)
 {
-	double bytes[2] = { 0 }, seconds[2] = { 0 };
+	Speed all = { 0 }, telling = { 0 };
+	double all_s = 0, telling_s = 0;
 
 	for (guint i = 0; i < status->n_rounds; i++) {
 		const FerryRound *round = &status->rounds[i];
-		gboolean telling = round->bytes >= TELLING_BYTES &&
-				   round->normal >= round->duplicate;
+		double pages = (double)round->normal * FERRY_PAGE_SIZE;
 
-		bytes[0] += round->bytes;
-		seconds[0] += round->time_us / 1e6;
-		bytes[1] += telling ? round->bytes : 0;
-		seconds[1] += telling ? round->time_us / 1e6 : 0;
+		all.wire += (double)round->bytes;
+		all.pages += pages;
+		all_s += (double)round->time_us / 1e6;
+		if (pages < TELLING_BYTES || round->normal < round->duplicate)
+			continue;
+		telling.wire += (double)round->bytes;
+		telling.pages += pages;
+		telling_s += (double)round->time_us / 1e6;
 	}
-	if (seconds[1] > 0)
-		return bytes[1] / seconds[1];
-	return seconds[0] > 0 ? bytes[0] / seconds[0] : 0;
+	if (telling_s > 0)
+		return (Speed){ telling.wire / telling_s, telling.pages / telling_s };
+	return (Speed){ all.wire / MAX(all_s, 1e-6), all.pages / MAX(all_s, 1e-6) };
 }
 
 /* Pages with content that a first round would send: what went, by the share that was no zero, and
@@ -254,11 +264,13 @@ static void conclude(Rehearsal *rehearsal)
 	g_auto(FerryMigrationStatus) status = { 0 };
 	FerryRehearsalModel model;
 	guint64 stop_bandwidth;
+	Speed speed;
 
 	ferry_progress_fill(outgoing->progress, &status);
 	result->on = result->done = TRUE;
 	result->seconds = (g_get_monotonic_time() - rehearsal->begin_us) / 1e6;
-	result->bandwidth = measure_bandwidth(&status);
+	speed = measure_speed(&status);
+	result->bandwidth = speed.wire;
 	result->bandwidth_limit = ferry_settings_get_parameter(settings,
 							       FERRY_PARAMETER_MAX_BANDWIDTH);
 	result->downtime_limit_ms = ferry_settings_get_parameter(settings,
@@ -270,13 +282,13 @@ static void conclude(Rehearsal *rehearsal)
 	/* Rounds of nothing tell nothing. */
 	if (!stop_bandwidth && outgoing->forecast.fresh.pages <= 0 &&
 	    outgoing->forecast.again.pages <= 0)
-		stop_bandwidth = MAX(result->bandwidth, 1);
+		stop_bandwidth = MAX(speed.pages, 1);
 	model = (FerryRehearsalModel){
 		.points = result->points,
 		.n_points = result->n_points,
 		.ram_pages = ferry_vm_moving_bytes(outgoing->vm) >> FERRY_PAGE_SHIFT,
 		.first_pages = count_first(outgoing, &status),
-		.bandwidth = MAX(result->bandwidth, 1),
+		.bandwidth = MAX(speed.pages, 1),
 		.limit_ms = result->downtime_limit_ms,
 		.million = ferry_forecast_downtime(&outgoing->forecast, MILLION,
 						   count_again(rehearsal), stop_bandwidth),

@@ -3,6 +3,7 @@
  * everything as if there had been none. */
 #include "harness.h"
 #include "mini-guest.h"
+#include "tape.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
@@ -206,6 +207,48 @@ static void rehearsal__postcopy_is_on__moves_nothing_either(void)
 	tear_down(&pair);
 }
 
+static void check_with(FerryCapability capability)
+{
+	g_auto(FerryMigrationStatus) status = { 0 };
+	Pair pair;
+
+	set_up(&pair, TRUE, "tcp:127.0.0.1:0");
+	CU_ASSERT(ferry_settings_set_capability(ferry_vm_settings(pair.source->vm), capability,
+						TRUE, NULL));
+	rehearse(&pair, &status);
+	check_next_moves(&pair);
+	tear_down(&pair);
+}
+
+static void rehearsal__with_xbzrle__the_next_moves(void)
+{
+	check_with(FERRY_CAPABILITY_XBZRLE);
+}
+
+static void rehearsal__with_compress__the_next_moves(void)
+{
+	check_with(FERRY_CAPABILITY_COMPRESS);
+}
+
+/* It would slow the guest down, but not in a rehearsal. */
+static void rehearsal__with_a_limit_that_nothing_converges_at__guest_keeps_its_speed(void)
+{
+	g_auto(FerryMigrationStatus) status = { 0 };
+	Pair pair;
+
+	set_up(&pair, TRUE, "tcp:127.0.0.1:0");
+	CU_ASSERT(ferry_settings_set_parameter(ferry_vm_settings(pair.source->vm),
+					       FERRY_PARAMETER_MAX_BANDWIDTH, 1 << 20, NULL));
+	CU_ASSERT(ferry_settings_set_parameter(ferry_vm_settings(pair.source->vm),
+					       FERRY_PARAMETER_AVAIL_SWITCHOVER_BANDWIDTH, 1 << 20,
+					       NULL));
+	rehearse(&pair, &status);
+	CU_ASSERT_FALSE(status.rehearsal.converges);
+	CU_ASSERT_EQUAL(status.rehearsal.total_seconds, 0);
+	CU_ASSERT_EQUAL(status.throttle_percentage, 0);
+	tear_down(&pair);
+}
+
 /* ---- what cannot be ---- */
 
 static gboolean is_refused(MiniGuest *guest, const char *uri, guint seconds, FerryErrorCode code)
@@ -250,6 +293,66 @@ static void rehearsal__nobody_answers__fails_and_says_what_it_needs(void)
 	tear_down(&pair);
 }
 
+/* ---- a source that lies ---- */
+
+#define LIAR_RAM (512u << 10)
+
+/* The bytes of a whole migration, with the feature REHEARSAL in their HELLO. */
+static GByteArray *record_liar(void)
+{
+	static const guint8 hello[] = { 0, 1, 1, 0, 0, 0, 0, 32, 0, 0, 0, 1 };
+	GByteArray *stream = g_byte_array_new();
+	MiniGuest *source = mini_guest_new(&(MiniGuestConfig){
+		.ram_size = LIAR_RAM, .transports = recorder_transports(stream) });
+	MiniGuest *destination = mini_guest_new(&(MiniGuestConfig){ .ram_size = LIAR_RAM });
+	g_autofree char *uri = mini_guest_listen(destination, "tcp:127.0.0.1:0");
+	g_autofree char *record = g_strconcat("record:", uri, NULL);
+	guint8 *at;
+
+	CU_ASSERT(ferry_vm_start(source->vm, NULL));
+	CU_ASSERT(ferry_source_migrate(source->source, record, NULL));
+	CU_ASSERT_EQUAL(ferry_source_wait(source->source), FERRY_STATE_COMPLETED);
+	mini_guest_free(source);
+	mini_guest_free(destination);
+	at = memmem(stream->data, stream->len, hello, sizeof(hello));
+	CU_ASSERT_PTR_NOT_NULL(at);
+	if (at)
+		ferry_store_be64(at + sizeof(hello), FERRY_FEATURE_REHEARSAL);
+	return stream;
+}
+
+/* What a destination at @uri answers to @bytes. */
+static GString *say(const char *uri, const GByteArray *bytes)
+{
+	FerryChannel *channel =
+		ferry_transport_find(ferry_transports(), uri, NULL)->connect(uri, 5000, NULL, NULL);
+	GString *answer = g_string_new(NULL);
+	guint8 buffer[512];
+	struct iovec iov = { buffer, sizeof(buffer) };
+	gssize n;
+
+	CU_ASSERT(ferry_channel_write_all(channel, bytes->data, bytes->len, NULL));
+	while ((n = channel->ops->read(channel, &iov, 1, NULL)) > 0)
+		g_string_append_len(answer, (const char *)buffer, n);
+	ferry_channel_close(channel);
+	return answer;
+}
+
+static void rehearsal__that_would_hand_the_guest_over__is_refused(void)
+{
+	g_autoptr(GByteArray) stream = record_liar();
+	MiniGuest *guest = mini_guest_new(&(MiniGuestConfig){ .ram_size = LIAR_RAM });
+	g_autofree char *uri = mini_guest_listen(guest, "tcp:127.0.0.1:0");
+	GString *answer = say(uri, stream);
+
+	CU_ASSERT_PTR_NOT_NULL(
+		memmem(answer->str, answer->len, "hands the guest", strlen("hands the guest")));
+	CU_ASSERT_EQUAL(ferry_destination_state(guest->destination), FERRY_STATE_SETUP);
+	CU_ASSERT_FALSE(g_atomic_int_get(&guest->running));
+	g_string_free(answer, TRUE);
+	mini_guest_free(guest);
+}
+
 static CU_TestInfo cases[] = {
 	CASE(rehearsal__by_tcp__the_next_moves),
 	CASE(rehearsal__by_unix__the_next_moves),
@@ -260,8 +363,12 @@ static CU_TestInfo cases[] = {
 	CASE(rehearsal__cancelled__has_no_result_and_the_next_moves),
 	CASE(rehearsal__destination_goes_away__fails_and_the_guest_runs),
 	CASE(rehearsal__postcopy_is_on__moves_nothing_either),
+	CASE(rehearsal__with_xbzrle__the_next_moves),
+	CASE(rehearsal__with_compress__the_next_moves),
+	CASE(rehearsal__with_a_limit_that_nothing_converges_at__guest_keeps_its_speed),
 	CASE(rehearsal__of_what_cannot_be__is_refused_before_it_begins),
 	CASE(rehearsal__nobody_answers__fails_and_says_what_it_needs),
+	CASE(rehearsal__that_would_hand_the_guest_over__is_refused),
 	CU_TEST_INFO_NULL,
 };
 
