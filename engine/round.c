@@ -71,7 +71,7 @@ static gboolean wait_for_room(const FerryRoundSender *sender, FerryCarrier *carr
 /* Counts pages that were taken, and the bytes that left since the last time: a carrier queues. */
 static void account(const FerryRoundSender *sender, guint64 normal, guint64 zero)
 {
-	FerryCarrierStats stats, zeros = { 0 };
+	FerryCarrierStats stats = { 0 }, zeros = { 0 };
 	guint64 bytes;
 
 	sender->carrier->ops->get_stats(sender->carrier, &stats);

@@ -324,9 +324,11 @@ static void pages_get_stats(FerryCarrier *carrier, FerryCarrierStats *stats)
 {
 	FerryPages *p = (FerryPages *)carrier;
 
-	stats->bytes = __atomic_load_n(&p->stats.bytes, __ATOMIC_RELAXED);
-	stats->pages = __atomic_load_n(&p->stats.pages, __ATOMIC_RELAXED);
-	stats->zero_pages = __atomic_load_n(&p->stats.zero_pages, __ATOMIC_RELAXED);
+	*stats = (FerryCarrierStats){
+		.bytes = __atomic_load_n(&p->stats.bytes, __ATOMIC_RELAXED),
+		.pages = __atomic_load_n(&p->stats.pages, __ATOMIC_RELAXED),
+		.zero_pages = __atomic_load_n(&p->stats.zero_pages, __ATOMIC_RELAXED),
+	};
 }
 
 static GError *pages_take_error(FerryCarrier *carrier)
