@@ -149,8 +149,8 @@ typedef struct {
 } FerryIncoming;
 
 /* Serves one connection, which @listener accepted, to its end; @fabric is the way beside it, or
- * NULL, and @heartbeat then around @channel, else NULL. @error says why for REFUSED, FAILED and IN_DOUBT.
- * incoming.c */
+ * NULL, and @heartbeat then around @channel, else NULL. @error says why for REFUSED, FAILED and
+ * IN_DOUBT. incoming.c */
 FerryIncomingResult ferry_incoming_run(FerryDestination *destination, FerryListener *listener,
 				       FerryFabric *fabric, FerryChannel *channel,
 				       FerryHeartbeat *heartbeat, GError **error);

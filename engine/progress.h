@@ -42,7 +42,7 @@ typedef struct {
 void ferry_progress_encoded(FerryProgress *progress, const FerryProgressEncoded *encoded);
 /* The destination has all of the round. */
 void ferry_progress_round_end(FerryProgress *progress);
-/* What multifd's channels have carried so far, and zero copies that the kernel made nevertheless. */
+/* What multifd's channels have carried, and the zero copies that the kernel made after all. */
 void ferry_progress_multifd(FerryProgress *progress, guint64 bytes, guint64 copied);
 /* Bytes of the control stream. */
 void ferry_progress_control(FerryProgress *progress, guint64 bytes);

@@ -16,7 +16,8 @@
  *
  * A page of sequence 0 holds what the RAM was filled with: this format, incompressible words, or
  * zero. Where it was filled sparsely, a write changes the first FERRY_PAGE_SPARSE words alone: the
- * key of those behind them is that of sequence 0. Compiled into the program that the KVM guest runs as well: freestanding, integers only.
+ * key of those behind them is that of sequence 0. Compiled into the program that the KVM guest
+ * runs as well: freestanding, integers only.
  */
 #define FERRY_PAGE_BYTES 4096u
 #define FERRY_PAGE_WORDS 512u

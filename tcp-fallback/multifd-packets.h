@@ -14,7 +14,7 @@ typedef struct {
 	gint zero_copy_ends; /* channels that send with copying after all; atomic */
 } FerryMultifdOutgoing;
 
-/* A carrier that puts pages on @channel, a socket, in packets. Both are borrowed. FERRY_ERROR_IO: no
- * memory; FERRY_ERROR_NOSUPP: no zero copies. One thread. */
+/* A carrier that puts pages on @channel, a socket, in packets. Both are borrowed. FERRY_ERROR_IO:
+ * no memory; FERRY_ERROR_NOSUPP: no zero copies. One thread. */
 FerryCarrier *ferry_multifd_packets_new(FerryChannel *channel, FerryMultifdOutgoing *outgoing,
 					GError **error);

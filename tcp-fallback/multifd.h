@@ -31,8 +31,8 @@ typedef struct {
 FerryMultifdTerms ferry_multifd_terms(FerrySettings *settings);
 /* Fills exactly the size above. */
 void ferry_multifd_put_terms(guint8 *out, const FerryMultifdTerms *terms);
-/* Those of a peer: FERRY_ERROR_PEER where they are none, FERRY_ERROR_MISMATCH with both values where
- * they are not @ours. */
+/* Those of a peer: FERRY_ERROR_PEER where they are none, FERRY_ERROR_MISMATCH with both values
+ * where they are not @ours. */
 gboolean ferry_multifd_check_terms(const guint8 *payload, size_t len, const FerryMultifdTerms *ours,
 				   GError **error);
 
@@ -41,8 +41,8 @@ gboolean ferry_multifd_check_terms(const guint8 *payload, size_t len, const Ferr
 GVariant *ferry_multifd_describe(const FerryMultifdTerms *terms, guint n, const guint64 *bytes,
 				 gboolean asked, gboolean zero_copy);
 
-/* The fabrics: of a source's URI (copied), which @transport connects to; and of a listener, which is
- * borrowed, and on whose sockets the connections come in. */
+/* The fabrics: of a source's URI (copied), which @transport connects to; and of a listener, which
+ * is borrowed, and on whose sockets the connections come in. */
 FerryFabric *ferry_multifd_source_fabric_new(const FerryTransport *transport, const char *uri);
 FerryFabric *ferry_multifd_destination_fabric_new(FerrySocketListener *listener);
 

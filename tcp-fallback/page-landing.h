@@ -14,7 +14,7 @@
  */
 typedef struct {
 	const FerryRam *ram;
-	gint *by_file; /* for each block; atomic: a channel may find that the file does not take it */
+	gint *by_file; /* for each block; atomic: a channel may find that its file takes none */
 } FerryLanding;
 
 void ferry_landing_init(FerryLanding *landing, const FerryRam *ram);

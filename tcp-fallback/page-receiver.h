@@ -45,7 +45,7 @@ struct FerryPageReceiver {
 	guint32 passed;       /* the last fence; the thread's */
 	guint64 bytes, pages; /* stored by the thread, loaded by any: relaxed */
 
-	/* What comes next, on the thread. FALSE: it ends, without @error where the gate was shut. */
+	/* What comes next, on the thread. FALSE: it ends, without @error if the gate was shut. */
 	gboolean (*receive)(FerryPageReceiver *receiver, GError **error);
 	/* Frees the struct, and what is behind this. */
 	void (*free)(FerryPageReceiver *receiver);

@@ -12,8 +12,8 @@
  */
 typedef struct FerryUrgentSender FerryUrgentSender;
 
-/* Takes @channel, also on failure; the rest is borrowed. FERRY_ERROR_IO where there is no descriptor
- * or thread left. */
+/* Takes @channel, also on failure; the rest is borrowed. FERRY_ERROR_IO where there is no
+ * descriptor or thread left. */
 FerryUrgentSender *ferry_urgent_sender_new(FerryChannel *channel, const FerryPageFraming *framing,
 					   const FerryRam *ram, FerryStreamsLink *link,
 					   GError **error);
