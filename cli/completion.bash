@@ -147,7 +147,7 @@ _ferry()
 				migrate_set_speed migrate_set_downtime
 				migrate-set-cache-size query-migrate-cache-size
 				query-migrate query-rdma migrate-start-postcopy
-				migrate-pause migrate-recover ferry-rehearse ferry-resolve query-status
+				migrate-pause migrate-recover announce-self ferry-rehearse ferry-resolve query-status
 				stop cont getfd closefd query-version query-commands
 				query-events guest-check quit" -- "$cur")
 			;;

@@ -196,8 +196,9 @@ static void rules__each__broken_is_refused_with_its_reason(void)
 		gboolean ok;
 
 		capability[rule->capability] = TRUE;
-		for (guint k = 0; k < n; k++) /* what else it needs is there */
-			if (k != i && rules[k].capability == rule->capability && rules[k].needs)
+		/* What else it needs is there, and what that needs: the latter's rules are above. */
+		for (guint k = n; k--;)
+			if (k != i && capability[rules[k].capability] && rules[k].needs)
 				capability[rules[k].other] = TRUE;
 		if (rule->parameter != FERRY_PARAMETER__N)
 			parameter[rule->parameter] = rule->value + 1;
