@@ -99,8 +99,8 @@ _ferry_options()
 {
 	case $1 in
 	run)
-		echo "--help --ram --kvm --process --vcpus --workload --fill --seed --uuid --backing --dirty-source" \
-			"--qmp --incoming --paused --log --set"
+		echo "--help --ram --kvm --process --vcpus --workload --fill --seed --uuid --backing --prealloc" \
+			"--dirty-source --qmp --incoming --paused --log --set"
 		;;
 	migrate) echo "--help --qmp --set --postcopy --dry-run --resume --json --quiet" ;;
 	status) echo "--help --qmp --json --prometheus" ;;

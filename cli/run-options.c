@@ -127,6 +127,8 @@ gboolean ferry_cli_run_options_parse(FerryCliRunOptions *options, int argc, char
 		{ "seed", 0, 0, G_OPTION_ARG_STRING, &raw.seed, "Of everything random (0)", "N" },
 		{ "backing", 0, 0, G_OPTION_ARG_STRING, &options->backing,
 		  "What memory is: memfd, anon, hugetlb or a file (memfd)", "BACKING" },
+		{ "prealloc", 0, 0, G_OPTION_ARG_NONE, &options->guest.prealloc,
+		  "Take all of the memory from the host at once", NULL },
 		{ "dirty-source", 0, 0, G_OPTION_ARG_STRING, &options->dirty_source,
 		  "How written pages are found: auto, wp-async, wp-fault, soft-dirty, kvm-log (auto)",
 		  "NAME" },

@@ -4,11 +4,8 @@
 #include "write-behind.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 /* Shorter reads are written in line: handing them to a thread would cost more. */
@@ -30,19 +27,6 @@ struct FerryFirstTouch {
 	gpointer landed_user;
 };
 
-/* With O_APPEND pwrite() ignores the offset (pwrite(2), BUGS). Hugetlb files have no write(). */
-static gboolean can_write_file(const FerryRamBlock *block)
-{
-	struct statfs fs;
-	int flags;
-
-	if (block->fd < 0 || block->page_size != FERRY_PAGE_SIZE)
-		return FALSE;
-	flags = fcntl(block->fd, F_GETFL);
-	return flags >= 0 && (flags & O_ACCMODE) == O_RDWR && !(flags & O_APPEND) &&
-	       fstatfs(block->fd, &fs) == 0 && (guint64)fs.f_type == TMPFS_MAGIC;
-}
-
 FerryFirstTouch *ferry_first_touch_new(const FerryRam *ram)
 {
 	FerryFirstTouch *touch = g_new0(FerryFirstTouch, 1);
@@ -52,7 +36,7 @@ FerryFirstTouch *ferry_first_touch_new(const FerryRam *ram)
 	touch->by_file = g_new0(gint, ram->n_blocks);
 	touch->bounce = g_aligned_alloc(1, BEHIND_MIN, FERRY_PAGE_SIZE);
 	for (guint i = 0; i < ram->n_blocks; i++)
-		touch->by_file[i] = can_write_file(&ram->blocks[i]);
+		touch->by_file[i] = ferry_ram_block_is_filled_by_file(&ram->blocks[i]);
 	return touch;
 }
 

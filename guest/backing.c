@@ -11,6 +11,12 @@
 #include <unistd.h>
 
 #include "page.h"
+#include "parallel.h"
+
+/* Linux 5.14; Debian 12's C library has it. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 #define HUGE_PAGE_BYTES (2u << 20)
 
@@ -101,6 +107,35 @@ gboolean ferry_backing_open(FerryBacking *backing, const char *kind, guint64 siz
 	}
 	*backing = b;
 	return TRUE;
+}
+
+typedef struct {
+	const FerryBacking *backing;
+	gint error_number; /* of the first stretch that failed; atomic */
+} Populating;
+
+static void populate_stretch(guint64 first, guint64 count, gpointer user)
+{
+	Populating *p = user;
+
+	if (madvise(p->backing->host + first * p->backing->page_size, count * p->backing->page_size,
+		    MADV_POPULATE_WRITE) < 0)
+		g_atomic_int_compare_and_exchange(&p->error_number, 0, errno);
+}
+
+gboolean ferry_backing_populate(const FerryBacking *backing, GError **error)
+{
+	Populating p = { .backing = backing };
+
+	ferry_parallel_for(backing->size / backing->page_size, populate_stretch, &p);
+	if (!p.error_number)
+		return TRUE;
+	g_set_error(error, FERRY_ERROR,
+		    p.error_number == EINVAL ? FERRY_ERROR_NOSUPP : FERRY_ERROR_IO,
+		    "guest RAM cannot be preallocated: %s; %s", g_strerror(p.error_number),
+		    p.error_number == EINVAL ? "that takes Linux 5.14"
+					     : "give it less, or free memory on this host");
+	return FALSE;
 }
 
 void ferry_backing_close(FerryBacking *backing)

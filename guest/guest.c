@@ -143,6 +143,10 @@ static gboolean make_machine(FerryGuest *guest, const FerryGuestConfig *config, 
 	if (!make_plan(config, &plan, error) ||
 	    !ferry_backing_open(&ram, config->backing, config->ram_size, error))
 		return FALSE;
+	if (config->prealloc && !ferry_backing_populate(&ram, error)) {
+		ferry_backing_close(&ram);
+		return FALSE;
+	}
 	if (choose_kvm(guest, config->kind))
 		guest->machine = ferry_machine_new_kvm(&ram, &plan, error);
 	else

@@ -30,10 +30,12 @@ typedef struct {
 	FerryGuestKind kind;
 	guint vcpus;         /* 1 to 8; 0 is 1 */
 	const char *backing; /* "memfd" (NULL), "anon", "hugetlb", or a file's path */
+	gboolean prealloc;   /* memory is behind every page, and mapped, before anything else */
 	/* "wp-async", "wp-fault", "soft-dirty"; "kvm-log" of a KVM guest; "auto" and NULL: kvm-log,
 	 * or the best one of a process guest */
 	const char *dirty_source;
-	gboolean incoming; /* waits for a guest: touches no RAM, and what follows comes with it */
+	gboolean
+		incoming; /* waits for a guest: touches no RAM by itself, and what follows comes with it */
 	FerryGuestFill fill;
 	/* "idle" (NULL), "sweep[:RATE]", "random[:RATE]", "hotset:SIZE[:RATE]"; RATE in MiB/s, SIZE
 	 * as 64M */

@@ -3,35 +3,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 #include "fd-util.h"
 
 /* What any process may have; where it may not, less is in it at a time. */
 #define PIPE_SIZE (1 << 20)
 
-/* With O_APPEND the offset is ignored (pwrite(2), BUGS). Hugetlb files have no write(). */
-static gboolean takes_writes(const FerryRamBlock *block)
-{
-	struct statfs fs;
-	int flags;
-
-	if (block->fd < 0 || block->page_size != FERRY_PAGE_SIZE)
-		return FALSE;
-	flags = fcntl(block->fd, F_GETFL);
-	return flags >= 0 && (flags & O_ACCMODE) == O_RDWR && !(flags & O_APPEND) &&
-	       fstatfs(block->fd, &fs) == 0 && (guint64)fs.f_type == TMPFS_MAGIC;
-}
-
 void ferry_landing_init(FerryLanding *landing, const FerryRam *ram)
 {
 	landing->ram = ram;
 	landing->by_file = g_new0(gint, ram->n_blocks);
 	for (guint i = 0; i < ram->n_blocks; i++)
-		landing->by_file[i] = takes_writes(&ram->blocks[i]);
+		landing->by_file[i] = ferry_ram_block_is_filled_by_file(&ram->blocks[i]);
 }
 
 void ferry_landing_clear(FerryLanding *landing)

@@ -167,6 +167,33 @@ static void read__memfd_in_append_mode__is_not_written_through(void)
 	tear_down(&f);
 }
 
+/* As a guest that was preallocated: nothing is gained by the file. */
+static void read__memfd_that_is_mapped__is_not_written_through(void)
+{
+	g_autoptr(FerryFirstTouch) touch = NULL;
+	Fixture f;
+
+	set_up(&f, new_memfd());
+	memset(f.host, 1, SIZE);
+	touch = ferry_first_touch_new(f.ram);
+	CU_ASSERT_TRUE(take_in(&f, touch, 0, 300));
+	CU_ASSERT_EQUAL(f.into_ram, SIZE);
+	tear_down(&f);
+}
+
+static void read__memfd_that_is_mapped_in_part__is_written_through(void)
+{
+	g_autoptr(FerryFirstTouch) touch = NULL;
+	Fixture f;
+
+	set_up(&f, new_memfd());
+	memset(f.host, 1, SIZE / 2);
+	touch = ferry_first_touch_new(f.ram);
+	CU_ASSERT_TRUE(take_in(&f, touch, 0, 300));
+	CU_ASSERT_EQUAL(f.into_ram, 0);
+	tear_down(&f);
+}
+
 static void read__stream_breaks__its_error_comes_through(void)
 {
 	g_autoptr(FerryFirstTouch) touch = NULL;
@@ -206,6 +233,8 @@ int main(int argc, char **argv)
 		CASE(read__anonymous_memory__arrives),
 		CASE(read__memfd_sealed_against_write__falls_back_to_the_mapping),
 		CASE(read__memfd_in_append_mode__is_not_written_through),
+		CASE(read__memfd_that_is_mapped__is_not_written_through),
+		CASE(read__memfd_that_is_mapped_in_part__is_written_through),
 		CASE(read__stream_breaks__its_error_comes_through),
 		CASE(read__outside_of_ram_or_odd__is_plain),
 		CU_TEST_INFO_NULL,

@@ -153,6 +153,34 @@ static void guest__incoming__touches_no_ram(void)
 	}
 }
 
+static void guest__preallocated__has_memory_behind_every_page_and_keeps_its_content(void)
+{
+	g_autofree char *dir = g_dir_make_tmp("ferry-guest-XXXXXX", NULL);
+	g_autofree char *path = g_build_filename(dir, "ram", NULL);
+	g_autofree char *content = g_strnfill(RAM, 'x');
+	FerryGuestConfig config = {
+		.ram_size = RAM, .kind = FERRY_GUEST_PROCESS, .incoming = TRUE, .prealloc = TRUE
+	};
+	g_autoptr(FerryGuest) fresh = new_guest(&config), kept = NULL;
+	struct stat st = { 0 };
+
+	if (!fresh)
+		return;
+	CU_ASSERT_EQUAL(fstat(ferry_vm_ram(ferry_guest_vm(fresh))->blocks[0].fd, &st), 0);
+	CU_ASSERT_EQUAL(st.st_blocks, RAM / 512);
+	CU_ASSERT_FALSE(
+		ferry_ram_block_is_filled_by_file(&ferry_vm_ram(ferry_guest_vm(fresh))->blocks[0]));
+	CU_ASSERT_TRUE(g_file_set_contents(path, content, RAM, NULL));
+	config.backing = path;
+	kept = new_guest(&config);
+	if (kept)
+		CU_ASSERT_EQUAL(
+			memcmp(ferry_vm_ram(ferry_guest_vm(kept))->blocks[0].host, content, RAM),
+			0);
+	g_unlink(path);
+	g_rmdir(dir);
+}
+
 static void check__guest_running__runs_on(void)
 {
 	g_autoptr(FerryGuest) guest = new_guest(
@@ -360,6 +388,7 @@ int main(int argc, char **argv)
 		CASE(guest__kind_left_open__says_which_and_why),
 		CASE(guest__file_backing__extended_and_kept),
 		CASE(guest__incoming__touches_no_ram),
+		CASE(guest__preallocated__has_memory_behind_every_page_and_keeps_its_content),
 		CASE(check__guest_running__runs_on),
 		CASE(move__process_guest__checks_at_every_stop),
 		CASE(move__process_guest_anonymous__checks_at_every_stop),
