@@ -80,7 +80,7 @@ def microvm__captured_received_and_sent__guest_goes_on():
 
 
 def receive__tcp_and_unix_with_and_without_return_path__ram_is_identical():
-    with Place() as place, place.qemu("source", "pc") as source:
+    with Place(busy=True) as place, place.qemu("source", "pc") as source:
         for number, uri in enumerate(("tcp:127.0.0.1:0", f"unix:{place.file('receive')}")):
             for return_path in (True, False):
                 wait_steps(source, 20)

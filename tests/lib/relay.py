@@ -72,12 +72,13 @@ class Connection:
             at = data.find(mark)
             if at >= 0:
                 keep = len(data) - at
-                self.relay.held.set()
             elif time.monotonic() - self.read_at[way] < QUIET_S:
                 keep = next((n for n in range(min(len(mark) - 1, len(data)), 0, -1) if data.endswith(mark[:n])), 0)
         self.pending[way] = data[len(data) - keep:]
         if len(data) > keep:
             out.sendall(data[:len(data) - keep])
+        if mark and data[len(data) - keep:].startswith(mark):
+            self.relay.held.set()  # only now: who waits for it may cut, and what came before has to arrive
 
     def _round(self, poll, ways):
         """One turn; whether both ends are still there."""
