@@ -20,8 +20,8 @@ typedef struct {
  */
 gboolean ferry_backing_open(FerryBacking *backing, const char *kind, guint64 size, GError **error);
 
-/* Puts memory behind every page, and maps it: what a page holds stays. FERRY_ERROR_IO where there is
- * none left; FERRY_ERROR_NOSUPP before Linux 5.14. */
+/* Puts memory behind every page, and maps it: what a page holds stays. FERRY_ERROR_IO where
+ * there is none left; FERRY_ERROR_NOSUPP before Linux 5.14. */
 gboolean ferry_backing_populate(const FerryBacking *backing, GError **error);
 
 /* Unmaps and closes; a zeroed struct with fd -1 is allowed. */

@@ -34,8 +34,7 @@ typedef struct {
 	/* "wp-async", "wp-fault", "soft-dirty"; "kvm-log" of a KVM guest; "auto" and NULL: kvm-log,
 	 * or the best one of a process guest */
 	const char *dirty_source;
-	gboolean
-		incoming; /* waits for a guest: touches no RAM by itself, and what follows comes with it */
+	gboolean incoming; /* waits for a guest: touches no RAM, what follows comes too */
 	FerryGuestFill fill;
 	/* "idle" (NULL), "sweep[:RATE]", "random[:RATE]", "hotset:SIZE[:RATE]"; RATE in MiB/s, SIZE
 	 * as 64M */

@@ -86,7 +86,7 @@ static inline guint64 ferry_ram_block_pages(const FerryRamBlock *block)
 
 /* Whether pages that arrive get into the block more cheaply through its file (pwrite(2), splice(2))
  * than through its mapping: a memfd or tmpfs file that may be written, of 4 KiB pages, whose memory
- * is not mapped here yet, as a preallocated guest's is. It may fail nevertheless (a sealed file): the
+ * is not mapped here yet, as a preallocated guest's is. It may fail all the same (a seal): the
  * mapping always works. Any thread; it makes system calls. */
 gboolean ferry_ram_block_is_filled_by_file(const FerryRamBlock *block);
 

@@ -196,7 +196,7 @@ static void rules__each__broken_is_refused_with_its_reason(void)
 		gboolean ok;
 
 		capability[rule->capability] = TRUE;
-		/* What else it needs is there, and what that needs: the latter's rules are above. */
+		/* What it needs is there, and what that needs: the latter's rules are above. */
 		for (guint k = n; k--;)
 			if (k != i && capability[rules[k].capability] && rules[k].needs)
 				capability[rules[k].other] = TRUE;
