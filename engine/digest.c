@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "digest.h"
+#include "cpu-wait.h"
 #include "holes.h"
 
 #include <ferry/bytes.h>
@@ -279,6 +280,7 @@ gint64 ferry_digest_estimate(const FerryRam *ram)
 {
 	g_autoptr(FerryDigest) digest = ferry_digest_new(ram);
 	guint64 step = MAX(digest->n_chunks / SAMPLE_CHUNKS, 1), sampled = 0, value;
+	FerryCpuWait wait;
 	gint64 begin;
 
 	for (guint64 i = 0; i < digest->n_chunks; i++) {
@@ -288,7 +290,8 @@ gint64 ferry_digest_estimate(const FerryRam *ram)
 			sampled++;
 	}
 	begin = g_get_monotonic_time();
+	ferry_cpu_wait_begin(&wait);
 	ferry_digest_finish(digest, NULL, &value);
-	return (g_get_monotonic_time() - begin) * (gint64)digest->n_chunks /
-	       (gint64)MAX(sampled, 1);
+	return (g_get_monotonic_time() - begin - ferry_cpu_wait_us(&wait)) *
+	       (gint64)digest->n_chunks / (gint64)MAX(sampled, 1);
 }

@@ -38,8 +38,10 @@ guint64 ferry_pace_allow(FerryPace *pace, gint64 now_us, guint64 bytes)
 
 	if (!has_saved(pace, now_us, least))
 		return 0;
-	if (least > FERRY_PAGE_SIZE)
+	if (least > FERRY_PAGE_SIZE) {
 		pace->tail_us = now_us;
+		ferry_cpu_wait_begin(&pace->tail_wait);
+	}
 	if (!bytes)
 		return 1;
 	got = ferry_token_bucket_take(&pace->bucket, now_us, bytes);

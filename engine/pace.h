@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
+#include "cpu-wait.h"
 #include "token-bucket.h"
 
 /*
@@ -18,6 +19,7 @@ typedef struct {
 	gint64 held_us;  /* how long the round was held back */
 	gint64 tail_us;  /* when its last pages began to go at once; 0: not */
 	guint64 tail_data;
+	FerryCpuWait tail_wait; /* since tail_us */
 } FerryPace;
 
 void ferry_pace_init(FerryPace *pace, gint64 now_us);

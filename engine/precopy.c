@@ -113,11 +113,11 @@ static gboolean section_round(FerryOutgoing *outgoing, GError **error)
 	return ferry_outgoing_flush(outgoing, error);
 }
 
-/* What the round that began at @begin_us with @pages, @again of them as in outgoing->again, has
- * shown of the link. One that was held back shows it with its last pages; where it was left before
- * them, it does not. */
+/* What the round that began at @begin_us, and at @wait, with @pages, @again of them as in
+ * outgoing->again, has shown of the link. One that was held back shows it with its last pages;
+ * where it was left before them, it does not. What it waited for vCPUs is not the link's. */
 static void note_round(FerryOutgoing *outgoing, guint64 pages, guint64 again, gboolean left,
-		       gint64 begin_us)
+		       gint64 begin_us, const FerryCpuWait *wait)
 {
 	const FerryPace *pace = &outgoing->pace;
 	gint64 now = g_get_monotonic_time();
@@ -128,12 +128,13 @@ static void note_round(FerryOutgoing *outgoing, guint64 pages, guint64 again, gb
 		again = again > pages / 2 ? pace->tail_data : 0;
 		pages = pace->tail_data;
 		begin_us = pace->tail_us;
+		wait = &pace->tail_wait;
 	} else if (outgoing->round == 1) {
 		/* It has holes and zeros that later ones hardly have. */
 		pages = pace->data;
 	}
 	ferry_forecast_sent(&outgoing->forecast, outgoing->round == 1, pages, again,
-			    now - begin_us);
+			    now - begin_us - ferry_cpu_wait_us(wait));
 }
 
 /* What may be put off, pages: as much as goes in half of what the limit leaves for the last round,
@@ -169,6 +170,7 @@ static void measure_digest(FerryOutgoing *outgoing)
 gboolean ferry_outgoing_run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **error)
 {
 	guint64 put_off, pages, again, left;
+	FerryCpuWait wait;
 	gint64 begin;
 	gboolean ok;
 
@@ -176,6 +178,7 @@ gboolean ferry_outgoing_run_round(FerryOutgoing *outgoing, gint64 collect_us, GE
 	pages = ferry_bitmap_count(outgoing->pending);
 	again = ferry_bitmap_count_both(outgoing->pending, outgoing->again);
 	begin = g_get_monotonic_time();
+	ferry_cpu_wait_begin(&wait);
 	if (outgoing->round++)
 		ferry_bitmap_add(outgoing->again, outgoing->pending);
 	ferry_progress_round_begin(outgoing->progress, pages, put_off, collect_us);
@@ -192,7 +195,7 @@ gboolean ferry_outgoing_run_round(FerryOutgoing *outgoing, gint64 collect_us, GE
 		end_encoded(outgoing);
 		ferry_progress_round_end(outgoing->progress);
 		note_round(outgoing, pages - left, again * (pages - left) / MAX(pages, 1), left,
-			   begin);
+			   begin, &wait);
 		measure_digest(outgoing);
 	}
 	return ok;
