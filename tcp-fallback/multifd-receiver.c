@@ -166,15 +166,18 @@ static gboolean by_file(Receiver *r, guint block, GError **error)
 static gboolean receive_pages(Receiver *r, GError **error)
 {
 	guint block;
+	gboolean ok;
 
 	if (!check_packet(r, &block, error))
 		return FALSE;
-	if (!ferry_landing_is_by_file(r->landing, block)) {
-		if (!by_mapping(r, block, error))
-			return FALSE;
-	} else if (!(r->terms->compression ? decompressed : by_file)(r, block, error)) {
-		return FALSE;
+	if (ferry_landing_enter_file(r->landing, block)) {
+		ok = (r->terms->compression ? decompressed : by_file)(r, block, error);
+		ferry_landing_leave_file(r->landing, block);
+	} else {
+		ok = by_mapping(r, block, error);
 	}
+	if (!ok)
+		return FALSE;
 	ferry_page_count(&r->base.pages, r->packet.pages);
 	return TRUE;
 }

@@ -15,6 +15,7 @@ void ferry_landing_init(FerryLanding *landing, const FerryRam *ram)
 {
 	landing->ram = ram;
 	landing->by_file = g_new0(gint, ram->n_blocks);
+	landing->writers = g_new0(gint, ram->n_blocks);
 	for (guint i = 0; i < ram->n_blocks; i++)
 		landing->by_file[i] = ferry_ram_block_is_filled_by_file(&ram->blocks[i]);
 }
@@ -22,6 +23,23 @@ void ferry_landing_init(FerryLanding *landing, const FerryRam *ram)
 void ferry_landing_clear(FerryLanding *landing)
 {
 	g_clear_pointer(&landing->by_file, g_free);
+	g_clear_pointer(&landing->writers, g_free);
+}
+
+static gboolean is_by_file(const FerryLanding *landing, guint block)
+{
+	return g_atomic_int_get(&landing->by_file[block]);
+}
+
+gboolean ferry_landing_enter_file(FerryLanding *landing, guint block)
+{
+	return is_by_file(landing, block) &&
+	       g_atomic_int_compare_and_exchange(&landing->writers[block], 0, 1);
+}
+
+void ferry_landing_leave_file(FerryLanding *landing, guint block)
+{
+	g_atomic_int_set(&landing->writers[block], 0);
 }
 
 static gboolean no_memory(const FerryRamBlock *block, guint64 offset, int error_number,
@@ -44,7 +62,7 @@ gboolean ferry_landing_write(FerryLanding *landing, guint index, guint64 offset,
 {
 	const FerryRamBlock *block = &landing->ram->blocks[index];
 
-	while (len && ferry_landing_is_by_file(landing, index)) {
+	while (len && is_by_file(landing, index)) {
 		gssize n = pwrite(block->fd, bytes, len, (off_t)(block->fd_offset + offset));
 
 		if (n > 0) {
@@ -103,7 +121,7 @@ static gboolean empty(FerryLanding *landing, FerryLandingPipe *p, guint index, g
 	const FerryRamBlock *block = &landing->ram->blocks[index];
 	off64_t at = (off64_t)(block->fd_offset + offset);
 
-	while (len && ferry_landing_is_by_file(landing, index)) {
+	while (len && is_by_file(landing, index)) {
 		gssize n = splice(p->out, NULL, block->fd, &at, len, SPLICE_F_MOVE);
 
 		if (n > 0) {
