@@ -27,7 +27,8 @@ void ferry_landing_clear(FerryLanding *landing);
 gboolean ferry_landing_enter_file(FerryLanding *landing, guint block);
 void ferry_landing_leave_file(FerryLanding *landing, guint block);
 
-/* Bytes of memory that are already here, in a file that was entered. FERRY_ERROR_IO where the file has no room. Any thread. */
+/* Bytes of memory that are already here, in a file that was entered. FERRY_ERROR_IO where the file
+ * has no room. Any thread. */
 gboolean ferry_landing_write(FerryLanding *landing, guint block, guint64 offset,
 			     const guint8 *bytes, size_t len, GError **error);
 
