@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The ceiling that migrations over several connections are compared with: memory that is there,
- * copied through loopback TCP connections into memory that is there, by one thread for each end of
- * each connection, and nothing else. The receivers are a process of their own.
- *   loopback-copy MIB [CONNECTIONS]
+ * copied through loopback TCP connections into memory that is there, or into the mapping of FILE as
+ * it is, by one thread for each end of each connection, and nothing else. The receivers are a
+ * process of their own.
+ *   loopback-copy MIB [CONNECTIONS [FILE]]
  * prints bytes a second, and the CPU seconds of both processes while it copied.
  */
+#include <fcntl.h>
 #include <glib.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -80,15 +82,17 @@ static gboolean run(End *ends, guint n, GThreadFunc func)
 	return ok;
 }
 
-/* Cuts populated memory into one part for each connection. */
-static gboolean make_ends(End *ends, guint n, size_t size)
+/* Cuts the memory of @path, or, where that is NULL, populated memory, into one part for each
+ * connection. */
+static gboolean make_ends(End *ends, guint n, size_t size, const char *path)
 {
-	guint8 *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-			      0);
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	guint8 *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | (path ? 0 : MAP_ANONYMOUS), fd, 0);
 
 	if (memory == MAP_FAILED)
 		return FALSE;
-	for (size_t at = 0; at < size; at += 8)
+	for (size_t at = 0; at < size && !path; at += 8)
 		*(guint64 *)(memory + at) = at * G_GUINT64_CONSTANT(0x9e3779b97f4a7c15) | 1;
 	for (guint i = 0; i < n; i++)
 		ends[i] = (End){ .fd = -1, .memory = memory + size / n * i, .size = size / n };
@@ -96,12 +100,12 @@ static gboolean make_ends(End *ends, guint n, size_t size)
 }
 
 /* The child: says by a byte that its memory is there, and then what it cost. */
-static int receiver(int listener, int pipe_in, guint n, size_t size)
+static int receiver(int listener, int pipe_in, guint n, size_t size, const char *path)
 {
 	End ends[CONNECTIONS_MAX];
 	double before, cost;
 
-	if (!make_ends(ends, n, size) || write(pipe_in, "!", 1) != 1)
+	if (!make_ends(ends, n, size, path) || write(pipe_in, "!", 1) != 1)
 		return 1;
 	for (guint i = 0; i < n; i++)
 		ends[i].fd = accept(listener, NULL, NULL);
@@ -132,7 +136,7 @@ static int sender(int pipe_out, const struct sockaddr_in *address, guint n, size
 	gint64 begin;
 	char ready;
 
-	if (!make_ends(ends, n, size) || read(pipe_out, &ready, 1) != 1 ||
+	if (!make_ends(ends, n, size, NULL) || read(pipe_out, &ready, 1) != 1 ||
 	    !connect_all(ends, n, address))
 		return 1;
 	before = cpu_seconds();
@@ -155,7 +159,7 @@ int main(int argc, char **argv)
 	pid_t child;
 
 	if (!size || !n || n > CONNECTIONS_MAX) {
-		fprintf(stderr, "usage: loopback-copy MIB [CONNECTIONS, at most %u]\n",
+		fprintf(stderr, "usage: loopback-copy MIB [CONNECTIONS, at most %u [FILE]]\n",
 			CONNECTIONS_MAX);
 		return 2;
 	}
@@ -165,7 +169,7 @@ int main(int argc, char **argv)
 		return perror("loopback-copy"), 1;
 	child = fork();
 	if (child == 0)
-		_exit(receiver(listener, ends[1], n, size));
+		_exit(receiver(listener, ends[1], n, size, argc > 3 ? argv[3] : NULL));
 	close(ends[1]);
 	status = sender(ends[0], &address, n, size);
 	return child < 0 || waitpid(child, NULL, 0) < 0 || status;
