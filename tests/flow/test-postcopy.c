@@ -159,9 +159,9 @@ static void check_move(const Move *move)
 	set(pair.source, FERRY_CAPABILITY_POSTCOPY_RAM, TRUE);
 	if (move->max_bandwidth)
 		set_number(pair.source, FERRY_PARAMETER_MAX_BANDWIDTH, move->max_bandwidth);
-	/* Precopy must not converge before its rounds are over. */
-	if (move->rounds)
-		set_number(pair.source, FERRY_PARAMETER_DOWNTIME_LIMIT, 1);
+	/* Precopy must not converge before, however fast its last round would go. */
+	if (move->rounds || move->after_ms)
+		set_number(pair.source, FERRY_PARAMETER_DOWNTIME_LIMIT, 0);
 	set_number(pair.source, FERRY_PARAMETER_MAX_POSTCOPY_BANDWIDTH,
 		   move->max_postcopy_bandwidth);
 	pair.wanted = 20000;

@@ -20,10 +20,12 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 LOGS = os.path.join(ROOT, "build", "logs")
 # No stack or leak report may pass unseen; abort() is what the harness of a crashed program shows best.
 SANITIZER_ENVIRONMENT = {
-    "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:abort_on_error=1:detect_stack_use_after_return=1",
+    "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:abort_on_error=1:detect_stack_use_after_return=1:"
+                    "allocator_may_return_null=1",  # as malloc() does: tests ask for more than there is
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:abort_on_error=1",
+    "G_SLICE": "always-malloc",  # else GLib hands memory from thread to thread unseen
     "LSAN_OPTIONS": "print_suppressions=0",
-    "TSAN_OPTIONS": "halt_on_error=0:exitcode=66:second_deadlock_stack=1:suppressions="
+    "TSAN_OPTIONS": "halt_on_error=0:exitcode=66:second_deadlock_stack=1:allocator_may_return_null=1:suppressions="
                     + os.path.join(ROOT, "tests", "lib", "tsan.supp"),
 }
 SANITIZER_OPTIONS = ["-Dwerror=true", "-Dbuildtype=debugoptimized", "-Doptimization=1"]
