@@ -83,6 +83,17 @@ static void check_moves(Pair *pair, const char *listen, guint64 most)
 	CU_ASSERT(mini_guest_most_running() == 1);
 }
 
+static gboolean has_said(gpointer user)
+{
+	FerryMigrationStatus status;
+	gboolean said;
+
+	ferry_destination_get_status(((MiniGuest *)user)->destination, &status);
+	said = status.error_desc != NULL;
+	ferry_migration_status_clear(&status);
+	return said;
+}
+
 /* It fails before the first page; both sides say @what (the destination's may be NULL: it only
  * sees the source leave), and the guest runs on. */
 static void check_refused(Pair *pair, const char *what, gboolean destination_says)
@@ -98,6 +109,8 @@ static void check_refused(Pair *pair, const char *what, gboolean destination_say
 	CU_ASSERT_EQUAL(status.ram.normal + status.ram.duplicate, 0);
 	ferry_migration_status_clear(&status);
 	CU_ASSERT(g_atomic_int_get(&pair->source->running));
+	/* It says it after it told the source. */
+	CU_ASSERT(!destination_says || mini_guest_await(has_said, pair->destination, 10000));
 	ferry_destination_get_status(pair->destination->destination, &status);
 	printf("# destination: %s\n", status.error_desc);
 	CU_ASSERT(!destination_says || (status.error_desc && strstr(status.error_desc, what)));

@@ -23,7 +23,6 @@ SANITIZER_ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:abort_on_error=1:detect_stack_use_after_return=1:"
                     "allocator_may_return_null=1",  # as malloc() does: tests ask for more than there is
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:abort_on_error=1",
-    "G_SLICE": "always-malloc",  # else GLib hands memory from thread to thread unseen
     "LSAN_OPTIONS": "print_suppressions=0",
     "TSAN_OPTIONS": "halt_on_error=0:exitcode=66:second_deadlock_stack=1:allocator_may_return_null=1:suppressions="
                     + os.path.join(ROOT, "tests", "lib", "tsan.supp"),
