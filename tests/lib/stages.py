@@ -180,8 +180,13 @@ def thread_stage(stage):
         return
     # Programs of our own that have threads; the guests' memory is too much work under this sanitizer.
     threaded = re.compile(r"/tests/(unit/(engine|rdma|tcp-fallback)|qmp|flow)/test-[\w-]+( |$)")
+    # Its threads end by the dozen; what the sanitizer then says is of another case each time.
+    blind = re.compile(r"/tests/flow/test-encoded( |$)")
+    stage.count.skipped.append(("encoded, under the thread sanitizer", "glib's allocator frees what an ended thread "
+                                "kept of others' memory under locks that the sanitizer does not see"))
     glib_locks = os.path.join(ROOT, folder, "tests", "libtsan-glib.so")
-    run_tests(stage, folder, list_tests(folder, lambda suites, path: threaded.search(path)),
+    run_tests(stage, folder, list_tests(folder, lambda suites, path: threaded.search(path) and
+                                        not blind.search(path)),
               multiplier=6, wrapper=["env", "LD_PRELOAD=" + glib_locks, *wrapper])
 
 
