@@ -275,6 +275,21 @@ static void put_subsection(GByteArray *out, const char *name)
 	ferry_put_be32(out, 1);
 }
 
+FerryRam *ferry_capture_ram(const FerryCapture *capture, GError **error)
+{
+	g_autoptr(FerryRam) ram = ferry_ram_new();
+
+	for (guint i = 0; i < capture->blocks->len; i++) {
+		const FerryCaptureBlock *block = &g_array_index(capture->blocks, FerryCaptureBlock,
+								i);
+
+		if (!ferry_ram_add(ram, block->name, block->host, block->size, FERRY_PAGE_SIZE,
+				   block->fd, 0, error))
+			return NULL;
+	}
+	return g_steal_pointer(&ram);
+}
+
 void ferry_capture_put_begin(const FerryCapture *capture, GByteArray *out)
 {
 	const FerryStreamConfiguration *config = &capture->config;

@@ -64,5 +64,8 @@ gboolean ferry_capture_map_from_json(FerryCapture *capture, const char *json, gs
  * FerryDeviceSection, with printable names) is one field. */
 GBytes *ferry_capture_describe(const GArray *sections);
 
+/* The files as the RAM of a carrier, which borrows their mappings. */
+FerryRam *ferry_capture_ram(const FerryCapture *capture, GError **error);
+
 /* The stream's header and configuration, as they came. */
 void ferry_capture_put_begin(const FerryCapture *capture, GByteArray *out);

@@ -34,22 +34,6 @@ static gboolean take_run(gpointer user, const FerryRun *run, const guint8 *data,
 	return TRUE;
 }
 
-/* The capture's files as the RAM of a carrier. */
-static FerryRam *make_ram(const FerryCapture *capture, GError **error)
-{
-	g_autoptr(FerryRam) ram = ferry_ram_new();
-
-	for (guint i = 0; i < capture->blocks->len; i++) {
-		const FerryCaptureBlock *block = &g_array_index(capture->blocks, FerryCaptureBlock,
-								i);
-
-		if (!ferry_ram_add(ram, block->name, block->host, block->size, FERRY_PAGE_SIZE,
-				   block->fd, 0, error))
-			return NULL;
-	}
-	return g_steal_pointer(&ram);
-}
-
 gboolean ferry_receiver_take_places(FerryReceiver *r, GError **error)
 {
 	const FerryPlacesOps *ops = r->channel->ops->places;
@@ -63,7 +47,7 @@ gboolean ferry_receiver_take_places(FerryReceiver *r, GError **error)
 			error, FERRY_ERROR_NOSUPP,
 			"the stream has mapped-ram, whose pages have places in "
 			"a file: receive it from file:PATH");
-	ram = make_ram(r->capture, error);
+	ram = ferry_capture_ram(r->capture, error);
 	for (guint i = 0; i < r->ram.blocks->len; i++)
 		places[i] = g_array_index(r->ram.blocks, FerryStreamRamBlock, i).place;
 	carrier = ram ? ops->carrier(r->channel, &mapping, error) : NULL;

@@ -186,21 +186,6 @@ static gboolean await_shut(Sender *s, GError **error)
 	}
 }
 
-static FerryRam *make_ram(const FerryCapture *capture, GError **error)
-{
-	g_autoptr(FerryRam) ram = ferry_ram_new();
-
-	for (guint i = 0; i < capture->blocks->len; i++) {
-		const FerryCaptureBlock *block = &g_array_index(capture->blocks, FerryCaptureBlock,
-								i);
-
-		if (!ferry_ram_add(ram, block->name, block->host, block->size, FERRY_PAGE_SIZE,
-				   block->fd, 0, error))
-			return NULL;
-	}
-	return g_steal_pointer(&ram);
-}
-
 /* A destination that refuses closes at once, and the write that fails then has a poorer reason. */
 static gboolean send_guest(Sender *s, GError **error)
 {
@@ -229,7 +214,7 @@ static int connect_and_send(const char *directory, const char *uri)
 
 	transport = ferry_transport_find(ferry_transports(), uri, &error);
 	if (!transport || !(capture = ferry_capture_open(directory, &error)) ||
-	    !(ram = make_ram(capture, &error)) ||
+	    !(ram = ferry_capture_ram(capture, &error)) ||
 	    !(channel = transport->connect(uri, CONNECT_TIMEOUT_MS, NULL, &error))) {
 		g_printerr("ferry send: %s\n", error->message);
 		return transport ? 1 : 2;

@@ -11,11 +11,6 @@
 /* Shorter reads are written in line: handing them to a thread would cost more. */
 #define BEHIND_MIN (64u << 10)
 
-/* Linux 5.14; Debian 12's C library has it. */
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-
 struct FerryFirstTouch {
 	const FerryRam *ram;
 	FerryBitmap *touched;

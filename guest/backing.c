@@ -13,11 +13,6 @@
 #include "page.h"
 #include "parallel.h"
 
-/* Linux 5.14; Debian 12's C library has it. */
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-
 #define HUGE_PAGE_BYTES (2u << 20)
 
 static gboolean failed(GError **error, const char *kind, const char *call)

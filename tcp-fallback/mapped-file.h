@@ -21,7 +21,7 @@ gboolean ferry_mapped_file_open(FerryMappedFile *file, FerryFdChannel *channel,
 void ferry_mapped_file_clear(FerryMappedFile *file);
 
 /* All of @len bytes at @offset, through @fd: the file's or the channel's. The error names the
- * offset. From any thread; @what is for it: "page". Ends early when the channel was shut down. */
+ * offset. From any thread. Ends early when the channel was shut down. */
 gboolean ferry_mapped_file_write(const FerryMappedFile *file, int fd, const void *data, size_t len,
 				 guint64 offset, GError **error);
 gboolean ferry_mapped_file_read(const FerryMappedFile *file, int fd, void *buf, size_t len,

@@ -3,11 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/vfs.h>
 #include <unistd.h>
+#include "page-landing.h"
 #include "zero.h"
 
 /* What a thread takes at a time, pages, a multiple of 64: 2 MiB. */
@@ -15,19 +14,14 @@
 /* A thread's buffer: what is read at a time stays in the cache until it is written. */
 #define BOUNCE_PAGES 64u
 
-/* Linux 5.14; Debian 12's C library has it. */
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-
 typedef struct {
 	FerryCarrier base;
 	FerryMappedFile file;
 	const FerryRam *ram; /* borrowed; NULL before share_ram() */
 	FerryZeroer zeroer;
-	guint64 **bitmaps; /* one a block, in the CPU's order; NULL: none of it is there */
-	gboolean *by_file; /* one a block: its pages go in through its file */
-	FerryTakeRun take; /* of the load under way; or NULL */
+	guint64 **bitmaps;    /* one a block, in the CPU's order; NULL: none of it is there */
+	FerryLanding landing; /* of @ram */
+	FerryTakeRun take;    /* of the load under way; or NULL */
 	gpointer user;
 	guint64 next;  /* the chunk that no thread has yet, counted through all blocks */
 	gint failed;   /* atomic: of the load under way */
@@ -38,57 +32,18 @@ typedef struct {
 
 /* ---- one run ---- */
 
-/* Into fresh shared memory through its file: the kernel then need not clear the page first, nor
- * take a fault for it. With O_APPEND pwrite() ignores the offset. */
-static gboolean can_write_file(const FerryRamBlock *block)
-{
-	struct statfs fs;
-	int flags;
-
-	if (block->fd < 0 || block->page_size != FERRY_PAGE_SIZE)
-		return FALSE;
-	flags = fcntl(block->fd, F_GETFL);
-	return flags >= 0 && (flags & O_ACCMODE) == O_RDWR && !(flags & O_APPEND) &&
-	       fstatfs(block->fd, &fs) == 0 && (guint64)fs.f_type == TMPFS_MAGIC;
-}
-
-static gboolean no_room(const FerryRamBlock *block, guint64 offset, GError **error)
-{
-	g_set_error(error, FERRY_ERROR, FERRY_ERROR_IO,
-		    "RAM block '%s': no memory for the page at offset 0x%" G_GINT64_MODIFIER
-		    "x: %s; enlarge the file system or the memory limit",
-		    block->name, offset, g_strerror(errno));
-	return FALSE;
-}
-
-/* A file that takes no write, such as a sealed one, is written through the mapping. */
-static gboolean write_ram(const FerryRam *ram, const FerryRun *run, const guint8 *data,
-			  GError **error)
-{
-	const FerryRamBlock *block = &ram->blocks[run->block];
-	guint64 offset = run->first << FERRY_PAGE_SHIFT, done = 0;
-
-	while (done < ferry_run_bytes(run)) {
-		ssize_t n = pwrite(block->fd, data + done, ferry_run_bytes(run) - done,
-				   (off_t)(block->fd_offset + offset + done));
-
-		if (n > 0)
-			done += (guint64)n;
-		else if (n < 0 && (errno == ENOSPC || errno == ENOMEM || errno == EFBIG))
-			return no_room(block, offset + done, error);
-		else if (n == 0 || errno != EINTR)
-			break;
-	}
-	memcpy(block->host + offset + done, data + done, ferry_run_bytes(run) - done);
-	return TRUE;
-}
-
 static gboolean read_run(Loader *l, const FerryRun *run, guint8 *to, GError **error)
 {
 	guint64 offset = l->file.places[run->block].pages + (run->first << FERRY_PAGE_SHIFT);
 
 	return ferry_mapped_file_read(&l->file, l->file.fd, to, ferry_run_bytes(run), offset,
 				      error);
+}
+
+static gboolean write_run(Loader *l, const FerryRun *run, const guint8 *data, GError **error)
+{
+	return ferry_landing_write(&l->landing, run->block, run->first << FERRY_PAGE_SHIFT, data,
+				   ferry_run_bytes(run), error);
 }
 
 /* By way of a buffer of BOUNCE_PAGES. */
@@ -100,7 +55,7 @@ static gboolean bounce_run(Loader *l, const FerryRun *run, guint8 *bounce, GErro
 
 		if (!read_run(l, &part, bounce, error) ||
 		    !(l->take ? l->take(l->user, &part, bounce, error)
-			      : write_ram(l->ram, &part, bounce, error)))
+			      : write_run(l, &part, bounce, error)))
 			return FALSE;
 	}
 	return TRUE;
@@ -108,7 +63,7 @@ static gboolean bounce_run(Loader *l, const FerryRun *run, guint8 *bounce, GErro
 
 static gboolean load_run(Loader *l, const FerryRun *run, guint8 *bounce, GError **error)
 {
-	if (l->take || l->by_file[run->block])
+	if (l->take || ferry_landing_is_by_file(&l->landing, run->block))
 		return bounce_run(l, run, bounce, error);
 	madvise(ferry_run_host(l->ram, run), ferry_run_bytes(run), MADV_POPULATE_WRITE);
 	return read_run(l, run, ferry_run_host(l->ram, run), error);
@@ -259,9 +214,7 @@ static gboolean loader_share_ram(FerryCarrier *carrier, const FerryRam *ram, GEr
 
 	l->ram = ram;
 	l->bitmaps = g_new0(guint64 *, l->file.n_places);
-	l->by_file = g_new0(gboolean, l->file.n_places);
-	for (guint i = 0; i < ram->n_blocks; i++)
-		l->by_file[i] = can_write_file(&ram->blocks[i]);
+	ferry_landing_init(&l->landing, ram);
 	return TRUE;
 }
 
@@ -285,7 +238,7 @@ static void loader_close(FerryCarrier *carrier)
 	for (guint i = 0; l->bitmaps && i < l->file.n_places; i++)
 		g_free(l->bitmaps[i]);
 	g_free(l->bitmaps);
-	g_free(l->by_file);
+	ferry_landing_clear(&l->landing);
 	ferry_zeroer_close(&l->zeroer);
 	g_clear_error(&l->error);
 	g_mutex_clear(&l->lock);

@@ -6,11 +6,6 @@
 /* Runs from here on are spliced; what is shorter goes through the buffer. */
 #define SPLICE_PAGES 16u
 
-/* Linux 5.14; Debian 12's C library has it. */
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-
 typedef struct {
 	FerryPageReceiver base;
 	FerryLanding *landing;

@@ -26,14 +26,9 @@ void ferry_landing_clear(FerryLanding *landing)
 	g_clear_pointer(&landing->writers, g_free);
 }
 
-static gboolean is_by_file(const FerryLanding *landing, guint block)
-{
-	return g_atomic_int_get(&landing->by_file[block]);
-}
-
 gboolean ferry_landing_enter_file(FerryLanding *landing, guint block)
 {
-	return is_by_file(landing, block) &&
+	return ferry_landing_is_by_file(landing, block) &&
 	       g_atomic_int_compare_and_exchange(&landing->writers[block], 0, 1);
 }
 
@@ -62,7 +57,7 @@ gboolean ferry_landing_write(FerryLanding *landing, guint index, guint64 offset,
 {
 	const FerryRamBlock *block = &landing->ram->blocks[index];
 
-	while (len && is_by_file(landing, index)) {
+	while (len && ferry_landing_is_by_file(landing, index)) {
 		gssize n = pwrite(block->fd, bytes, len, (off_t)(block->fd_offset + offset));
 
 		if (n > 0) {
@@ -121,7 +116,7 @@ static gboolean empty(FerryLanding *landing, FerryLandingPipe *p, guint index, g
 	const FerryRamBlock *block = &landing->ram->blocks[index];
 	off64_t at = (off64_t)(block->fd_offset + offset);
 
-	while (len && is_by_file(landing, index)) {
+	while (len && ferry_landing_is_by_file(landing, index)) {
 		gssize n = splice(p->out, NULL, block->fd, &at, len, SPLICE_F_MOVE);
 
 		if (n > 0) {

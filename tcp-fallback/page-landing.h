@@ -23,12 +23,18 @@ typedef struct {
 void ferry_landing_init(FerryLanding *landing, const FerryRam *ram);
 void ferry_landing_clear(FerryLanding *landing);
 
+/* Whether pages go by the block's file at all. Any thread. */
+static inline gboolean ferry_landing_is_by_file(const FerryLanding *landing, guint block)
+{
+	return g_atomic_int_get(&landing->by_file[block]);
+}
+
 /* TRUE: pages go by the block's file, until leave; FALSE: by its mapping. Any thread. */
 gboolean ferry_landing_enter_file(FerryLanding *landing, guint block);
 void ferry_landing_leave_file(FerryLanding *landing, guint block);
 
-/* Bytes of memory that are already here, in a file that was entered. FERRY_ERROR_IO where the file
- * has no room. Any thread. */
+/* Bytes of memory that are already here; through the mapping where the file takes none.
+ * FERRY_ERROR_IO where the file has no room. Any thread. */
 gboolean ferry_landing_write(FerryLanding *landing, guint block, guint64 offset,
 			     const guint8 *bytes, size_t len, GError **error);
 
