@@ -27,6 +27,8 @@ SANITIZER_ENVIRONMENT = {
     "TSAN_OPTIONS": "halt_on_error=0:exitcode=66:second_deadlock_stack=1:allocator_may_return_null=1:suppressions="
                     + os.path.join(ROOT, "tests", "lib", "tsan.supp"),
 }
+REPORT = re.compile(r"ERROR: |runtime error: |-ERROR \*\*|-CRITICAL \*\*|Assertion ")
+REPORT_LINES = 25
 SANITIZER_OPTIONS = ["-Dwerror=true", "-Dbuildtype=debugoptimized", "-Doptimization=1"]
 
 
@@ -80,12 +82,14 @@ def list_tests(folder, wanted):
 
 
 def describe_end(record):
+    """With what a program that crashed or hung wrote last, from the headline of its report on if there is one."""
     result, status = record["result"], record.get("returncode")
-    if result == "TIMEOUT":
-        return "timed out"
-    if status is not None and status < 0:
-        return f"died of signal {-status}"
-    return f"{result.lower()}, status {status}"
+    if result != "TIMEOUT" and (status is None or status >= 0):
+        return f"{result.lower()}, status {status}"
+    end = "timed out" if result == "TIMEOUT" else f"died of signal {-status}"
+    said = (record.get("stderr") or "").splitlines()
+    headline = next((i for i, line in enumerate(said) if REPORT.search(line)), max(0, len(said) - REPORT_LINES))
+    return "\n        ".join([end, *said[headline:headline + REPORT_LINES]])
 
 
 def log_files(folder):

@@ -38,10 +38,14 @@ static gboolean run_case(CU_TestInfo *info)
 int harness_run(int argc, char **argv, const char *suite, CU_TestInfo *cases)
 {
 	const char *only = argc > 1 ? argv[1] : "";
-	unsigned int n = 0, failed = 0;
+	unsigned int planned = 0, n = 0, failed = 0;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("# %s\n", suite);
+	for (CU_TestInfo *c = cases; c->pName; c++)
+		planned += strstr(c->pName, only) != NULL;
+	/* First, so that a crash tells how far it came. */
+	printf("1..%u\n", planned);
 	CU_set_error_action(CUEA_IGNORE);
 	for (CU_TestInfo *c = cases; c->pName; c++) {
 		gboolean passed;
@@ -55,6 +59,5 @@ int harness_run(int argc, char **argv, const char *suite, CU_TestInfo *cases)
 		       passed && skipped ? " # SKIP " : "", passed && skipped ? skipped : "");
 	}
 	g_clear_pointer(&skipped, g_free);
-	printf("1..%u\n", n);
 	return failed ? 1 : 0;
 }
