@@ -35,12 +35,17 @@ class RecordError(Exception):
 def clean(text):
     """Shows what would move a cursor, reorder or end text as a mark of its own."""
     return "".join(" " if character in "\n\t\r" else
-                   "\ufffd" if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp") else character
+                   "\ufffd" if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") else character
                    for character in text)
 
 
 def finite(value):
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def drawable(value):
+    """No sum or ratio of such numbers is infinite."""
+    return finite(value) and (value == 0 or 1e-100 <= abs(value) <= 1e100)
 
 
 def fit(value, shape, where):

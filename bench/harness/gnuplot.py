@@ -8,10 +8,13 @@ import xml.etree.ElementTree as ElementTree
 
 SERIES = 8
 # gnuplot writes fixed colours. These stand for a role; the page says what colour a role has, in the light and the dark.
-ROLES = ["text", "axis", "grid", "event", "span", "muted", "whisker"] + [f"series-{n + 1}" for n in range(SERIES)]
+ROLES = ["text", "axis", "grid", "event", "span", "muted", "peer", "whisker"] + [f"series-{n + 1}" for n in range(SERIES)]
 MARKERS = {role: (10, 0, number) for number, role in enumerate(ROLES, 1)}
 BY_MARKER = {rgb: role for role, rgb in MARKERS.items()}
 TIMEOUT_S = 60
+PLAIN = " .,:;()+-/="  # and letters and digits
+PRIVATE = 0xE000
+BACK = {PRIVATE + code: code for code in range(128)}
 
 
 class NoGnuplot(Exception):
@@ -26,13 +29,10 @@ class PlotError(Exception):
 
 
 def quote(text):
-    """A string for gnuplot, in which nothing but the quote has a meaning."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def quote_tic(text):
-    """The label of a tic, which is a format."""
-    return quote(text.replace("%", "%%"))
+    """A string for gnuplot, as long as @text. Characters that have a meaning there go as private ones, which
+    figures.clean() lets nobody else use; adopt() brings them back."""
+    return "'" + "".join(character if character.isalnum() or character in PLAIN or ord(character) > 127 else
+                         chr(PRIVATE + ord(character)) for character in text) + "'"
 
 
 def colour(role):
@@ -101,7 +101,7 @@ def adopt(svg, ident, title, description):
             if name in element.attrib:
                 element.set(name, paint(element.get(name)))
         if element.tag == "text" and element.text:
-            element.text = element.text.strip()
+            element.text = element.text.strip().translate(BACK)
         if element.get("id", "").startswith("gp"):
             element.set("id", f"{ident}-{element.get('id')}")
         elif "id" in element.attrib:

@@ -6,8 +6,8 @@ import re
 import typing
 
 import gnuplot
-from figures import finite, number
-from plot import thin
+from figures import drawable, number
+from plot import step_of, thin
 
 SMOOTH_MS = 50
 ZOOM_MS = 150
@@ -15,9 +15,10 @@ GAP_INTERVALS = 10  # a rate over more than these is not drawn: nothing is known
 BUCKETS = 600  # of the whole; min and max of each are drawn
 EVENTS_MAX = 300
 LABEL_LEVELS, LABEL_CHARACTERS = 3, 28
+FEW_ROUNDS = 20  # more have fainter lines and one row of names
 # In pixels of a figure WIDTH wide.
 WIDTH, LEFT, RIGHT, ZOOM_WIDTH, ZOOM_GAP = 1080, 62, 14, 330, 76
-PANEL, PANEL_TITLE, LABEL_ROW, BOTTOM, CHARACTER = 92, 24, 16, 44, 6.4
+PANEL, PANEL_TITLE, LABEL_ROW, BOTTOM, CHARACTER = 92, 24, 16, 46, 6.4
 TITLES = {"sent": "throughput", "remaining": "remaining", "dirty-rate": "dirty rate", "guest": "written by the guest"}
 COUNTERS = ("sent", "guest")  # what is drawn of them is their growth
 
@@ -53,8 +54,8 @@ def values_of(points):
 def column(timeline, name):
     """[ms, value] of a column; value None where it is not known."""
     at, of = timeline["columns"].index("ms"), timeline["columns"].index(name)
-    points = [(row[at], row[of]) for row in timeline["samples"] if len(row) > max(at, of) and finite(row[at])]
-    return sorted(([float(ms), float(value) if finite(value) else None] for ms, value in points),
+    points = [(row[at], row[of]) for row in timeline["samples"] if len(row) > max(at, of) and drawable(row[at])]
+    return sorted(([float(ms), float(value) if drawable(value) else None] for ms, value in points),
                   key=lambda point: point[0])
 
 
@@ -150,7 +151,7 @@ def stop_of(timeline):
     """The event that is the switchover, or None."""
     for pattern in (r"stop", r"switch", r"downtime"):
         for event in timeline["events"]:
-            if event["ms"] is not None and re.match(pattern, event["what"], re.IGNORECASE):
+            if re.match(pattern, event["what"], re.IGNORECASE):
                 return event
     return None
 
@@ -162,65 +163,69 @@ def zoom_of(timeline):
         return None
     until = stop["until"] if stop["until"] is not None and stop["until"] > stop["ms"] else stop["ms"]
     begin, end = stop["ms"] - ZOOM_MS, until + ZOOM_MS
-    inside = [row for row in timeline["samples"] if row and finite(row[0]) and begin <= row[0] <= end]
+    inside = [row for row in timeline["samples"] if row and drawable(row[0]) and begin <= row[0] <= end]
     return (begin, end) if len(inside) >= 5 and "ms" in timeline["columns"][:1] else None
+
+
+def is_round(event):
+    return re.match(r"round\b", event["what"]) is not None
 
 
 class Labels:
     """Names of events over a panel, in up to LABEL_LEVELS rows. A name begins at its event's line, which goes down to
-    the panel; neither crosses another name."""
+    the panel; neither crosses another name. At the right edge a name that is not of a round may have no line."""
 
     def __init__(self, events, span, limit):
         """@limit: the pixel where names end at the latest."""
-        self.placed = []  # (level, left, right, x, text)
+        self.placed = []  # (level, left, right, x or None without a line, text)
         self.left_out = 0
-        minor = [event for event in events if re.match(r"round\b", event["what"])]
-        major = [event for event in events if event not in minor]
-        for event in [*reversed(major), *reversed(minor)]:
+        major = [event for event in events if not is_round(event)]
+        rounds = [event for event in events if is_round(event)]
+        for event in [*reversed(major), *reversed(rounds)]:
             x = span.pixel(event["ms"])
             text = event["what"]
             text = text if len(text) <= LABEL_CHARACTERS else text[:LABEL_CHARACTERS - 1] + "\u2026"
             right = min(x + CHARACTER * len(text) + 6, limit)
-            self.put(right - CHARACTER * len(text) - 6, right, x, text)
+            levels_max = 1 if is_round(event) and len(rounds) > FEW_ROUNDS else LABEL_LEVELS
+            left = right - CHARACTER * len(text) - 6
+            if not (self.put(left, right, x, text, levels_max)
+                    or (not is_round(event) and self.put(left, right, None, text, levels_max))):
+                self.left_out += 1
 
     def fits(self, level, left, right, x):
         for other, other_left, other_right, other_x, _ in self.placed:
             if other == level and left < other_right and other_left < right:
                 return False
-            if other > level and left < other_x < right:
+            if other > level and other_x is not None and left < other_x < right:
                 return False
-            if other < level and other_left < x - 1 and x + 1 < other_right:
+            if other < level and x is not None and other_left < x - 1 and x + 1 < other_right:
                 return False
         return True
 
-    def put(self, left, right, x, text):
-        for level in range(LABEL_LEVELS):
+    def put(self, left, right, x, text, levels_max):
+        for level in range(levels_max):
             if self.fits(level, left, right, x):
                 self.placed.append((level, left, right, x, text))
-                return
-        self.left_out += 1
+                return True
+        return False
 
     @property
     def rows(self):
         return max((level + 1 for level, *_ in self.placed), default=0)
 
 
-def step_of(top):
-    """Between tics: 1, 2 or 5, for about three of them."""
-    power = 10.0 ** math.floor(math.log10(top / 3))
-    return next(step * power for step in (1, 2, 5, 10) if step * power * 3.5 >= top)
-
-
 def shade(events, span):
     commands = []
+    many = sum(map(is_round, events)) > FEW_ROUNDS
     for event in events:
         until = event["until"]
         if until is not None and until > event["ms"]:
             begin, end = max(event["ms"], span.begin), min(until, span.end)
             commands.append(f"set object rectangle from {begin:.10g}, graph 0 to {end:.10g}, graph 1 behind "
                             f"fillcolor {gnuplot.colour('span')} fillstyle solid 1.0 noborder")
+        role = "grid" if many and is_round(event) else "event"
         commands.append(f"set arrow from {event['ms']:.10g}, graph 0 to {event['ms']:.10g}, graph 1 nohead back "
-                        f"lw 0.8 dt (3,2) lc {gnuplot.colour('event')}")
+                        f"lw 0.8 lc {gnuplot.colour(role)}")
     return commands
 
 
@@ -231,8 +236,11 @@ def name_events(labels, base, height):
         y = base - LABEL_ROW * level - 9
         commands.append(f"set label {gnuplot.quote(text)} at screen {(left + 4) / WIDTH:.6f}, screen "
                         f"{1 - y / height:.6f} left font \",11\" textcolor {gnuplot.colour('text')} front")
+        if x is None:
+            continue
+        top = y - 6 if left >= x - 1 else y + 8
         commands.append(f"set arrow from screen {x / WIDTH:.6f}, screen {1 - base / height:.6f} to screen "
-                        f"{x / WIDTH:.6f}, screen {1 - (y - 6) / height:.6f} nohead lw 0.8 lc {gnuplot.colour('event')}")
+                        f"{x / WIDTH:.6f}, screen {1 - top / height:.6f} nohead lw 0.8 lc {gnuplot.colour('event')}")
     return commands
 
 
@@ -242,7 +250,7 @@ def time_tics(span, zero, unit_ms, last):
     step = step_of(reach / 2) if reach > 0 else 1
     first = math.ceil((span.begin - zero) / unit_ms / step)
     tics = [step * place for place in range(first, math.floor((span.end - zero) / unit_ms / step) + 1)]
-    labels = ", ".join(f"{gnuplot.quote_tic(number(tic) if last else '')} {zero + tic * unit_ms:.10g}" for tic in tics)
+    labels = ", ".join(f"{gnuplot.quote(number(tic) if last else '')} {zero + tic * unit_ms:.10g}" for tic in tics)
     return f"set xtics ({labels})"
 
 
@@ -257,7 +265,7 @@ def panel(curve, points, span, top_px, height, name, first):
                 f"set ytics 0, {step:.10g}", 'set format y ""' if not first else 'set format y "%g"']
     if first:
         commands.append(f"set label {gnuplot.quote(curve.title)} at screen {span.left / WIDTH:.6f}, "
-                        f"screen {1 - (top_px - 9) / height:.6f} left textcolor {gnuplot.colour('text')}")
+                        f"screen {1 - (top_px - 11) / height:.6f} left textcolor {gnuplot.colour('text')}")
     rows = [[ms, value / curve.factor] if point else None for point in points for ms, value in [point or (0, 0)]]
     if not values_of(rows):
         rows = [[span.begin, -1]]
@@ -277,7 +285,9 @@ def part(curves, pick, span, events, zero, unit, labels, first, frame):
         if place == 0:
             commands += name_events(labels, head - (PANEL_TITLE - 4 if first else 0), height)
         commands.append(time_tics(span, zero, unit_ms, last))
-        commands.append(f"set xlabel {gnuplot.quote(axis_title if last else '')} textcolor {gnuplot.colour('text')}")
+        if last:  # not an xlabel: with a margin given in pixels there is none
+            commands.append(f"set label {gnuplot.quote(axis_title)} at screen {(span.left + span.right) / 2 / WIDTH:.6f}, "
+                            f"screen {8 / height:.6f} center textcolor {gnuplot.colour('text')}")
         commands += panel(curve, pick(curve), span, top, height, f"{'w' if first else 'z'}{place}", first)
     return commands
 
@@ -286,13 +296,15 @@ def timeline_svg(timeline, ident):
     """The SVG element, or None if nothing was seen; and what a reader must be told. Raises NoGnuplot, PlotError."""
     if "ms" not in timeline["columns"]:
         return None, []
+    events = [{**event, "until": event["until"] if drawable(event["until"]) else None}
+              for event in timeline["events"] if drawable(event["ms"])]
+    timeline = {**timeline, "events": sorted(events, key=lambda event: event["ms"])}
     zoom = zoom_of(timeline)
     curves = make_curves(timeline, zoom)
     times = [point[0] for curve in curves for point in curve.whole + curve.near if point]
     if not times:
         return None, []
-    events = sorted((event for event in timeline["events"] if event["ms"] is not None),
-                    key=lambda event: event["ms"])[:EVENTS_MAX]
+    events = timeline["events"][:EVENTS_MAX]
     ends = [event[key] for event in events for key in ("ms", "until") if event[key] is not None]
     begin, end = min([*times, *ends, 0]), max([*times, *ends])
     end = end if end > begin else begin + 1
@@ -317,10 +329,10 @@ def timeline_svg(timeline, ident):
     said = "; ".join(f"{curve.title}: at most {number(curve.top / curve.factor)}" for curve in curves)
     notes = []
     if parts[0][2].left_out:
-        notes.append(f"{parts[0][2].left_out} events have a line but no name for want of room; all are listed below.")
+        notes.append(f"{parts[0][2].left_out} events have a line but no name for want of room; all are in the list of events.")
     if len(timeline["events"]) > EVENTS_MAX:
         notes.append(f"Of {len(timeline['events'])} events the first {EVENTS_MAX} are drawn.")
     if any(curve.detail for curve in curves):
-        notes.append(f"Rates on the left are means over {SMOOTH_MS} ms"
-                     + (", on the right each sample's own." if zoom else "."))
+        notes.append(f"Rates on the left are means over {SMOOTH_MS} ms, on the right each sample's own." if zoom else
+                     f"Rates are means over {SMOOTH_MS} ms.")
     return gnuplot.draw(commands, ident, timeline["title"], said), notes

@@ -17,6 +17,7 @@ import text as plain
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 HALF_WIDTH, FULL_WIDTH = 600, 860
+EVENTS_OPEN = 24  # so many are listed without a click
 THIN_SPACE = "\u202f"
 # The page fetches nothing and runs nothing, whatever a record holds.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -101,7 +102,7 @@ def host(of):
     if versions:
         pairs.append(f"<dt>versions</dt><dd>{versions}</dd>")
     title = ROLES.get(of["role"], of["role"])
-    return f"<div>{f'<h3>{escape(title)}</h3>' if title else ''}<dl class=\"pairs\">{''.join(pairs)}</dl></div>"
+    return "<div>" + (f"<h3>{escape(title)}</h3>" if title else "") + f'<dl class="pairs">{"".join(pairs)}</dl></div>'
 
 
 def cell_html(value, column):
@@ -123,12 +124,19 @@ def counts_of(table):
     return sorted({cell.n for cell in cells if cell and cell.low is not None})
 
 
+def heading(column, table):
+    cells = [figures.cell(row["cells"].get(column["key"])) for row in table["rows"]]
+    attributes = ' class="words"' if any(cell and cell.median is None for cell in cells) else ""
+    return f'<th scope="col"{attributes}>{escape(column["title"] or column["key"])}</th>'
+
+
 def table_html(table):
     columns = table["columns"]
-    head = "".join(f'<th scope="col">{escape(column["title"] or column["key"])}</th>' for column in columns)
+    head = "".join(heading(column, table) for column in columns)
+    told_apart = len({row["mark"] for row in table["rows"]}) > 1
     rows = []
     for row in table["rows"]:
-        mark = f' class="mark-{row["mark"]}"' if row["mark"] in MARKS else ""
+        mark = f' class="mark-{row["mark"]}"' if told_apart and row["mark"] in MARKS else ""
         cells = "".join(cell_html(row["cells"].get(column["key"]), column) for column in columns)
         rows.append(f'<tr{mark}><th scope="row">{escape(row["name"])}</th>{cells}</tr>')
     notes = [escape(table["note"])] if table["note"] else []
@@ -176,7 +184,7 @@ def charts_html(record):
 def event_text(event):
     lasts = ""
     if event["until"] is not None:
-        lasts = f", for {number(event['until'] - event['ms'], 2)} ms"
+        lasts = f", for {number(event['until'] - event['ms'])} ms"
     return f"{number(event['ms'], 1)} ms: {escape(event['what'])}{lasts}"
 
 
@@ -185,8 +193,9 @@ def timeline_html(timeline, place):
     events = sorted((event for event in timeline["events"] if event["ms"] is not None), key=lambda event: event["ms"])
     below = ""
     if events:
-        below = f"<details><summary>{count(len(events), 'event', 'events')}</summary>" \
-                + listing(map(event_text, events), attributes=' class="events"') + "</details>"
+        below = listing(map(event_text, events), attributes=' class="events"')
+        if len(events) > EVENTS_OPEN:
+            below = f"<details><summary>{len(events)} events</summary>{below}</details>"
     return figure(timeline["title"], drawing, notes or [], "timeline", below)
 
 
