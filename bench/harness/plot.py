@@ -199,7 +199,7 @@ def curves(chart, styles, width, ident):
     for place, (name, points) in enumerate(drawn):
         floor = min(ys) / 1.25 if y["log"] else -math.inf
         commands.append(gnuplot.block(f"s{place}", [point[:2] for point in points]))
-        spread = [[px, py, max(low, floor), max(high, floor)] for px, py, low, high in points if low is not None]
+        spread = [[px, py, max(low, floor), max(high, floor)] for px, py, low, high in points if low != high]
         colour, title = gnuplot.colour(styles.role(name)), gnuplot.quote(short(name))
         if spread:
             commands.append(gnuplot.block(f"e{place}", spread))
@@ -262,7 +262,7 @@ def bars(chart, styles, width, ident):
             role = styles.bar_role(category) if one else styles.role(name)
             box = [value, at, base, value, at - thickness * 0.46, at + thickness * 0.46]
             boxes.setdefault((role, name), []).append(box)
-            if low is not None:
+            if low != high:
                 whiskers.append([value, at, max(low, base) if log else low, max(high, base) if log else high])
             ends = [end for end in (value, low, high) if end is not None]
             figures[value < 0].append([min(ends) if value < 0 else max(ends), at, f'"{number(value, digits)}"'])

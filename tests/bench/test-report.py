@@ -229,7 +229,7 @@ def empty_parts():
     for record in (empty, {**empty, **nothing}, records.frame("link", ""), records.frame(
             "link", "t", hosts=[{}], failures=[{}], skipped=[{}], tables=[{}, {"columns": [{}], "rows": [{}]}])):
         render(record)
-        check(text.text(record).endswith("\n"), "no text")
+        check(text.text(record), "no text")
 
 
 def empty_drawings():
@@ -306,6 +306,10 @@ def zoom():
     check(panels.zoom_of(figures.fit(one, figures.SHAPE["timelines"][0], "t")) == (at - 150, at + 30.4 + 150), "zoom")
     wide = svgs(render(records.frame("compare", "t", timelines=[one]))[0])[0]
     check(any("after «stopped»" in (element.text or "") for element in wide.iter("text")), "no zoom")
+    for what in ("guest stands still", "Switchover", "something that lasts"):
+        named = figures.read(records.frame("compare", "t", timelines=[
+            {**one, "events": [{"ms": 10.0, "what": "round 1"}, {"ms": 2000.0, "what": what, "until": 2030.0}]}]))
+        check(panels.zoom_of(named["timelines"][0]) == (1850, 2180), what)
     for change in ({"events": []}, {"samples": one["samples"][:100]}):
         drawing = svgs(render(records.frame("compare", "t", timelines=[{**one, **change}]))[0])[0]
         check(not any("after" in (element.text or "") for element in drawing.iter("text")), f"a zoom of {list(change)}")
@@ -392,7 +396,7 @@ def command_line():
             examine(written.read(), record)
         for arguments in ([path], [path, "--text"]):
             done = command(*arguments)
-            check(done.returncode == 0 and done.stdout == text.text(record), done.stderr)
+            check(done.returncode == 0 and done.stdout == text.text(record) + "\n", done.stderr)
         done = command(path, "--html", os.path.join(folder, "none", "x.html"))
         check(done.returncode == 1 and "No such file" in done.stderr and done.stderr.count("\n") == 1, done.stderr)
 
