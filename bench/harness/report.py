@@ -230,16 +230,6 @@ def reasons(entries):
     return listing(f"<strong>{escape(entry['what'])}</strong>: {escape(entry['why'])}" for entry in entries)
 
 
-def read(path):
-    """The record in a file. Raises figures.RecordError."""
-    return figures.load(path)
-
-
-def need_gnuplot():
-    """Raises gnuplot.NoGnuplot: before a bench runs for a page that cannot be made."""
-    gnuplot.find()
-
-
 def html(record):
     """One page. Raises figures.RecordError, and gnuplot.NoGnuplot if there is something to draw."""
     known = figures.read(record)
@@ -274,13 +264,13 @@ def main(argv=None):
     parser.add_argument("--text", action="store_true", help="print tables; the default without --html")
     options = parser.parse_args(argv)
     try:
-        record = read(options.record)
+        record = figures.load(options.record)
         if options.html:
             page = html(record)
             with open(options.html, "w", encoding="utf-8") as out:
                 out.write(page)
         if options.text or not options.html:
-            print(plain.text(record))
+            print(plain.text(record), end="")
     except (figures.RecordError, gnuplot.NoGnuplot) as failure:
         sys.exit(f"report.py: {failure}")
     except OSError as failure:

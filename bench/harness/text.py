@@ -124,7 +124,7 @@ def legend(tables):
 
 
 def text(record):
-    """Raises figures.RecordError."""
+    """Ends with a newline. Raises figures.RecordError."""
     record = read(record)
     parts = [head_text(record)]
     if record["warnings"]:
@@ -140,4 +140,4 @@ def text(record):
                 for part in ("charts", "timelines") if record[part]]
     if drawings:
         parts.append(f"The page (--html) also has {' and '.join(drawings)}.")
-    return "\n\n".join(parts)
+    return "\n\n".join(parts) + "\n"
