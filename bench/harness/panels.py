@@ -126,7 +126,7 @@ def smoothing(timeline):
     interval = timeline["interval-ms"] or 10
     times = [row[0] for row in timeline["samples"] if row and drawable(row[0])]
     reach = max(times) - min(times) if times else 0
-    return max(interval, min(SMOOTH_MS, round(reach / SMOOTH_PARTS / interval) * interval))
+    return max(2 * interval, min(SMOOTH_MS, round(reach / SMOOTH_PARTS / interval) * interval))
 
 
 def make_curves(timeline, zoom, smooth):
@@ -335,7 +335,9 @@ def timeline_svg(timeline, ident):
     said = "; ".join(f"{curve.title}: at most {number(curve.top / curve.factor)}" for curve in curves)
     notes = []
     if parts[0][2].left_out:
-        notes.append(f"{parts[0][2].left_out} events have a line but no name for want of room; all are in the list of events.")
+        left_out = parts[0][2].left_out
+        notes.append(f"{left_out} {'event has' if left_out == 1 else 'events have'} a line but no name for want of room; "
+                     "all are in the list of events.")
     if len(timeline["events"]) > EVENTS_MAX:
         notes.append(f"Of {len(timeline['events'])} events the first {EVENTS_MAX} are drawn.")
     if set(COUNTERS) & set(timeline["columns"]):
