@@ -113,7 +113,8 @@ static void report_write(gpointer user, guint64 address, guint64 bytes)
 static gboolean make_plan(const FerryGuestConfig *config, FerryPlan *plan, GError **error)
 {
 	*plan = (FerryPlan){ .seed = config->seed,
-			     .fill = config->fill,
+			     .fill = config->fill == FERRY_GUEST_FILL_HOLES ? FERRY_FILL_ZERO
+									    : config->fill,
 			     .vcpus = config->vcpus ? config->vcpus : 1 };
 	return ferry_plan_parse_workload(plan, config->workload, error) &&
 	       ferry_plan_check(plan, config->ram_size, error);
@@ -151,9 +152,13 @@ static gboolean make_machine(FerryGuest *guest, const FerryGuestConfig *config, 
 		guest->machine = ferry_machine_new_kvm(&ram, &plan, error);
 	else
 		guest->machine = ferry_machine_new_process(&ram, &plan);
-	if (!guest->machine)
+	if (!guest->machine) {
 		ferry_backing_close(&ram);
-	return guest->machine != NULL;
+		return FALSE;
+	}
+	/* What a named file holds is not known. */
+	guest->machine->holes = config->fill == FERRY_GUEST_FILL_HOLES && !ram.named;
+	return TRUE;
 }
 
 static FerryDirtySource *make_soft_dirty(FerryGuest *guest, GError **error)
