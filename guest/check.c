@@ -112,8 +112,8 @@ static gboolean is_in_a_slice(const Check *check, guint64 address)
 	return FALSE;
 }
 
-/* The first page at or after @page, before @end, that may be other than zero: of a file's holes none
- * is read, as reading takes memory for it. */
+/* The first page at or after @page, before @end, that may be other than zero: of a file's holes
+ * none is read, as reading takes memory for it. */
 static guint64 skip_hole(const Check *check, guint64 page, guint64 end)
 {
 	const FerryMachine *machine = check->machine;
