@@ -40,8 +40,8 @@ typedef struct {
 	const FerryCompressionStatus *compression;
 } FerryProgressEncoded;
 void ferry_progress_encoded(FerryProgress *progress, const FerryProgressEncoded *encoded);
-/* The destination has all of the round. */
-void ferry_progress_round_end(FerryProgress *progress);
+/* The destination has all of the round; @bookkeeping_us as in FerryRound. */
+void ferry_progress_round_end(FerryProgress *progress, gint64 bookkeeping_us);
 /* What multifd's channels have carried, and the zero copies that the kernel made after all. */
 void ferry_progress_multifd(FerryProgress *progress, guint64 bytes, guint64 copied);
 /* Bytes of the control stream. */
