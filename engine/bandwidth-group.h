@@ -32,8 +32,8 @@ void ferry_bandwidth_group_leave(FerryBandwidthGroup *group);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryBandwidthGroup, ferry_bandwidth_group_leave)
 
 /*
- * What this member may send now, bytes a second; 0: no limit. @own is its own limit and @budget what
- * it holds the group's to be, 0 each for none. Asked while it sends, at any rate: the others are
+ * What this member may send now, bytes a second; 0: no limit. @own is its own limit, @budget what
+ * it holds the group's to be; 0 each for none. Asked while it sends, at any rate: the others are
  * looked at 20 times a second, and at once where either number changed. A member that has not asked
  * for half a second is not counted until it does.
  */
