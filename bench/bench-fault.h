@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
-#include <gio/gio.h>
-#include <json-glib/json-glib.h>
-#include "bench-figure.h"
+#include "record.h"
 
 /*
  * How long a guest waits for a page after a postcopy switch: a thread at the destination touches
@@ -31,10 +29,16 @@ typedef enum {
 /* "floor", "pull", ...; static. */
 const char *ferry_bench_fault_mode_name(FerryBenchFaultMode mode);
 
+#define FERRY_BENCH_QUANTILES_MAX 200u
+
 /* Latencies in us, of all faults of one measurement; the ranks nearest to the percentiles. */
 typedef struct {
 	guint64 faults;
 	double p50, p90, p99, max;
+	/* Of the i-th of n, from 0, (i + 1) / n of all faults took no longer; with few faults each
+	 * is there. None of what the engine says. */
+	guint n_quantiles;
+	double quantiles[FERRY_BENCH_QUANTILES_MAX];
 } FerryBenchLatency;
 
 /* One measurement. What the engine says is zero for the floor. */
@@ -68,10 +72,8 @@ FerryBenchFaultReport *ferry_bench_fault_report_new(const FerryBenchFaultPlan *p
 void ferry_bench_fault_report_free(FerryBenchFaultReport *report);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryBenchFaultReport, ferry_bench_fault_report_free)
 
-/* A table for people; free with g_free(). */
-char *ferry_bench_fault_report_text(const FerryBenchFaultReport *report);
-/* All figures, of every turn. */
-JsonNode *ferry_bench_fault_report_json(const FerryBenchFaultReport *report);
+/* Table, charts and plan of it, and as the member "rows" all figures of every turn. */
+void ferry_bench_fault_report_record(const FerryBenchFaultReport *report, FerryBenchRecord *record);
 
 /* Serves one peer after the other on rdma:HOST:PORT or tcp:HOST:PORT until the process ends.
  * @ready is told the URI with the real port. @ram_max: the most RAM that a peer may ask for.
@@ -81,5 +83,5 @@ void ferry_bench_fault_listen(const char *uri, guint64 ram_max, void (*ready)(co
 
 /* Measures against the listener at @uri. @tell gets a line for each measurement; may be NULL. With
  * tcp:, or where a side has no RDMA, the rows of RDMA say why they are skipped. */
-FerryBenchFaultReport *ferry_bench_fault_measure(const char *uri, const FerryBenchFaultPlan *plan,
-						 void (*tell)(const char *line), GError **error);
+FerryBenchRecord *ferry_bench_fault_measure(const char *uri, const FerryBenchFaultPlan *plan,
+					    void (*tell)(const char *line), GError **error);

@@ -3,7 +3,7 @@
 
 #include <ferry/error.h>
 
-#define LINE_MAX_BYTES 4096u
+#define LINE_MAX_BYTES 32768u
 #define CONNECT_S 10u
 #define IDLE_S 600u /* a peer that says nothing for so long is gone */
 

@@ -11,15 +11,16 @@
  *
  * Of `ferry bench link`:
  *
- *   {"do": "hello", "version": 1}                          {"host": NAME, "ram-max": BYTES}
+ *   {"do": "hello", "version": 2}       {"host": {"hostname", ...}, "ram-max": BYTES, "no-rdma": WHY}
  *   {"do": "raw", "queue-pairs", "size", "depth"}          {"port": N}      listens by rdma_cm
- *   {"do": "migration", "ram", "queue-pairs", "pin-all"}   {"uri": URI}     a destination listens
+ *   {"do": "tcp", "connections"}                           {"port": N}      listens for so many
+ *   {"do": "migration", "ram", "rdma", "lanes", "pin-all"} {"uri": URI}     a destination listens
  *   {"do": "ib_write_bw", "queue-pairs", "size", "count"}  {"port": N}      its server runs
- *   {"do": "end"}                                          {}               of one of these three
+ *   {"do": "end"}                                          {}               of one of these four
  *
  * Of `ferry bench fault`, whose listener is the destination:
  *
- *   {"do": "hello", "version": 1}              {"host": NAME, "ram-max": BYTES, "no-rdma": WHY}
+ *   {"do": "hello", "version": 2}              as above
  *   {"do": "floor", and as the next}           {"port": N}           listens by rdma_cm
  *   {"do": "migration", "mode", "background", "ram", "faults"}       {"uri": URI}
  *   {"do": "measure"}                          {"faults", "p50-us", ...}   of one of these two
@@ -28,7 +29,7 @@
  *
  * {"error": WHY} in the place of any answer.
  */
-#define FERRY_BENCH_CONTROL_VERSION 1
+#define FERRY_BENCH_CONTROL_VERSION 2
 
 /* Listens on @uri, tells @ready the URI with the real port, and has @serve talk to one peer after
  * the other. Returns on an error only. */
@@ -67,6 +68,23 @@ gboolean ferry_bench_control_write(GSocket *socket, JsonObject *object, GError *
 /* Asks, and waits for the answer; takes @request over. FERRY_ERROR_NOSUPP with the listener's own
  * words if it says an error. */
 JsonObject *ferry_bench_control_ask(GSocket *socket, JsonObject *request, GError **error);
+
+/* The answer to a greeting, also of another version's; @ram_max: the most RAM that is given.
+ * FERRY_ERROR_PEER where @request speaks another version. */
+JsonObject *ferry_bench_control_greet(JsonObject *request, guint64 ram_max, GError **error);
+
+/* What a listener said of itself. */
+typedef struct {
+	JsonObject *host; /* as ferry_bench_host(); a reference */
+	char *no_rdma;    /* why it has no RDMA; NULL: it has */
+} FerryBenchGreeting;
+
+void ferry_bench_greeting_clear(FerryBenchGreeting *greeting);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FerryBenchGreeting, ferry_bench_greeting_clear)
+
+/* Greets it; FERRY_ERROR_INVALID where it gives less than @ram. */
+gboolean ferry_bench_control_hello(GSocket *socket, guint64 ram, FerryBenchGreeting *greeting,
+				   GError **error);
 
 /* The whole number called @name; FERRY_ERROR_PEER if it is not there or out of range. */
 gboolean ferry_bench_control_number(JsonObject *object, const char *name, guint64 least,

@@ -5,8 +5,6 @@
 #include "fault-wire.h"
 #include "raw-floor.h"
 
-#include <ferry/rdma.h>
-
 /* One peer, and what is being measured with it: one of the two, or none. */
 typedef struct {
 	GSocket *socket;
@@ -31,20 +29,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Session, session_clear)
 
 static JsonObject *do_hello(Session *session, JsonObject *request, GError **error)
 {
-	g_autofree char *why = NULL;
-	g_autoptr(GPtrArray) ports = ferry_rdma_list_ports(&why);
-	JsonObject *answer;
-	guint64 version;
-
-	if (!ferry_bench_control_number(request, "version", FERRY_BENCH_CONTROL_VERSION,
-					FERRY_BENCH_CONTROL_VERSION, &version, error))
-		return NULL;
-	answer = json_object_new();
-	json_object_set_string_member(answer, "host", g_get_host_name());
-	json_object_set_int_member(answer, "ram-max", session->ram_max);
-	if (!ports->len)
-		json_object_set_string_member(answer, "no-rdma", why);
-	return answer;
+	return ferry_bench_control_greet(request, session->ram_max, error);
 }
 
 static JsonObject *do_floor(Session *session, JsonObject *request, GError **error)

@@ -141,63 +141,53 @@ static gboolean take_turns(Run *run, FerryBenchFaultReport *report, GError **err
 	return TRUE;
 }
 
-/* *@no_rdma: why nothing goes by RDMA with this peer; NULL: it may. */
-static gboolean say_hello(Run *run, const char *scheme, char **no_rdma, GError **error)
+/* Why nothing goes by RDMA with this peer; NULL: it may. */
+static char *find_no_rdma(const char *scheme, const FerryBenchGreeting *greeting)
 {
-	JsonObject *request = json_object_new();
 	g_autofree char *why = NULL;
 	g_autoptr(GPtrArray) ports = ferry_rdma_list_ports(&why);
-	g_autoptr(JsonObject) answer = NULL;
-	const char *theirs;
-	guint64 most;
 
-	json_object_set_int_member(request, "version", FERRY_BENCH_CONTROL_VERSION);
-	answer = ask(run, request, "hello", error);
-	if (!answer || !ferry_bench_control_number(answer, "ram-max", 0, G_MAXINT64, &most, error))
-		return FALSE;
-	if (run->plan->ram > most) {
-		g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
-			    "the listener gives %" G_GUINT64_FORMAT
-			    " MiB and not %" G_GUINT64_FORMAT ": say --ram to it too",
-			    most >> 20, run->plan->ram >> 20);
-		return FALSE;
-	}
-	theirs = json_object_get_string_member_with_default(answer, "no-rdma", NULL);
-	*no_rdma = g_str_equal(scheme, "tcp")
-			   ? g_strdup("the listener's URI is tcp:; rdma:HOST:PORT measures it")
-		   : theirs      ? g_strdup_printf("at the listener: %s", theirs)
-		   : !ports->len ? g_steal_pointer(&why)
-				 : NULL;
-	return TRUE;
+	if (g_str_equal(scheme, "tcp"))
+		return g_strdup("the listener's URI is tcp:; rdma:HOST:PORT measures it");
+	if (greeting->no_rdma)
+		return g_strdup_printf("at the listener: %s", greeting->no_rdma);
+	return ports->len ? NULL : g_steal_pointer(&why);
 }
 
-static gboolean connect_to(Run *run, const char *uri, char **no_rdma, GError **error)
+static gboolean connect_to(Run *run, const char *scheme, const char *uri, GError **error)
 {
-	const char *scheme = ferry_bench_scheme_of(uri);
-
 	run->connection = ferry_bench_control_connect("fault", scheme, uri, ANSWER_S, error);
 	if (!run->connection)
 		return FALSE;
 	run->socket = g_socket_connection_get_socket(run->connection);
 	run->local = g_socket_get_local_address(run->socket, error);
 	run->peer = run->local ? g_socket_get_remote_address(run->socket, error) : NULL;
-	return run->peer && say_hello(run, scheme, no_rdma, error);
+	return run->peer != NULL;
 }
 
-FerryBenchFaultReport *ferry_bench_fault_measure(const char *uri, const FerryBenchFaultPlan *plan,
-						 void (*tell_line)(const char *line),
-						 GError **error)
+FerryBenchRecord *ferry_bench_fault_measure(const char *uri, const FerryBenchFaultPlan *plan,
+					    void (*tell_line)(const char *line), GError **error)
 {
+	const char *scheme = ferry_bench_scheme_of(uri);
+	g_autoptr(FerryBenchRecord)
+		record = ferry_bench_record_new("fault", "How long a guest waits for a page");
+	g_auto(FerryBenchGreeting) greeting = { 0 };
 	g_auto(Run) run = { .plan = plan, .tell = tell_line };
 	g_autoptr(FerryBenchFaultReport) report = NULL;
 	g_autofree char *no_rdma = NULL;
 
-	if (!connect_to(&run, uri, &no_rdma, error))
+	if (!connect_to(&run, scheme, uri, error) ||
+	    !ferry_bench_control_hello(run.socket, plan->ram, &greeting, error))
 		return NULL;
 	run.ram = ferry_bench_ram_new(plan->ram, TRUE, error);
 	if (!run.ram)
 		return NULL;
 	ferry_bench_touch_mark(run.ram->host, run.ram->size);
+	no_rdma = find_no_rdma(scheme, &greeting);
 	report = ferry_bench_fault_report_new(plan, uri, no_rdma);
-	return take_turns(&run, report, error) ? g_steal_pointer(&report) : NULL;
+	if (!take_turns(&run, report, error))
+		return NULL;
+	ferry_bench_record_hosts(record, g_steal_pointer(&greeting.host));
+	ferry_bench_fault_report_record(report, record);
+	return g_steal_pointer(&record);
 }

@@ -97,9 +97,9 @@ static const FerryBenchFaultRow *find_row(const FerryBenchFaultReport *report,
 /* The median at @offset over that of @of; 0 where either has none. */
 static double ratio(const FerryBenchFaultRow *row, const FerryBenchFaultRow *of, size_t offset)
 {
-	double base = figure_at(of, offset).median;
+	g_auto(FerryBenchFigure) base = figure_at(of, offset), figure = figure_at(row, offset);
 
-	return base > 0 ? figure_at(row, offset).median / base : 0;
+	return base.median > 0 ? figure.median / base.median : 0;
 }
 
 /* What a row is compared with. */
@@ -123,65 +123,7 @@ static Ratios ratios_of(const FerryBenchFaultReport *report, const FerryBenchFau
 	return ratios;
 }
 
-/* ---- for people ---- */
-
-static void add_ratio(GString *text, double value)
-{
-	if (value > 0)
-		g_string_append_printf(text, "%9.2f", value);
-	else
-		g_string_append_printf(text, "%9s", "-");
-}
-
-static void add_figures(GString *text, const FerryBenchFaultReport *report,
-			const FerryBenchFaultRow *row)
-{
-	FerryBenchFigure p50 = figure_at(row, P50);
-	Ratios ratios = ratios_of(report, row);
-
-	g_string_append_printf(text, "%8.0f %9.1f %5.0f%% %9.1f %9.1f %9.1f", faults_of(row).median,
-			       p50.median, p50.spread * 100, figure_at(row, P90).median,
-			       figure_at(row, P99).median, figure_at(row, MOST).median);
-	add_ratio(text, ratios.p50_of_floor);
-	add_ratio(text, ratios.p50_of_idle);
-	add_ratio(text, ratios.p99_of_idle);
-}
-
-char *ferry_bench_fault_report_text(const FerryBenchFaultReport *report)
-{
-	const FerryBenchFaultPlan *plan = &report->plan;
-	GString *text = g_string_new(NULL);
-
-	g_string_append_printf(text, "%8s %-10s %8s %9s %6s %9s %9s %9s%9s%9s%9s\n", "", "other",
-			       "", "", "", "", "", "", "p50 over", "p50 over", "p99 over");
-	g_string_append_printf(text, "%-8s %-10s %8s %9s %6s %9s %9s %9s%9s%9s%9s\n", "mode",
-			       "pages", "faults", "p50 us", "spread", "p90 us", "p99 us", "max us",
-			       "floor's", "idle's", "idle's");
-	for (guint i = 0; i < report->rows->len; i++) {
-		const FerryBenchFaultRow *row = report->rows->pdata[i];
-
-		g_string_append_printf(text, "%-8s %-10s ", ferry_bench_fault_mode_name(row->mode),
-				       row->background ? "background" : "idle");
-		if (row->skipped)
-			g_string_append_printf(text, "skipped: %s", row->skipped);
-		else
-			add_figures(text, report, row);
-		g_string_append_c(text, '\n');
-	}
-	g_string_append_printf(
-		text,
-		"\n%s; each figure is the median of %u turns behind one that does not count, spread "
-		"is (largest - smallest) / median\n"
-		"floor       an RDMA READ of the page and UFFDIO_CONTINUE, event driven, and nothing "
-		"else\n"
-		"idle        no page comes that nobody waits for; a measurement ends after %u faults\n"
-		"background  the rest of %" G_GUINT64_FORMAT
-		" MiB comes meanwhile, as fast as it can, until all is there\n",
-		report->peer, plan->repeat, plan->faults, plan->ram >> 20);
-	return g_string_free(text, FALSE);
-}
-
-/* ---- for programs ---- */
+/* ---- every turn ---- */
 
 static JsonArray *turns_json(const FerryBenchFaultRow *row)
 {
@@ -219,7 +161,7 @@ static void put_ratio(JsonObject *object, const char *name, double value)
 
 static JsonObject *row_json(const FerryBenchFaultReport *report, const FerryBenchFaultRow *row)
 {
-	const struct {
+	struct {
 		const char *name;
 		FerryBenchFigure figure;
 	} figures[] = {
@@ -232,12 +174,15 @@ static JsonObject *row_json(const FerryBenchFaultReport *report, const FerryBenc
 
 	json_object_set_string_member(object, "mode", ferry_bench_fault_mode_name(row->mode));
 	json_object_set_boolean_member(object, "background", row->background);
-	if (row->skipped) {
+	if (row->skipped)
 		json_object_set_string_member(object, "skipped", row->skipped);
-		return object;
+	for (guint i = 0; i < G_N_ELEMENTS(figures); i++) {
+		if (!row->skipped)
+			ferry_bench_figure_put(object, figures[i].name, &figures[i].figure);
+		ferry_bench_figure_clear(&figures[i].figure);
 	}
-	for (guint i = 0; i < G_N_ELEMENTS(figures); i++)
-		ferry_bench_figure_put(object, figures[i].name, &figures[i].figure);
+	if (row->skipped)
+		return object;
 	put_ratio(object, "p50-over-floor", ratios.p50_of_floor);
 	put_ratio(object, "p50-over-idle", ratios.p50_of_idle);
 	put_ratio(object, "p99-over-idle", ratios.p99_of_idle);
@@ -245,19 +190,149 @@ static JsonObject *row_json(const FerryBenchFaultReport *report, const FerryBenc
 	return object;
 }
 
-JsonNode *ferry_bench_fault_report_json(const FerryBenchFaultReport *report)
-{
-	JsonObject *object = json_object_new();
-	JsonNode *node = json_node_new(JSON_NODE_OBJECT);
-	JsonArray *rows = json_array_new();
+/* ---- the table ---- */
 
-	for (guint i = 0; i < report->rows->len; i++)
+static void put_figure(FerryBenchRecord *record, const char *key, FerryBenchFigure figure)
+{
+	ferry_bench_record_figure(record, key, &figure);
+	ferry_bench_figure_clear(&figure);
+}
+
+static void put_share(FerryBenchRecord *record, const char *key, double value)
+{
+	if (value > 0)
+		ferry_bench_record_number(record, key, value);
+}
+
+static char *row_name(const FerryBenchFaultRow *row)
+{
+	return g_strdup_printf("%s, %s", ferry_bench_fault_mode_name(row->mode),
+			       row->background ? "background" : "idle");
+}
+
+static void add_columns(FerryBenchRecord *record)
+{
+	ferry_bench_record_column(record, "faults", "faults", 0, FALSE);
+	ferry_bench_record_column(record, "p50", "p50 us", 1, TRUE);
+	ferry_bench_record_column(record, "p90", "p90 us", 1, FALSE);
+	ferry_bench_record_column(record, "p99", "p99 us", 1, TRUE);
+	ferry_bench_record_column(record, "max", "max us", 1, FALSE);
+	ferry_bench_record_column(record, "p50-over-floor", "p50 over floor's", 2, FALSE);
+	ferry_bench_record_column(record, "p50-over-idle", "over idle's", 2, FALSE);
+	ferry_bench_record_column(record, "p99-over-idle", "p99 over idle's", 2, FALSE);
+}
+
+static void add_to_table(const FerryBenchFaultReport *report, const FerryBenchFaultRow *row,
+			 FerryBenchRecord *record)
+{
+	g_autofree char *name = row_name(row);
+	Ratios ratios = ratios_of(report, row);
+
+	if (row->skipped) {
+		ferry_bench_record_skip(record, name, row->skipped);
+		return;
+	}
+	ferry_bench_record_row(record, name, row->mode == FERRY_BENCH_FLOOR ? "ceiling" : "ferry");
+	put_figure(record, "faults", faults_of(row));
+	put_figure(record, "p50", figure_at(row, P50));
+	put_figure(record, "p90", figure_at(row, P90));
+	put_figure(record, "p99", figure_at(row, P99));
+	put_figure(record, "max", figure_at(row, MOST));
+	put_share(record, "p50-over-floor", ratios.p50_of_floor);
+	put_share(record, "p50-over-idle", ratios.p50_of_idle);
+	put_share(record, "p99-over-idle", ratios.p99_of_idle);
+}
+
+/* ---- the charts ---- */
+
+static int compare(gconstpointer a, gconstpointer b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* All turns as one, each with the same weight: they have as many quantiles, but for one that had
+ * fewer faults than that. */
+static void draw_row(const FerryBenchFaultRow *row, FerryBenchRecord *record)
+{
+	g_autoptr(GArray) all = ferry_bench_numbers_new();
+	guint step;
+
+	for (guint i = 0; i < row->turns->len; i++) {
+		const FerryBenchLatency *felt =
+			&g_array_index(row->turns, FerryBenchFaultTurn, i).felt;
+
+		g_array_append_vals(all, felt->quantiles, felt->n_quantiles);
+	}
+	g_array_sort(all, compare);
+	step = MAX(all->len / FERRY_BENCH_QUANTILES_MAX, 1);
+	for (guint i = step; i <= all->len; i += step)
+		ferry_bench_record_point(record, g_array_index(all, double, i - 1),
+					 (double)i / all->len);
+}
+
+static void draw(const FerryBenchFaultReport *report, gboolean background, FerryBenchRecord *record)
+{
+	const FerryBenchChart chart = {
+		.title = background ? "Waiting for a page while the others come"
+				    : "Waiting for a page when no other comes",
+		.kind = "cdf",
+		.x = "us",
+		.y = "share of the faults that took no longer",
+		.x_log = TRUE,
+	};
+
+	ferry_bench_record_chart(record, &chart);
+	for (guint i = 0; i < report->rows->len; i++) {
+		const FerryBenchFaultRow *row = report->rows->pdata[i];
+
+		if (row->skipped || row->background != background)
+			continue;
+		ferry_bench_record_series(record, ferry_bench_fault_mode_name(row->mode),
+					  row->mode == FERRY_BENCH_FLOOR ? "ceiling" : "ferry");
+		draw_row(row, record);
+	}
+}
+
+static void add_notes(const FerryBenchFaultReport *report, FerryBenchRecord *record)
+{
+	const FerryBenchFaultPlan *plan = &report->plan;
+	g_autofree char *turns = g_strdup_printf(
+		"%s; medians (min-max) of %u turns behind one that does not count", report->peer,
+		plan->repeat);
+	g_autofree char *idle = g_strdup_printf("idle: no page comes that nobody waits for; a "
+						"measurement ends after %u faults",
+						plan->faults);
+	g_autofree char *background = g_strdup_printf(
+		"background: the rest of %" G_GUINT64_FORMAT
+		" MiB comes meanwhile, as fast as it can, until all is there",
+		plan->ram >> 20);
+
+	ferry_bench_record_note(record, turns);
+	ferry_bench_record_note(record, "floor: an RDMA READ of the page and UFFDIO_CONTINUE, "
+					"event driven, and nothing else");
+	ferry_bench_record_note(record, idle);
+	ferry_bench_record_note(record, background);
+}
+
+void ferry_bench_fault_report_record(const FerryBenchFaultReport *report, FerryBenchRecord *record)
+{
+	const FerryBenchFaultPlan *of = &report->plan;
+	JsonObject *plan = ferry_bench_record_plan(record);
+	JsonArray *rows = json_array_new();
+	json_object_set_string_member(plan, "peer", report->peer);
+	json_object_set_int_member(plan, "ram", of->ram);
+	json_object_set_int_member(plan, "faults", of->faults);
+	json_object_set_int_member(plan, "repeat", of->repeat);
+	ferry_bench_record_table(record, "Waiting for a page", NULL);
+	add_columns(record);
+	for (guint i = 0; i < report->rows->len; i++) {
 		json_array_add_object_element(rows, row_json(report, report->rows->pdata[i]));
-	json_object_set_string_member(object, "peer", report->peer);
-	json_object_set_int_member(object, "ram", report->plan.ram);
-	json_object_set_int_member(object, "faults", report->plan.faults);
-	json_object_set_int_member(object, "repeat", report->plan.repeat);
-	json_object_set_array_member(object, "rows", rows);
-	json_node_take_object(node, object);
-	return node;
+		add_to_table(report, report->rows->pdata[i], record);
+	}
+	json_object_set_array_member(ferry_bench_record_root(record), "rows", rows);
+	draw(report, FALSE, record);
+	draw(report, TRUE, record);
+	add_notes(report, record);
 }

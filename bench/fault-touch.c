@@ -179,5 +179,11 @@ FerryBenchLatency ferry_bench_latency_of(GArray *ns)
 	latency.p90 = rank_us(ns, 90);
 	latency.p99 = rank_us(ns, 99);
 	latency.max = rank_us(ns, 100);
+	latency.n_quantiles = MIN(ns->len, FERRY_BENCH_QUANTILES_MAX);
+	for (guint64 i = 1; i <= latency.n_quantiles; i++) {
+		guint64 rank = (ns->len * i + latency.n_quantiles - 1) / latency.n_quantiles;
+
+		latency.quantiles[i - 1] = g_array_index(ns, gint64, rank - 1) / 1e3;
+	}
 	return latency;
 }

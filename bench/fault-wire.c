@@ -29,6 +29,15 @@ static gboolean refuse(GError **error, const char *what, const char *value)
 	return FALSE;
 }
 
+static JsonArray *quantiles_json(const FerryBenchLatency *latency)
+{
+	JsonArray *list = json_array_new();
+
+	for (guint i = 0; i < latency->n_quantiles; i++)
+		json_array_add_double_element(list, latency->quantiles[i]);
+	return list;
+}
+
 void ferry_bench_latency_put(JsonObject *object, const FerryBenchLatency *latency)
 {
 	json_object_set_int_member(object, "faults", latency->faults);
@@ -36,12 +45,42 @@ void ferry_bench_latency_put(JsonObject *object, const FerryBenchLatency *latenc
 	json_object_set_double_member(object, "p90-us", latency->p90);
 	json_object_set_double_member(object, "p99-us", latency->p99);
 	json_object_set_double_member(object, "max-us", latency->max);
+	if (latency->n_quantiles)
+		json_object_set_array_member(object, "quantiles-us", quantiles_json(latency));
 }
 
 static gboolean get_us(JsonObject *object, const char *name, double *us, GError **error)
 {
 	*us = json_object_get_double_member_with_default(object, name, -1);
 	return (isfinite(*us) && *us >= 0) || refuse(error, name, "no number");
+}
+
+static gboolean is_number(JsonNode *node)
+{
+	return JSON_NODE_HOLDS_VALUE(node) && (json_node_get_value_type(node) == G_TYPE_DOUBLE ||
+					       json_node_get_value_type(node) == G_TYPE_INT64);
+}
+
+/* None where there are none; else at most FERRY_BENCH_QUANTILES_MAX numbers, none smaller than the
+ * one before. */
+static gboolean get_quantiles(JsonObject *object, FerryBenchLatency *latency, GError **error)
+{
+	JsonNode *node = json_object_get_member(object, "quantiles-us");
+	JsonArray *list = node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+	double before = 0;
+
+	latency->n_quantiles = list ? json_array_get_length(list) : 0;
+	if ((node && !list) || latency->n_quantiles > FERRY_BENCH_QUANTILES_MAX)
+		return refuse(error, "quantiles-us", "of another shape");
+	for (guint i = 0; i < latency->n_quantiles; i++) {
+		JsonNode *element = json_array_get_element(list, i);
+		double value = is_number(element) ? json_node_get_double(element) : -1;
+
+		if (!isfinite(value) || value < before)
+			return refuse(error, "quantiles-us", "out of order");
+		latency->quantiles[i] = before = value;
+	}
+	return TRUE;
 }
 
 gboolean ferry_bench_latency_get(JsonObject *object, FerryBenchLatency *latency, GError **error)
@@ -51,7 +90,8 @@ gboolean ferry_bench_latency_get(JsonObject *object, FerryBenchLatency *latency,
 	       get_us(object, "p50-us", &latency->p50, error) &&
 	       get_us(object, "p90-us", &latency->p90, error) &&
 	       get_us(object, "p99-us", &latency->p99, error) &&
-	       get_us(object, "max-us", &latency->max, error);
+	       get_us(object, "max-us", &latency->max, error) &&
+	       get_quantiles(object, latency, error);
 }
 
 void ferry_bench_fault_shape_put(JsonObject *object, const FerryBenchFaultShape *shape)
@@ -86,8 +126,11 @@ gboolean ferry_bench_fault_shape_get(JsonObject *object, guint64 ram_max,
 void ferry_bench_counts_put(JsonObject *object, const FerryPostcopyStatus *status)
 {
 	const FerryLatency *latency = &status->latency;
-	const FerryBenchLatency engine = { latency->count, latency->p50, latency->p90, latency->p99,
-					   latency->max };
+	const FerryBenchLatency engine = { .faults = latency->count,
+					   .p50 = latency->p50,
+					   .p90 = latency->p90,
+					   .p99 = latency->p99,
+					   .max = latency->max };
 
 	json_object_set_string_member(object, "mode", status->mode ? status->mode : "none");
 	json_object_set_int_member(object, "missing", status->discarded);

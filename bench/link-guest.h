@@ -10,18 +10,25 @@
  * and nobody who writes.
  */
 
-/* A guest over @ram, which is borrowed; made anew for each migration. */
-FerryVm *ferry_bench_guest_new(const FerryBenchRam *ram, guint queue_pairs, gboolean pin_all,
-			       GError **error);
+/* How the pages go: the same on both sides. */
+typedef struct {
+	gboolean rdma;
+	guint n; /* queue pairs; or connections, of which more than one are multifd's */
+	gboolean pin_all;
+} FerryBenchLane;
+
+/* "4 queue pairs", "1 connection"; free with g_free(). */
+char *ferry_bench_lane_name(const FerryBenchLane *lane);
 
 /* Migrates a guest of @ram to @uri and fills @status, which is then completed. */
-gboolean ferry_bench_guest_send(const FerryBenchRam *ram, const char *uri, guint queue_pairs,
-				gboolean pin_all, FerryMigrationStatus *status, GError **error);
+gboolean ferry_bench_guest_send(const FerryBenchRam *ram, const char *uri,
+				const FerryBenchLane *lane, FerryMigrationStatus *status,
+				GError **error);
 
 /* A guest that takes one in. */
 typedef struct FerryBenchTaker FerryBenchTaker;
 /* Listens on @uri. */
-FerryBenchTaker *ferry_bench_taker_new(const char *uri, guint64 ram, gboolean pin_all,
+FerryBenchTaker *ferry_bench_taker_new(const char *uri, guint64 ram, const FerryBenchLane *lane,
 				       GError **error);
 /* What a source must be given; free with g_free(). */
 char *ferry_bench_taker_uri(FerryBenchTaker *taker);

@@ -4,15 +4,17 @@
 #include "link-guest.h"
 #include "perftest.h"
 #include "raw-link.h"
+#include "raw-tcp.h"
 
 #include <ferry/rdma.h>
 
-/* One peer, and what is being measured with it: one of the three, or none. */
+/* One peer, and what is being measured with it: one of the four, or none. */
 typedef struct {
 	GSocket *socket;
 	GSocketAddress *local; /* where the peer reached us */
 	guint64 ram_max;
 	FerryBenchRawServer *raw;
+	FerryBenchTcpServer *tcp;
 	FerryBenchTaker *taker;
 	GSubprocess *perftest;
 } Session;
@@ -20,6 +22,7 @@ typedef struct {
 static void session_end(Session *session)
 {
 	g_clear_pointer(&session->raw, ferry_bench_raw_server_free);
+	g_clear_pointer(&session->tcp, ferry_bench_tcp_server_free);
 	g_clear_pointer(&session->taker, ferry_bench_taker_free);
 	if (session->perftest)
 		g_subprocess_force_exit(session->perftest);
@@ -43,16 +46,7 @@ static JsonObject *answer_port(guint16 port)
 
 static JsonObject *do_hello(Session *session, JsonObject *request, GError **error)
 {
-	JsonObject *answer;
-	guint64 version;
-
-	if (!ferry_bench_control_number(request, "version", FERRY_BENCH_CONTROL_VERSION,
-					FERRY_BENCH_CONTROL_VERSION, &version, error))
-		return NULL;
-	answer = json_object_new();
-	json_object_set_string_member(answer, "host", g_get_host_name());
-	json_object_set_int_member(answer, "ram-max", session->ram_max);
-	return answer;
+	return ferry_bench_control_greet(request, session->ram_max, error);
 }
 
 static gboolean read_shape(JsonObject *request, FerryBenchRawShape *shape, GError **error)
@@ -91,19 +85,39 @@ static JsonObject *do_raw(Session *session, JsonObject *request, GError **error)
 	return session->raw ? answer_port(port) : NULL;
 }
 
+static JsonObject *do_tcp(Session *session, JsonObject *request, GError **error)
+{
+	struct sockaddr_storage local;
+	guint64 connections;
+	guint16 port;
+
+	if (!ferry_bench_control_number(request, "connections", 1, FERRY_BENCH_CONNECTIONS_MAX,
+					&connections, error) ||
+	    !g_socket_address_to_native(session->local, &local, sizeof(local), error))
+		return NULL;
+	session->tcp = ferry_bench_tcp_server_new((struct sockaddr *)&local, connections, &port,
+						  error);
+	return session->tcp ? answer_port(port) : NULL;
+}
+
 static JsonObject *do_migration(Session *session, JsonObject *request, GError **error)
 {
+	FerryBenchLane lane = {
+		.rdma = json_object_get_boolean_member_with_default(request, "rdma", FALSE),
+		.pin_all = json_object_get_boolean_member_with_default(request, "pin-all", FALSE),
+	};
 	g_autoptr(GSocketAddress) any = ferry_bench_address_with_port(session->local, 0);
-	g_autofree char *uri = ferry_bench_uri_print("rdma", any);
+	g_autofree char *uri = ferry_bench_uri_print(lane.rdma ? "rdma" : "tcp", any);
 	g_autofree char *real = NULL;
 	JsonObject *answer;
-	guint64 ram;
+	guint64 ram, lanes;
 
-	if (!ferry_bench_control_number(request, "ram", 1 << 20, session->ram_max, &ram, error))
+	if (!ferry_bench_control_number(request, "ram", 1 << 20, session->ram_max, &ram, error) ||
+	    !ferry_bench_control_number(request, "lanes", 1, FERRY_BENCH_CONNECTIONS_MAX, &lanes,
+					error))
 		return NULL;
-	session->taker = ferry_bench_taker_new(
-		uri, ram, json_object_get_boolean_member_with_default(request, "pin-all", FALSE),
-		error);
+	lane.n = lanes;
+	session->taker = ferry_bench_taker_new(uri, ram, &lane, error);
 	if (!session->taker)
 		return NULL;
 	real = ferry_bench_taker_uri(session->taker);
@@ -139,8 +153,12 @@ static const struct {
 	const char *name;
 	JsonObject *(*answer)(Session *session, JsonObject *request, GError **error);
 } requests[] = {
-	{ "hello", do_hello },          { "raw", do_raw }, { "migration", do_migration },
-	{ "ib_write_bw", do_perftest }, { "end", do_end },
+	{ "hello", do_hello },
+	{ "raw", do_raw },
+	{ "tcp", do_tcp },
+	{ "migration", do_migration },
+	{ "ib_write_bw", do_perftest },
+	{ "end", do_end },
 };
 
 static JsonObject *answer_to(gpointer user, JsonObject *request)
@@ -182,11 +200,12 @@ static void serve(GSocket *socket, gpointer user)
 void ferry_bench_link_listen(const char *uri, guint64 ram_max, void (*ready)(const char *uri),
 			     GError **error)
 {
+	const char *scheme = ferry_bench_scheme_of(uri);
 	g_autofree char *why = NULL;
 	g_autoptr(GPtrArray) ports = ferry_rdma_list_ports(&why);
 
-	if (!ports->len)
+	if (g_str_equal(scheme, "rdma") && !ports->len)
 		g_set_error_literal(error, FERRY_ERROR, FERRY_ERROR_NOSUPP, why);
 	else
-		ferry_bench_control_listen("rdma", uri, ready, serve, &ram_max, error);
+		ferry_bench_control_listen(scheme, uri, ready, serve, &ram_max, error);
 }

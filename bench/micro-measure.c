@@ -101,6 +101,15 @@ static void conclude(Subject *subject, FerryMicroResult *result)
 	g_array_unref(subject->instructions);
 }
 
+static void result_clear(gpointer data)
+{
+	FerryMicroResult *result = data;
+
+	ferry_bench_figure_clear(&result->bytes);
+	ferry_bench_figure_clear(&result->ns);
+	ferry_bench_figure_clear(&result->instructions);
+}
+
 GArray *ferry_micro_measure(const GPtrArray *cases, const FerryMicroMemory *memory,
 			    const FerryMicroPlan *plan, char **why_uncounted)
 {
@@ -108,14 +117,15 @@ GArray *ferry_micro_measure(const GPtrArray *cases, const FerryMicroMemory *memo
 	GArray *results = g_array_new(FALSE, TRUE, sizeof(FerryMicroResult));
 	int counter = open_counter(why_uncounted);
 
+	g_array_set_clear_func(results, result_clear);
 	for (guint i = 0; i < cases->len; i++) {
 		Subject *subject = &subjects[i];
 
 		subject->of = cases->pdata[i];
 		subject->state = subject->of->begin(memory, subject->of->variant);
-		subject->bytes = g_array_new(FALSE, FALSE, sizeof(double));
-		subject->ns = g_array_new(FALSE, FALSE, sizeof(double));
-		subject->instructions = g_array_new(FALSE, FALSE, sizeof(double));
+		subject->bytes = ferry_bench_numbers_new();
+		subject->ns = ferry_bench_numbers_new();
+		subject->instructions = ferry_bench_numbers_new();
 		calibrate(subject, plan);
 	}
 	/* In turn: a neighbour that is loud for a while then disturbs all of them. */

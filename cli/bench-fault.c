@@ -83,14 +83,14 @@ static gboolean make_plan(const Options *options, FerryBenchFaultPlan *plan)
 static int measure(const char *uri, const Options *options, const FerryBenchFaultPlan *plan)
 {
 	g_autoptr(GError) error = NULL;
-	g_autoptr(FerryBenchFaultReport)
-		report = ferry_bench_fault_measure(uri, plan, ferry_cli_bench_tell, &error);
-	g_autofree char *text = report ? ferry_bench_fault_report_text(report) : NULL;
+	g_autoptr(FerryBenchRecord)
+		record = ferry_bench_fault_measure(uri, plan, ferry_cli_bench_tell, &error);
+	g_autofree char *text = record ? ferry_bench_record_print(record) : NULL;
 
 	if (text && g_strcmp0(options->json, "-"))
 		fputs(text, stdout);
-	if (report && options->json) {
-		g_autoptr(JsonNode) node = ferry_bench_fault_report_json(report);
+	if (record && options->json) {
+		g_autoptr(JsonNode) node = ferry_bench_record_json(record);
 
 		ferry_cli_bench_write_json(node, options->json, &error);
 	}

@@ -10,19 +10,23 @@
 static const FerryCliHelp help = {
 	.command = "bench link",
 	.summary =
-		"Measures, in turns and in one run, raw RDMA writes over a fabric, and whole "
-		"migrations\nover it: how much of the fabric Ferry uses, and how many queue pairs it "
-		"takes.",
+		"Measures, in turns and in one run, raw RDMA writes and TCP sockets over a network, and "
+		"whole\nmigrations over both: how much of the network Ferry uses, and how many queue "
+		"pairs or\nconnections it takes.",
 	.description =
-		"Without --listen and --peer both ends are on this host. The raw writes are a plain loop "
-		"of\nRDMA writes between two hot buffers: the ceiling. The migrations are of RAM that "
-		"nothing\ncompresses and nobody writes. HOST must be an address of an RDMA port; PORT is "
-		"for the two\nto talk, and the measurements take free ports beside it. Nothing is "
-		"encrypted, and a listener\nserves whoever connects: use a private network.\n\n"
+		"Without --listen and --peer both ends are on this host: over RDMA and TCP where it has an "
+		"RDMA\ndevice, else over TCP alone. The raw measurements go from one hot buffer to "
+		"another: the\nceiling. The migrations are of RAM that nothing compresses and nobody "
+		"writes; over several\nconnections by multifd. With RDMA, what registering memory costs "
+		"is measured, too. HOST of\nrdma: must be an address of an RDMA port; tcp: leaves RDMA "
+		"out. PORT is for the two to talk,\nand the measurements take free ports beside it. "
+		"Nothing is encrypted, and a listener serves\nwhoever connects: use a private network. A "
+		"warning says which figures spread too far to be\nrelied on.\n\n"
 		"Examples:\n"
+		"  ferry bench link --ram 2G\n"
 		"  ferry bench link --listen rdma:192.0.2.7:4455              on one host\n"
 		"  ferry bench link --peer rdma:192.0.2.7:4455                on the other\n"
-		"  ferry bench link --peer rdma:192.0.2.7:4455 --ram 8G --queue-pairs 1,4 "
+		"  ferry bench link --peer rdma:192.0.2.7:4455 --queue-pairs 1,4 --connections 1,8 "
 		"--ib-write-bw\n\n"
 		"Exit status: 0 done, 1 it could not be measured, 2 wrong usage.",
 };
@@ -34,9 +38,10 @@ typedef struct {
 	char *ram;
 	char *sizes;
 	char *queue_pairs;
+	char *connections;
+	char *depths;
 	char *json;
 	int repeat;
-	int depth;
 	double seconds;
 	gboolean pin_all;
 	gboolean perftest;
@@ -49,6 +54,8 @@ static void options_clear(Options *options)
 	g_free(options->ram);
 	g_free(options->sizes);
 	g_free(options->queue_pairs);
+	g_free(options->connections);
+	g_free(options->depths);
 	g_free(options->json);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
@@ -60,8 +67,7 @@ static gboolean wrong(const char *what)
 }
 
 /* "1,4": at most FERRY_BENCH_LIST_MAX numbers, as sizes may be said. */
-static gboolean parse_list(const char *text, guint64 most, guint64 *numbers, guint *n,
-			   GError **error)
+static gboolean parse_list(const char *text, guint64 most, FerryBenchList *list, GError **error)
 {
 	g_auto(GStrv) parts = g_strsplit(text, ",", -1);
 	guint given = g_strv_length(parts);
@@ -73,31 +79,47 @@ static gboolean parse_list(const char *text, guint64 most, guint64 *numbers, gui
 		return FALSE;
 	}
 	for (guint i = 0; i < given; i++) {
-		if (!ferry_cli_parse_size(parts[i], &numbers[i], error))
+		if (!ferry_cli_parse_size(parts[i], &list->at[i], error))
 			return FALSE;
-		if (numbers[i] < 1 || numbers[i] > most) {
+		if (list->at[i] < 1 || list->at[i] > most) {
 			g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
 				    "%s is not within 1 to %" G_GUINT64_FORMAT, parts[i], most);
 			return FALSE;
 		}
 	}
-	*n = given;
+	list->n = given;
 	return TRUE;
 }
 
 static gboolean parse_lists(const Options *options, FerryBenchLinkPlan *plan, GError **error)
 {
-	guint64 queue_pairs[FERRY_BENCH_LIST_MAX];
+	const struct {
+		const char *given, *otherwise;
+		guint64 most;
+		FerryBenchList *list;
+	} lists[] = {
+		{ options->queue_pairs, "1,2,4,8", FERRY_BENCH_QUEUE_PAIRS_MAX,
+		  &plan->queue_pairs },
+		{ options->connections, "1,2,4,8", FERRY_BENCH_CONNECTIONS_MAX,
+		  &plan->connections },
+		{ options->sizes, "4K,64K,256K,1M", FERRY_BENCH_SIZE_MAX, &plan->sizes },
+		{ options->depths, NULL, FERRY_BENCH_DEPTH_MAX, &plan->depths },
+	};
 
-	if (!parse_list(options->queue_pairs ? options->queue_pairs : "1,2,4,8",
-			FERRY_BENCH_QUEUE_PAIRS_MAX, queue_pairs, &plan->n_queue_pairs, error) ||
-	    !parse_list(options->sizes ? options->sizes : "4K,64K,256K,1M", FERRY_BENCH_SIZE_MAX,
-			plan->sizes, &plan->n_sizes, error) ||
-	    !ferry_cli_parse_size(options->ram ? options->ram : "1G", &plan->ram, error))
-		return FALSE;
-	for (guint i = 0; i < plan->n_queue_pairs; i++)
-		plan->queue_pairs[i] = queue_pairs[i];
-	return TRUE;
+	for (guint i = 0; i < G_N_ELEMENTS(lists); i++) {
+		const char *text = lists[i].given ? lists[i].given : lists[i].otherwise;
+
+		if (text && !parse_list(text, lists[i].most, lists[i].list, error))
+			return FALSE;
+	}
+	return ferry_cli_parse_size(options->ram ? options->ram : "1G", &plan->ram, error);
+}
+
+/* NULL: with both ends here. */
+static gboolean check_uri(const char *uri)
+{
+	return !uri || g_str_has_prefix(uri, "rdma:") || g_str_has_prefix(uri, "tcp:") ||
+	       wrong("expected rdma:HOST:PORT or tcp:HOST:PORT");
 }
 
 static gboolean make_plan(const Options *options, FerryBenchLinkPlan *plan)
@@ -106,7 +128,6 @@ static gboolean make_plan(const Options *options, FerryBenchLinkPlan *plan)
 
 	*plan = (FerryBenchLinkPlan){ .repeat = options->repeat,
 				      .seconds = options->seconds,
-				      .depth = options->depth,
 				      .pin_all = options->pin_all,
 				      .perftest = options->perftest };
 	if (options->listen && options->peer)
@@ -115,8 +136,8 @@ static gboolean make_plan(const Options *options, FerryBenchLinkPlan *plan)
 		return wrong("--repeat is 1 to 1000");
 	if (!(options->seconds >= 0.01 && options->seconds <= 600))
 		return wrong("--seconds is 0.01 to 600");
-	if (options->depth < 0 || options->depth > (int)FERRY_BENCH_DEPTH_MAX)
-		return wrong("--depth is 1 to 1024, or 0 for as many writes as make 1 MiB");
+	if (!check_uri(options->listen) || !check_uri(options->peer))
+		return FALSE;
 	if (!parse_lists(options, plan, &error))
 		return wrong(error->message);
 	if (plan->ram < 1 << 20 || plan->ram % (1 << 20))
@@ -127,14 +148,14 @@ static gboolean make_plan(const Options *options, FerryBenchLinkPlan *plan)
 static int measure(const char *uri, const Options *options, const FerryBenchLinkPlan *plan)
 {
 	g_autoptr(GError) error = NULL;
-	g_autoptr(FerryBenchLinkReport)
-		report = ferry_bench_link_measure(uri, plan, ferry_cli_bench_tell, &error);
-	g_autofree char *text = report ? ferry_bench_link_report_text(report) : NULL;
+	g_autoptr(FerryBenchRecord)
+		record = ferry_bench_link_measure(uri, plan, ferry_cli_bench_tell, &error);
+	g_autofree char *text = record ? ferry_bench_record_print(record) : NULL;
 
 	if (text && g_strcmp0(options->json, "-"))
 		fputs(text, stdout);
-	if (report && options->json) {
-		g_autoptr(JsonNode) node = ferry_bench_link_report_json(report);
+	if (record && options->json) {
+		g_autoptr(JsonNode) node = ferry_bench_record_json(record);
 
 		ferry_cli_bench_write_json(node, options->json, &error);
 	}
@@ -145,13 +166,12 @@ static int measure(const char *uri, const Options *options, const FerryBenchLink
 static int measure_self(const Options *options, const FerryBenchLinkPlan *plan)
 {
 	g_autoptr(GError) error = NULL;
-	g_autofree char *own = ferry_bench_link_own_uri(&error);
+	g_autofree char *own = ferry_bench_link_own_uri(NULL);
 	g_autofree char *real = NULL;
-	g_autoptr(GSubprocess) child = NULL;
+	g_autoptr(GSubprocess) child = ferry_cli_bench_spawn("link", own ? own : "tcp:127.0.0.1:0",
+							     plan->ram, &real, &error);
 	int status;
 
-	if (own)
-		child = ferry_cli_bench_spawn("link", own, plan->ram, &real, &error);
 	if (!child)
 		return ferry_cli_fail("bench link", "%s", error->message);
 	status = measure(real, options, plan);
@@ -176,9 +196,9 @@ int ferry_cli_bench_link(int argc, char **argv)
 	g_auto(Options) options = { .repeat = 5, .seconds = 1 };
 	const GOptionEntry entries[] = {
 		{ "listen", 0, 0, G_OPTION_ARG_STRING, &options.listen,
-		  "Be the end that is written to; port 0: a free one", "rdma:HOST:PORT" },
+		  "Be the end that is written to; port 0: a free one", "URI" },
 		{ "peer", 0, 0, G_OPTION_ARG_STRING, &options.peer,
-		  "Measure against the end that listens there", "rdma:HOST:PORT" },
+		  "Measure against the end that listens there", "URI" },
 		{ "ram", 0, 0, G_OPTION_ARG_STRING, &options.ram,
 		  "RAM of a migration, default 1G; with --listen the most that a peer may ask for",
 		  "SIZE" },
@@ -189,10 +209,12 @@ int ferry_cli_bench_link(int argc, char **argv)
 		{ "sizes", 0, 0, G_OPTION_ARG_STRING, &options.sizes,
 		  "Of raw writes, default 4K,64K,256K,1M", "SIZE,..." },
 		{ "queue-pairs", 0, 0, G_OPTION_ARG_STRING, &options.queue_pairs,
-		  "Of both, default 1,2,4,8", "N,..." },
-		{ "depth", 0, 0, G_OPTION_ARG_INT, &options.depth,
+		  "Of raw writes and migrations, default 1,2,4,8", "N,..." },
+		{ "connections", 0, 0, G_OPTION_ARG_STRING, &options.connections,
+		  "Of TCP, raw and migrations, default 1,2,4,8", "N,..." },
+		{ "depth", 0, 0, G_OPTION_ARG_STRING, &options.depths,
 		  "Raw writes in flight on a queue pair, default as many as make 1 MiB, 4 to 64",
-		  "N" },
+		  "N,..." },
 		{ "pin-all", 0, 0, G_OPTION_ARG_NONE, &options.pin_all,
 		  "Migrations register all RAM before the first page (rdma-pin-all)", NULL },
 		{ "ib-write-bw", 0, 0, G_OPTION_ARG_NONE, &options.perftest,

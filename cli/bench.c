@@ -12,19 +12,26 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } benches[] = {
-	{ "link", ferry_cli_bench_link },
-	{ "fault", ferry_cli_bench_fault },
+	{ "link", ferry_cli_bench_link },      { "fault", ferry_cli_bench_fault },
+	{ "guest", ferry_cli_bench_harness },  { "compare", ferry_cli_bench_harness },
+	{ "report", ferry_cli_bench_harness },
 };
 
 static const FerryCliHelp help = {
 	.command = "bench",
-	.operands = "link|fault ...",
+	.operands = "link|guest|fault|compare|report ...",
 	.summary = "Measures what a fabric can do, and what a migration makes of it.",
-	.description = "  link    raw RDMA writes and whole migrations between two hosts\n"
-		       "  fault   how long a guest waits for a page after a postcopy switch\n\n"
-		       "Example:\n"
-		       "  ferry bench link --help\n\n"
-		       "Exit status: 0 done, 1 it could not be measured, 2 wrong usage.",
+	.description =
+		"  link      raw writes and sends, and whole migrations, between two hosts\n"
+		"  guest     migrations of busy guests: how long they stand still, and where "
+		"they no\n            longer converge\n"
+		"  fault     how long a guest waits for a page after a postcopy switch\n"
+		"  compare   Ferry beside QEMU, iperf3 and ib_write_bw, in turns\n"
+		"  report    makes a page or tables of what another wrote with --json\n\n"
+		"Examples:\n"
+		"  ferry bench link --help\n"
+		"  ferry bench compare --report compare.html\n\n"
+		"Exit status: 0 done, 1 it could not be measured, 2 wrong usage.",
 };
 
 void ferry_cli_bench_listening(const char *uri)
@@ -89,6 +96,7 @@ int ferry_cli_bench(int argc, char **argv)
 			return benches[i].run(argc - 1, argv + 1);
 	if (!ferry_cli_parse(&help, entries, &argc, &argv, 1, 1))
 		return FERRY_EXIT_USAGE;
-	return ferry_cli_usage("bench", "there is no bench '%s'; there are link and fault",
-			       argv[1]);
+	return ferry_cli_usage(
+		"bench", "there is no bench '%s'; there are link, guest, fault, compare and report",
+		argv[1]);
 }

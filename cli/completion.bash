@@ -86,7 +86,7 @@ _ferry_value()
 		[ "$command" = bench ] || return 1
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		;;
-	--ram | --vcpus | --seed | --peer | --repeat | --seconds | --sizes | --queue-pairs | --depth | --faults | --multifd)
+	--ram | --vcpus | --seed | --beat-interval | --peer | --repeat | --seconds | --sizes | --queue-pairs | --depth | --faults | --multifd)
 		;;
 	*)
 		return 1
@@ -100,7 +100,7 @@ _ferry_options()
 	case $1 in
 	run)
 		echo "--help --ram --kvm --process --vcpus --workload --fill --seed --uuid --backing --prealloc" \
-			"--dirty-source --qmp --incoming --paused --log --set"
+			"--dirty-source --beat-interval --qmp --incoming --paused --log --set"
 		;;
 	migrate) echo "--help --qmp --set --postcopy --dry-run --resume --json --quiet" ;;
 	status) echo "--help --qmp --json --prometheus" ;;
@@ -149,7 +149,7 @@ _ferry()
 				query-migrate query-rdma migrate-start-postcopy
 				migrate-pause migrate-recover announce-self ferry-rehearse ferry-resolve query-status
 				stop cont getfd closefd query-version query-commands
-				query-events guest-check quit" -- "$cur")
+				query-events guest-check query-guest quit" -- "$cur")
 			;;
 		inspect:* | receive:* | send:*) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 		esac

@@ -46,6 +46,7 @@ typedef struct {
 	char *seed;
 	char *log;
 	char *uuid;
+	int beat_us;
 	gboolean kvm;
 	gboolean process;
 	int vcpus;
@@ -86,6 +87,8 @@ static gboolean convert(FerryCliRunOptions *options, const RawOptions *raw)
 
 	if (raw->kvm && raw->process)
 		return usage("--kvm and --process exclude each other");
+	if (raw->beat_us < 1)
+		return usage("--beat-interval must be at least 1");
 	if (raw->vcpus < 1)
 		return usage("--vcpus must be at least 1");
 	if (!ferry_cli_parse_size(raw->ram ? raw->ram : "256M", &options->guest.ram_size, &error))
@@ -104,6 +107,7 @@ static gboolean convert(FerryCliRunOptions *options, const RawOptions *raw)
 			      : raw->process ? FERRY_GUEST_PROCESS
 					     : FERRY_GUEST_AUTO;
 	options->guest.vcpus = raw->vcpus;
+	options->guest.beat_us = (guint)raw->beat_us;
 	options->guest.backing = options->backing;
 	options->guest.dirty_source = options->dirty_source;
 	options->guest.workload = options->workload;
@@ -113,7 +117,7 @@ static gboolean convert(FerryCliRunOptions *options, const RawOptions *raw)
 
 gboolean ferry_cli_run_options_parse(FerryCliRunOptions *options, int argc, char **argv)
 {
-	g_auto(RawOptions) raw = { .vcpus = 1 };
+	g_auto(RawOptions) raw = { .vcpus = 1, .beat_us = 5000 };
 	const GOptionEntry entries[] = {
 		{ "ram", 0, 0, G_OPTION_ARG_STRING, &raw.ram, "Size of memory (256M)", "SIZE" },
 		{ "kvm", 0, 0, G_OPTION_ARG_NONE, &raw.kvm, "A KVM guest, or fail", NULL },
@@ -134,6 +138,8 @@ gboolean ferry_cli_run_options_parse(FerryCliRunOptions *options, int argc, char
 		  "NAME" },
 		{ "uuid", 0, 0, G_OPTION_ARG_STRING, &raw.uuid,
 		  "The guest's UUID, which validate-uuid compares", "UUID" },
+		{ "beat-interval", 0, 0, G_OPTION_ARG_INT, &raw.beat_us,
+		  "Between two heartbeats, as query-guest tells them (5000)", "MICROSECONDS" },
 		{ "qmp", 0, 0, G_OPTION_ARG_STRING, &options->qmp, "Offer a QMP socket",
 		  "unix:PATH" },
 		{ "incoming", 0, 0, G_OPTION_ARG_STRING, &options->incoming,

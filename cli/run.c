@@ -152,6 +152,51 @@ static JsonNode *guest_check(JsonObject *arguments, gpointer user, GError **erro
 	return node;
 }
 
+static void describe_vcpu(JsonBuilder *builder, const FerryBeatTimes *times)
+{
+	const struct {
+		const char *name;
+		gint64 value;
+	} members[] = {
+		{ "heartbeat", (gint64)times->heartbeat },
+		{ "beats", (gint64)times->count },
+		{ "first-beat-ns", times->first_ns },
+		{ "last-beat-ns", times->last_ns },
+		{ "longest-gap-us", times->gap_us },
+		{ "longest-gap-begin-ns", times->gap_begin_ns },
+	};
+
+	json_builder_begin_object(builder);
+	for (guint i = 0; i < G_N_ELEMENTS(members); i++) {
+		json_builder_set_member_name(builder, members[i].name);
+		json_builder_add_int_value(builder, members[i].value);
+	}
+	json_builder_end_object(builder);
+}
+
+static JsonNode *query_guest(JsonObject *arguments, gpointer user, GError **error)
+{
+	g_autoptr(JsonBuilder) builder = json_builder_new();
+	Monitor *monitor = user;
+	FerryGuestPulse pulse;
+
+	ferry_guest_pulse(monitor->guest, &pulse);
+	json_builder_begin_object(builder);
+	json_builder_set_member_name(builder, "running");
+	json_builder_add_boolean_value(builder, pulse.running);
+	json_builder_set_member_name(builder, "beat-interval-us");
+	json_builder_add_int_value(builder, pulse.beat_us);
+	json_builder_set_member_name(builder, "written");
+	json_builder_add_int_value(builder, (gint64)pulse.written);
+	json_builder_set_member_name(builder, "vcpus");
+	json_builder_begin_array(builder);
+	for (guint i = 0; i < pulse.n_vcpus; i++)
+		describe_vcpu(builder, &pulse.vcpus[i]);
+	json_builder_end_array(builder);
+	json_builder_end_object(builder);
+	return json_builder_get_root(builder);
+}
+
 static JsonNode *shutdown_event(const char *reason)
 {
 	JsonObject *data = json_object_new();
@@ -196,6 +241,7 @@ static gboolean open_qmp(Monitor *monitor, const char *address, GError **error)
 	monitor->qmp = ferry_qmp_new(ferry_guest_vm(monitor->guest), monitor->source,
 				     monitor->destination);
 	ferry_qmp_add_command(monitor->qmp, "guest-check", guest_check, monitor);
+	ferry_qmp_add_command(monitor->qmp, "query-guest", query_guest, monitor);
 	ferry_qmp_add_command(monitor->qmp, "quit", quit, monitor);
 	if (!ferry_qmp_listen(monitor->qmp, address, error))
 		return FALSE;

@@ -60,13 +60,14 @@ static void read_time(FerryClockLine *line, double left, gint64 now)
 	line->wake = now + (gint64)(wait / left);
 }
 
-static guint32 answer(FerryClockLine *line, const FerryPlan *plan, double left, gint64 now)
+static guint32 answer(FerryClockLine *line, const FerryPlan *plan, double left, gint64 beat_ns,
+		      gint64 now)
 {
 	guint32 bits = 0;
 
 	if (now >= line->beat_at) {
 		bits = FERRY_DOORBELL_BEAT;
-		line->beat_at = MAX(line->beat_at, now - FERRY_CLOCK_BEAT_NS) + FERRY_CLOCK_BEAT_NS;
+		line->beat_at = MAX(line->beat_at, now - beat_ns) + beat_ns;
 	}
 	if (plan->order != FERRY_ORDER_NONE && now >= line->wake) {
 		line->granted = burst_pages(line, plan, left);
@@ -78,6 +79,16 @@ static guint32 answer(FerryClockLine *line, const FerryPlan *plan, double left, 
 static gint64 now_ns(void)
 {
 	return g_get_monotonic_time() * 1000;
+}
+
+guint ferry_clock_beat_us(const FerryClock *clock)
+{
+	return clock->beat_us ? clock->beat_us : FERRY_CLOCK_BEAT_US;
+}
+
+static gint64 beat_ns(const FerryClock *clock)
+{
+	return ferry_clock_beat_us(clock) * 1000ll;
 }
 
 guint32 ferry_clock_doorbell(FerryClock *clock, FerryVcpus *vcpus, const FerryPlan *plan,
@@ -96,7 +107,7 @@ guint32 ferry_clock_doorbell(FerryClock *clock, FerryVcpus *vcpus, const FerryPl
 		ferry_vcpus_sleep_until(vcpus, (until + 999) / 1000);
 		now = now_ns();
 	}
-	return ferry_vcpus_stopping(vcpus) ? 0 : answer(line, plan, left, now);
+	return ferry_vcpus_stopping(vcpus) ? 0 : answer(line, plan, left, beat_ns(clock), now);
 }
 
 void ferry_clock_beat(FerryClock *clock, guint vcpu, guint32 value)
@@ -105,6 +116,7 @@ void ferry_clock_beat(FerryClock *clock, guint vcpu, guint32 value)
 
 	line->breaks += value != (guint32)(line->beat + 1);
 	line->beat++;
+	ferry_beats_add(&line->beats, line->beat);
 }
 
 void ferry_clock_throttle(FerryClock *clock, guint percent)
@@ -124,28 +136,39 @@ guint64 ferry_clock_pages(const FerryClock *clock, guint vcpu)
 	return __atomic_load_n(&clock->lines[vcpu].pages, __ATOMIC_RELAXED);
 }
 
+void ferry_clock_set_pages(FerryClock *clock, guint vcpu, guint64 pages)
+{
+	__atomic_store_n(&clock->lines[vcpu].pages, pages, __ATOMIC_RELAXED);
+}
+
 void ferry_clock_pause(FerryClock *clock)
 {
 	gint64 now = now_ns();
 
 	for (guint i = 0; i < FERRY_VCPUS_MAX; i++)
-		clock->lines[i].beat_in = CLAMP(clock->lines[i].beat_at - now, 0,
-						FERRY_CLOCK_BEAT_NS);
+		clock->lines[i].beat_in = CLAMP(clock->lines[i].beat_at - now, 0, beat_ns(clock));
+	g_atomic_int_set(&clock->running, FALSE);
 }
 
-void ferry_clock_resume(FerryClock *clock)
+void ferry_clock_resume(FerryClock *clock, guint vcpus)
 {
 	gint64 now = now_ns();
 
 	for (guint i = 0; i < FERRY_VCPUS_MAX; i++) {
 		FerryClockLine *line = &clock->lines[i];
 
-		line->beat_at = now + CLAMP(line->beat_in, 0, FERRY_CLOCK_BEAT_NS);
+		/* Another side may have a longer interval. */
+		line->beat_at = now + CLAMP(line->beat_in, 0, beat_ns(clock));
 		line->read_at = line->wake = line->granted_at = now;
 		line->time = line->due = line->busy = 0;
 		line->burst = MAX(line->burst, BURST_MIN);
 		line->granted = 0;
+		if (clock->arrived)
+			ferry_beats_begin(&line->beats, line->beat);
 	}
+	clock->arrived = FALSE;
+	g_atomic_int_set(&clock->vcpus, (gint)vcpus);
+	g_atomic_int_set(&clock->running, TRUE);
 }
 
 static const FerryVmstate line_vmstate = {
@@ -205,11 +228,20 @@ static gboolean clear_breaks(gpointer opaque, GError **error)
 	return TRUE;
 }
 
+static gboolean take_clock(gpointer opaque, guint32 version_id, GError **error)
+{
+	FerryClock *clock = opaque;
+
+	clock->arrived = TRUE;
+	return TRUE;
+}
+
 const FerryVmstate ferry_clock_vmstate = {
 	.name = "ferry-clock",
 	.version_id = 1,
 	.minimum_version_id = 1,
 	.pre_load = clear_breaks,
+	.post_load = take_clock,
 	.fields =
 		(const FerryVmstateField[]){
 			FERRY_VMSTATE_NESTED_ARRAY(FerryClock, lines, FERRY_VCPUS_MAX,

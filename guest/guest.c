@@ -4,12 +4,15 @@
 #include "check.h"
 #include "machine.h"
 
+G_STATIC_ASSERT(FERRY_GUEST_VCPUS_MAX == FERRY_VCPUS_MAX);
 G_STATIC_ASSERT((guint)FERRY_GUEST_FILL_PAGES == (guint)FERRY_FILL_PAGES);
 G_STATIC_ASSERT((guint)FERRY_GUEST_FILL_RANDOM == (guint)FERRY_FILL_RANDOM);
 G_STATIC_ASSERT((guint)FERRY_GUEST_FILL_ZERO == (guint)FERRY_FILL_ZERO);
 G_STATIC_ASSERT((guint)FERRY_GUEST_FILL_SPARSE == (guint)FERRY_FILL_SPARSE);
 
 #define RAM_BLOCK 0u
+#define BEAT_US_MIN 500u
+#define BEAT_US_MAX 1000000u
 
 struct FerryGuest {
 	FerryMachine *machine;
@@ -110,6 +113,15 @@ static void report_write(gpointer user, guint64 address, guint64 bytes)
 
 /* ---- construction ---- */
 
+static gboolean check_beat(guint beat_us, GError **error)
+{
+	if (!beat_us || (beat_us >= BEAT_US_MIN && beat_us <= BEAT_US_MAX))
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
+		    "a heartbeat every %u us: may be %u to %u", beat_us, BEAT_US_MIN, BEAT_US_MAX);
+	return FALSE;
+}
+
 static gboolean make_plan(const FerryGuestConfig *config, FerryPlan *plan, GError **error)
 {
 	*plan = (FerryPlan){ .seed = config->seed,
@@ -140,7 +152,7 @@ static gboolean make_machine(FerryGuest *guest, const FerryGuestConfig *config, 
 	FerryBacking ram = { .fd = -1 };
 	FerryPlan plan;
 
-	if (!make_plan(config, &plan, error) ||
+	if (!make_plan(config, &plan, error) || !check_beat(config->beat_us, error) ||
 	    !ferry_backing_open(&ram, config->backing, config->ram_size, error))
 		return FALSE;
 	if (config->prealloc && !ferry_backing_populate(&ram, error)) {
@@ -153,6 +165,8 @@ static gboolean make_machine(FerryGuest *guest, const FerryGuestConfig *config, 
 		guest->machine = ferry_machine_new_process(&ram, &plan);
 	if (!guest->machine)
 		ferry_backing_close(&ram);
+	else
+		guest->machine->clock.beat_us = config->beat_us;
 	return guest->machine != NULL;
 }
 
@@ -270,12 +284,23 @@ guint ferry_guest_announced(FerryGuest *guest)
 
 guint64 ferry_guest_written(FerryGuest *guest)
 {
-	guint64 pages[FERRY_VCPUS_MAX] = { 0 }, all = 0;
+	guint64 all = 0;
 
-	vcpu_dirty_pages(guest, pages, FERRY_VCPUS_MAX);
 	for (guint i = 0; i < FERRY_VCPUS_MAX; i++)
-		all += pages[i];
+		all += ferry_clock_pages(&guest->machine->clock, i);
 	return all;
+}
+
+void ferry_guest_pulse(FerryGuest *guest, FerryGuestPulse *pulse)
+{
+	const FerryClock *clock = &guest->machine->clock;
+
+	*pulse = (FerryGuestPulse){ .running = g_atomic_int_get(&clock->running),
+				    .beat_us = ferry_clock_beat_us(clock),
+				    .written = ferry_guest_written(guest),
+				    .n_vcpus = (guint)g_atomic_int_get(&clock->vcpus) };
+	for (guint i = 0; i < pulse->n_vcpus; i++)
+		pulse->vcpus[i] = ferry_beats_read(&clock->lines[i].beats);
 }
 
 /* ---- check ---- */

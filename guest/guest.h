@@ -3,6 +3,8 @@
 
 #include <ferry/vm.h>
 
+#include "beats.h"
+
 /*
  * A reference guest: RAM, devices, a dirty source and the FerryVm around them, for the command line
  * and the benches. An embedder of the public API and no more. Its RAM is self-checking:
@@ -41,6 +43,7 @@ typedef struct {
 	const char *workload;
 	guint64 seed;
 	const guint8 *uuid; /* 16 bytes; NULL: none */
+	guint beat_us;      /* from one heartbeat to the next, 500 to 1000000; 0: 5000 */
 } FerryGuestConfig;
 
 /*
@@ -65,8 +68,26 @@ const char *ferry_guest_kind_reason(FerryGuest *guest);
 /* How often it was announced to the network since it was made. Any thread. */
 guint ferry_guest_announced(FerryGuest *guest);
 
-/* How many pages its vCPUs have written here, counting each write; a burst that is under way comes
- * when it ends. Any thread. */
+#define FERRY_GUEST_VCPUS_MAX 8u
+
+/*
+ * How the guest fares, as it goes: nothing is stopped, checked or waited for. All times are of this
+ * side: what they say begins with the guest's start or arrival here, and stays when it has left.
+ */
+typedef struct {
+	gboolean running;
+	guint beat_us; /* of running time from one heartbeat to the next */
+	/* Pages that the vCPUs wrote since the guest was made, wherever; each write counts. A burst
+	 * of about a millisecond that is under way comes when it ends. 0 until the guest runs. */
+	guint64 written;
+	guint n_vcpus; /* 0 until the guest runs */
+	FerryBeatTimes vcpus[FERRY_GUEST_VCPUS_MAX];
+} FerryGuestPulse;
+
+/* Any thread, at any time; takes some hundred nanoseconds. */
+void ferry_guest_pulse(FerryGuest *guest, FerryGuestPulse *pulse);
+
+/* FerryGuestPulse.written alone. */
 guint64 ferry_guest_written(FerryGuest *guest);
 
 #define FERRY_GUEST_FINDINGS_MAX 8u

@@ -84,6 +84,17 @@ gboolean ferry_machine_has_guest(const FerryMachine *machine)
 	return (machine->arrived & all) == all;
 }
 
+/* The clock counts whole bursts, and nothing that was written elsewhere. */
+static void count_pages(FerryMachine *machine)
+{
+	for (guint i = 0; i < machine->plan.vcpus; i++) {
+		FerryRegisters registers;
+
+		if (machine->ops->vcpu_registers(machine, i, &registers, NULL))
+			ferry_clock_set_pages(&machine->clock, i, registers.progress);
+	}
+}
+
 gboolean ferry_machine_start(FerryMachine *machine, GError **error)
 {
 	if (machine->running)
@@ -98,7 +109,8 @@ gboolean ferry_machine_start(FerryMachine *machine, GError **error)
 			    machine->broken);
 		return FALSE;
 	}
-	ferry_clock_resume(&machine->clock);
+	count_pages(machine);
+	ferry_clock_resume(&machine->clock, machine->plan.vcpus);
 	ferry_vcpus_start(machine->vcpus, machine->plan.vcpus);
 	machine->running = TRUE;
 	return TRUE;
@@ -110,6 +122,7 @@ void ferry_machine_stop(FerryMachine *machine)
 		return;
 	ferry_vcpus_stop(machine->vcpus);
 	ferry_clock_pause(&machine->clock);
+	count_pages(machine);
 	machine->running = FALSE;
 }
 

@@ -10,11 +10,12 @@ import signal
 import socket
 import stat
 import sys
+import time
 
 SOURCE, FERRY = sys.argv[1:3]
 sys.path.insert(0, os.path.join(SOURCE, "tests", "lib"))
 
-from cases import Skip, check, run     # noqa: E402 (the path comes first)
+from cases import Skip, check, run, wait_for  # noqa: E402 (the path comes first)
 from ferry import Ferry, Qmp, QmpError  # noqa: E402
 
 BUSY = ("--ram", "32M", "--process", "--workload", "random:20", "--seed", "7")
@@ -64,11 +65,15 @@ def process_guest__moved__is_whole_and_runs_there_alone():
     move("--process")
 
 
-def kvm_guest__moved__is_whole_and_runs_there_alone():
+def need_kvm():
     with Ferry(FERRY) as ferry:
         result = ferry.command("run", "--kvm", "--ram", "32M", "--incoming", "tcp:127.0.0.1:0", "--set", "warp=1")
         if result.returncode != 2:
             raise Skip(result.stderr.strip().splitlines()[-1])
+
+
+def kvm_guest__moved__is_whole_and_runs_there_alone():
+    need_kvm()
     move("--kvm")
 
 
@@ -149,6 +154,71 @@ def pause_before_switchover__continues_on_command():
         check(migration.wait() == 0, migration.output)
         client_there.wait_status("completed")
         check_guest(client_there)
+
+
+HELD = 0.3     # s that the guest is kept standing
+SLACK = 3000   # ms by which a loaded machine may hold up a heartbeat that is due
+
+
+def beats(client, vcpus):
+    """What query-guest tells of a guest that runs or ran; checked as far as it must hold at any time."""
+    answer = client.command("query-guest")
+    check(set(answer) == {"running", "beat-interval-us", "written", "vcpus"}, answer)
+    check(len(answer["vcpus"]) == vcpus, answer)
+    for vcpu in answer["vcpus"]:
+        check(0 < vcpu["first-beat-ns"] <= vcpu["last-beat-ns"] <= time.time_ns(), vcpu)
+        check(0 < vcpu["beats"] <= vcpu["heartbeat"], vcpu)
+        check(vcpu["longest-gap-us"] * 1000 <= vcpu["last-beat-ns"] - vcpu["first-beat-ns"] + 1000000, vcpu)
+    return answer
+
+
+def beaten(client, vcpus):
+    """Whether each vCPU beat on this side."""
+    answer = client.command("query-guest")
+    return len(answer["vcpus"]) == vcpus and all(vcpu["beats"] for vcpu in answer["vcpus"])
+
+
+def watch_move(kind):
+    with Ferry(FERRY) as ferry:
+        there, client_there = ferry.guest("b", "--ram", "32M", kind, "--beat-interval", "2000", "--incoming",
+                                          "tcp:127.0.0.1:0")
+        _, client = ferry.guest("a", "--ram", "32M", kind, "--vcpus", "2", "--workload", "random:20")
+        check(client_there.command("query-guest") == {"running": False, "beat-interval-us": 2000, "written": 0,
+                                                      "vcpus": []}, "a guest before it came")
+        wait_for(lambda: beaten(client, 2), "heartbeats")
+        first = beats(client, 2)
+        check(first["running"] and first["beat-interval-us"] == 5000, first)
+        client.command("migrate-set-capabilities",
+                       capabilities=[{"capability": "pause-before-switchover", "state": True}])
+        client.command("migrate", uri=there.wait_line("listening on "))
+        client.wait_event("MIGRATION", status="pre-switchover")
+        held = time.time_ns()
+        before = beats(client, 2)
+        check(not before["running"] and before["written"] >= first["written"], before)
+        time.sleep(HELD)
+        check(beats(client, 2) == before, "a guest that stands still beats")
+        client.command("migrate-continue", state="pre-switchover")
+        downtime = client.wait_status("completed")["downtime"]
+        wait_for(lambda: beaten(client_there, 2), "heartbeats there")
+        after = beats(client_there, 2)
+        check(beats(client, 2) == before, "the guest beats at both sides")
+        check(after["running"] and after["written"] >= before["written"] > 0, (before, after))
+        for left, came in zip(before["vcpus"], after["vcpus"]):
+            gap = (came["first-beat-ns"] - left["last-beat-ns"]) / 1e6
+            check(left["last-beat-ns"] <= held, "it beat after it stopped")
+            check(HELD * 1000 <= gap <= downtime + SLACK, f"stood still for {gap} ms, by the engine {downtime} ms")
+            check(came["heartbeat"] == left["heartbeat"] + came["beats"], (left, came))
+        check_guest(client_there)
+        check(client_there.command("query-guest")["written"] >= after["written"], "pages were forgotten")
+
+
+def query_guest__process_guest_moves__its_own_view_of_the_downtime():
+    watch_move("--process")
+
+
+def query_guest__kvm_guest_moves__its_own_view_of_the_downtime():
+    need_kvm()
+    watch_move("--kvm")
 
 
 def stop_and_cont__of_an_incoming_guest__decide_how_it_arrives():
@@ -321,6 +391,8 @@ CASES = [(case.__name__, case) for case in (
     destination__killed_on_the_way__guest_stays_and_1,
     interrupt__while_copying__guest_stays,
     pause_before_switchover__continues_on_command,
+    query_guest__process_guest_moves__its_own_view_of_the_downtime,
+    query_guest__kvm_guest_moves__its_own_view_of_the_downtime,
     stop_and_cont__of_an_incoming_guest__decide_how_it_arrives,
     fd__socket_pair_between_monitors__moves_the_guest,
     signals__end_the_guest_cleanly,

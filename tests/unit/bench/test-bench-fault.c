@@ -5,6 +5,7 @@
 #include "bench/raw-minor.h"
 #include "harness.h"
 
+#include <math.h>
 #include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -33,6 +34,10 @@ static void check_latency(guint n, double p50, double p90, double p99, double ma
 	CU_ASSERT_DOUBLE_EQUAL(latency.p90, p90, 1e-9);
 	CU_ASSERT_DOUBLE_EQUAL(latency.p99, p99, 1e-9);
 	CU_ASSERT_DOUBLE_EQUAL(latency.max, max, 1e-9);
+	CU_ASSERT_EQUAL(latency.n_quantiles, MIN(n, FERRY_BENCH_QUANTILES_MAX));
+	for (guint i = 0; i < latency.n_quantiles; i++)
+		CU_ASSERT_DOUBLE_EQUAL(latency.quantiles[i],
+				       ceil((i + 1.0) * n / latency.n_quantiles), 1e-9);
 }
 
 static void latency__any_number_of_faults__is_by_nearest_rank(void)
@@ -42,6 +47,7 @@ static void latency__any_number_of_faults__is_by_nearest_rank(void)
 	check_latency(2, 1, 2, 2, 2);
 	check_latency(10, 5, 9, 10, 10);
 	check_latency(1000, 500, 900, 990, 1000);
+	check_latency(333, 167, 300, 330, 333);
 }
 
 /* ---- the touching thread ---- */
@@ -187,7 +193,7 @@ static void minor__closed__lets_go_who_waits(void)
 
 static JsonObject *latency_object(void)
 {
-	const FerryBenchLatency latency = { 5, 1.5, 2.5, 3.5, 4.5 };
+	const FerryBenchLatency latency = { 5, 1.5, 2.5, 3.5, 4.5, 2, { 1.5, 4.5 } };
 	JsonObject *object = json_object_new();
 
 	ferry_bench_latency_put(object, &latency);
@@ -205,6 +211,9 @@ static void latency__put_and_got__is_the_same(void)
 	CU_ASSERT_EQUAL(latency.p90, 2.5);
 	CU_ASSERT_EQUAL(latency.p99, 3.5);
 	CU_ASSERT_EQUAL(latency.max, 4.5);
+	CU_ASSERT_EQUAL(latency.n_quantiles, 2);
+	CU_ASSERT_EQUAL(latency.quantiles[0], 1.5);
+	CU_ASSERT_EQUAL(latency.quantiles[1], 4.5);
 }
 
 static void latency__member_missing_or_negative__refused(void)
@@ -219,6 +228,26 @@ static void latency__member_missing_or_negative__refused(void)
 		json_object_remove_member(object, names[i / 2]);
 		if (i % 2)
 			json_object_set_int_member(object, names[i / 2], -2);
+		CU_ASSERT_FALSE(ferry_bench_latency_get(object, &latency, &error));
+		CU_ASSERT(g_error_matches(error, FERRY_ERROR, FERRY_ERROR_PEER));
+	}
+}
+
+static void latency__quantiles_hostile__refused(void)
+{
+	g_autofree char *many = g_strnfill(2 * FERRY_BENCH_QUANTILES_MAX + 1, '1');
+	const char *bad[] = { "7", "[\"x\"]", "[-1]", "[2, 1]", "[[]]", "[null]", "[{}]", many };
+
+	for (guint i = 1; many[i + 1]; i += 2)
+		many[i] = ',';
+	for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
+		g_autoptr(JsonObject) object = latency_object();
+		g_autofree char *list = bad[i] == many ? g_strdup_printf("[%s]", many)
+						       : g_strdup(bad[i]);
+		g_autoptr(GError) error = NULL;
+		FerryBenchLatency latency;
+
+		json_object_set_member(object, "quantiles-us", json_from_string(list, NULL));
 		CU_ASSERT_FALSE(ferry_bench_latency_get(object, &latency, &error));
 		CU_ASSERT(g_error_matches(error, FERRY_ERROR, FERRY_ERROR_PEER));
 	}
@@ -328,9 +357,11 @@ static FerryBenchFaultRow *row_of(FerryBenchFaultReport *report, FerryBenchFault
 
 static void add_turn(FerryBenchFaultRow *row, double p50, double p99)
 {
-	const FerryBenchFaultTurn turn = { .felt = { 100, p50, p50 + 1, p99, p99 + 1 },
-					   .way = "pull",
-					   .missing = PAGES };
+	const FerryBenchFaultTurn turn = {
+		.felt = { 100, p50, p50 + 1, p99, p99 + 1, 2, { p50, p99 + 1 } },
+		.way = "pull",
+		.missing = PAGES
+	};
 
 	g_array_append_val(row->turns, turn);
 }
@@ -360,27 +391,37 @@ static void report__new__has_every_row_once(void)
 	}
 }
 
+static FerryBenchRecord *record_of(const FerryBenchFaultReport *report)
+{
+	FerryBenchRecord *record = ferry_bench_record_new("fault", "A test");
+
+	ferry_bench_fault_report_record(report, record);
+	return record;
+}
+
 static void report__text__has_medians_and_ratios(void)
 {
 	g_autoptr(FerryBenchFaultReport) report = sample();
-	g_autofree char *text = ferry_bench_fault_report_text(report);
+	g_autoptr(FerryBenchRecord) record = record_of(report);
+	g_autofree char *text = ferry_bench_record_print(record);
 
 	/* 12 of 11, 12, 13; 40 of 30, 40, 44; and 12 / 10, 18 / 12, 120 / 40 */
-	CU_ASSERT(strstr(text,
-			 "pull     idle            100      12.0    17%      13.0      40.0      "
-			 "41.0     1.20        -        -\n") != NULL);
-	CU_ASSERT(strstr(text,
-			 "pull     background      100      18.0     0%      19.0     120.0     "
-			 "121.0     1.80     1.50     3.00\n") != NULL);
+	CU_ASSERT(strstr(text, "pull, idle           100  12.0 (11.0-13.0)    13.0  "
+			       "   40.0 (30.0-44.0)    41.0") != NULL);
+	CU_ASSERT(strstr(text, "1.80         1.50             3.00\n") != NULL);
+	CU_ASSERT(strstr(text, "warning: Waiting for a page, pull, idle, p99 us: from 30 to 44") !=
+		  NULL);
 }
 
 static void report__json__has_every_turn(void)
 {
 	g_autoptr(FerryBenchFaultReport) report = sample();
-	g_autoptr(JsonNode) node = ferry_bench_fault_report_json(report);
+	g_autoptr(FerryBenchRecord) record = record_of(report);
+	g_autoptr(JsonNode) node = ferry_bench_record_json(record);
 	JsonArray *rows = json_object_get_array_member(json_node_get_object(node), "rows");
 	JsonObject *pull = json_array_get_object_element(rows, 1);
 	JsonArray *turns = json_object_get_array_member(pull, "turns");
+	JsonObject *second = json_array_get_object_element(turns, 1);
 
 	CU_ASSERT_EQUAL(json_array_get_length(rows), 7);
 	CU_ASSERT_STRING_EQUAL(json_object_get_string_member(pull, "mode"), "pull");
@@ -389,20 +430,43 @@ static void report__json__has_every_turn(void)
 	CU_ASSERT_DOUBLE_EQUAL(json_object_get_double_member(pull, "p50-over-floor"), 1.2, 1e-9);
 	CU_ASSERT_FALSE(json_object_has_member(pull, "p50-over-idle"));
 	CU_ASSERT_EQUAL(json_array_get_length(turns), 3);
-	CU_ASSERT_EQUAL(
-		json_object_get_double_member(json_array_get_object_element(turns, 1), "p50-us"),
-		13);
-	CU_ASSERT_EQUAL(
-		json_object_get_int_member(json_array_get_object_element(turns, 1), "missing"),
-		PAGES);
+	CU_ASSERT_EQUAL(json_object_get_double_member(second, "p50-us"), 13);
+	CU_ASSERT_EQUAL(json_object_get_int_member(second, "missing"), PAGES);
+	CU_ASSERT_EQUAL(json_array_get_length(json_object_get_array_member(second, "quantiles-us")),
+			2);
+}
+
+/* All three turns of pull, of two quantiles each: the shares rise to the whole. */
+static void report__charts__are_distributions_of_all_turns(void)
+{
+	static const double wanted[] = { 11, 12, 13, 31, 41, 45 };
+	g_autoptr(FerryBenchFaultReport) report = sample();
+	g_autoptr(FerryBenchRecord) record = record_of(report);
+	JsonArray *charts = json_object_get_array_member(ferry_bench_record_root(record), "charts");
+	JsonObject *idle = json_array_get_object_element(charts, 0);
+	JsonObject *pull = json_array_get_object_element(
+		json_object_get_array_member(idle, "series"), 1);
+	JsonArray *points = json_object_get_array_member(pull, "points");
+
+	CU_ASSERT_STRING_EQUAL(json_object_get_string_member(idle, "kind"), "cdf");
+	CU_ASSERT_STRING_EQUAL(json_object_get_string_member(pull, "name"), "pull");
+	CU_ASSERT_EQUAL(json_array_get_length(points), G_N_ELEMENTS(wanted));
+	for (guint i = 0; i < MIN(json_array_get_length(points), G_N_ELEMENTS(wanted)); i++) {
+		JsonArray *point = json_array_get_array_element(points, i);
+
+		CU_ASSERT_EQUAL(json_array_get_double_element(point, 0), wanted[i]);
+		CU_ASSERT_DOUBLE_EQUAL(json_array_get_double_element(point, 1), (i + 1) / 6.0,
+				       1e-9);
+	}
 }
 
 static void report__no_rdma__its_rows_say_why(void)
 {
 	g_autoptr(FerryBenchFaultReport)
 		report = ferry_bench_fault_report_new(&plan, "rdma:a:1", "the card is out");
-	g_autofree char *text = ferry_bench_fault_report_text(report);
-	g_autoptr(JsonNode) node = ferry_bench_fault_report_json(report);
+	g_autoptr(FerryBenchRecord) record = record_of(report);
+	g_autofree char *text = ferry_bench_record_print(record);
+	g_autoptr(JsonNode) node = ferry_bench_record_json(record);
 	JsonArray *rows = json_object_get_array_member(json_node_get_object(node), "rows");
 	guint skipped = 0;
 
@@ -410,8 +474,8 @@ static void report__no_rdma__its_rows_say_why(void)
 		skipped += json_object_has_member(json_array_get_object_element(rows, i),
 						  "skipped");
 	CU_ASSERT_EQUAL(skipped, 5);
-	CU_ASSERT(strstr(text, "push     background skipped: the card is out\n") != NULL);
-	CU_ASSERT(strstr(text, "tcp      idle       skipped") == NULL);
+	CU_ASSERT(strstr(text, "skipped: push, background: the card is out\n") != NULL);
+	CU_ASSERT_PTR_NULL(strstr(text, "skipped: tcp"));
 }
 
 static CU_TestInfo cases[] = {
@@ -425,6 +489,7 @@ static CU_TestInfo cases[] = {
 	CASE(minor__closed__lets_go_who_waits),
 	CASE(latency__put_and_got__is_the_same),
 	CASE(latency__member_missing_or_negative__refused),
+	CASE(latency__quantiles_hostile__refused),
 	CASE(shape__every_mode__comes_back),
 	CASE(shape__wrong__refused),
 	CASE(counts__of_the_mode__come_back),
@@ -432,6 +497,7 @@ static CU_TestInfo cases[] = {
 	CASE(report__new__has_every_row_once),
 	CASE(report__text__has_medians_and_ratios),
 	CASE(report__json__has_every_turn),
+	CASE(report__charts__are_distributions_of_all_turns),
 	CASE(report__no_rdma__its_rows_say_why),
 	CU_TEST_INFO_NULL,
 };
