@@ -124,7 +124,7 @@ static gboolean cut(Rehearsal *rehearsal, gint64 deadline, gint64 *collect_us, G
 	return TRUE;
 }
 
-/* Where max-bandwidth held the rounds back they show nothing of the link, but in their last pages,
+/* Where a limit held the rounds back they show nothing of the link, but in their last pages,
  * which a round that is cut does not come to: so a short one goes to its end. */
 static gboolean probe(Rehearsal *rehearsal, gint64 collect_us, GError **error)
 {
@@ -133,8 +133,7 @@ static gboolean probe(Rehearsal *rehearsal, gint64 collect_us, GError **error)
 	guint64 pages = ferry_token_bucket_burst(&outgoing->pace.bucket) * 3 >> FERRY_PAGE_SHIFT;
 	gboolean ok;
 
-	if (!ferry_settings_get_parameter(ferry_vm_settings(outgoing->vm),
-					  FERRY_PARAMETER_MAX_BANDWIDTH))
+	if (!pages)
 		return TRUE;
 	rest = g_steal_pointer(&outgoing->pending);
 	outgoing->pending = ferry_bitmap_new(ferry_vm_ram(outgoing->vm));

@@ -23,6 +23,7 @@ FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 		.pace = &outgoing->pace,
 		/* Once the guest stands still nothing is gained by going slowly. */
 		.settings = outgoing->stopped ? NULL : ferry_vm_settings(outgoing->vm),
+		.group = outgoing->group,
 		.progress = outgoing->progress,
 		.cancel = &outgoing->source->cancel,
 		.leave = outgoing->postcopy && !outgoing->stopped ? &outgoing->source->switch_over

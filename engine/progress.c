@@ -226,6 +226,14 @@ void ferry_progress_multifd(FerryProgress *progress, guint64 bytes, guint64 copi
 	g_mutex_unlock(&progress->lock);
 }
 
+void ferry_progress_group(FerryProgress *progress, guint64 rate, guint members)
+{
+	g_mutex_lock(&progress->lock);
+	progress->status.group_rate = rate;
+	progress->status.group_members = members;
+	g_mutex_unlock(&progress->lock);
+}
+
 void ferry_progress_control(FerryProgress *progress, guint64 bytes)
 {
 	g_mutex_lock(&progress->lock);

@@ -316,6 +316,18 @@ static void set_rehearsal(JsonObject *info, const FerryRehearsal *rehearsal)
 		json_object_set_object_member(object, "advice", advice_info(rehearsal));
 }
 
+static void set_group(JsonObject *info, const FerryMigrationStatus *status)
+{
+	JsonObject *object;
+
+	if (!status->group_members)
+		return;
+	object = json_object_new();
+	ferry_qmp_set_number(object, "members", status->group_members);
+	ferry_qmp_set_number(object, "rate", status->group_rate);
+	json_object_set_object_member(info, "bandwidth-group", object);
+}
+
 static void set_blocked(JsonObject *info, char **blocked)
 {
 	JsonArray *reasons;
@@ -347,6 +359,7 @@ JsonNode *ferry_qmp_migration_info(const FerryMigrationStatus *status, gboolean 
 		set_arriving(info, status);
 	if (status->state != FERRY_STATE_SETUP) {
 		set_ferrys_own(info, status);
+		set_group(info, status);
 		set_postcopy(info, &status->postcopy, incoming);
 	}
 	return ferry_qmp_object_node(info);

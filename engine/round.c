@@ -178,6 +178,14 @@ static void follow_limit(const FerryRoundSender *sender)
 	if (sender->settings)
 		limit = ferry_settings_get_parameter(sender->settings,
 						     FERRY_PARAMETER_MAX_BANDWIDTH);
+	if (sender->settings && sender->group) {
+		limit = ferry_bandwidth_group_rate(
+			sender->group, g_get_monotonic_time(), limit,
+			ferry_settings_get_parameter(sender->settings,
+						     FERRY_PARAMETER_GROUP_BANDWIDTH));
+		ferry_progress_group(sender->progress, limit,
+				     ferry_bandwidth_group_members(sender->group));
+	}
 	ferry_token_bucket_set_rate(&sender->pace->bucket, limit);
 }
 

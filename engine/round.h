@@ -3,6 +3,7 @@
 
 #include <ferry/carrier.h>
 #include <ferry/settings.h>
+#include "bandwidth-group.h"
 #include "bitmap.h"
 #include "holes.h"
 #include "pace.h"
@@ -20,6 +21,7 @@ typedef struct {
 	FerryPace *pace;
 	/* whose max-bandwidth holds, also while it changes; NULL: the pace is somebody else's */
 	FerrySettings *settings;
+	FerryBandwidthGroup *group; /* with whom it is shared; NULL: with nobody */
 	FerryProgress *progress;
 	const gint *cancel;
 	/* somebody wants the round left in the middle: then it ends without an error, and what did

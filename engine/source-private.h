@@ -70,6 +70,7 @@ typedef struct {
 	FerryHoles *holes;
 	FerryPageEncoder *encoder; /* NULL: pages go as they are */
 	FerryPace pace;
+	FerryBandwidthGroup *group; /* that shares a budget, while precopy runs; else NULL */
 	FerryForecast forecast;
 	FerryForecastDowntime downtime; /* as of the last collect */
 	gint64 collected_us;            /* when that was; 0: not yet */
@@ -111,6 +112,8 @@ gpointer ferry_outgoing_thread(gpointer data);
 /* Writes what is in @out to the channel. outgoing.c */
 gboolean ferry_outgoing_flush(FerryOutgoing *outgoing, GError **error);
 
+/* Precopy is over: what it had of the group's budget is the others'. outgoing.c */
+void ferry_outgoing_leave_group(FerryOutgoing *outgoing);
 /* Whether pages are to be made smaller. outgoing.c */
 gboolean ferry_outgoing_wants_encoder(FerryOutgoing *outgoing);
 /* The way beside the channel that @uri has, where this migration wants one. outgoing.c */

@@ -123,6 +123,10 @@ typedef struct {
 	FerryCompressionStatus compression;
 	guint64 multifd_bytes;    /* over multifd's channels */
 	guint64 zero_copy_copied; /* sends that the kernel copied although asked not to */
+	/* while it shares a budget (bandwidth-group): its own part, bytes a second, 0 for no limit;
+	 * and how many are sending; 0: it shares none */
+	guint64 group_rate;
+	guint group_members;
 	char *transport; /* the carrier that moved the pages: "tcp", "rdma", ...; or NULL */
 	/* why the pages do not go by the fabric that the URI names; NULL where they do, or it names
 	 * none */
