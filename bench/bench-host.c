@@ -73,6 +73,15 @@ static JsonArray *devices(void)
 	return list;
 }
 
+/* Of the kernel that runs here: names may be alike on two hosts. */
+static void put_boot(JsonObject *host)
+{
+	g_autofree char *id = NULL;
+
+	if (g_file_get_contents("/proc/sys/kernel/random/boot_id", &id, NULL, NULL))
+		json_object_set_string_member(host, "boot", g_strstrip(id));
+}
+
 JsonObject *ferry_bench_host(void)
 {
 	g_autofree char *processor = processor_says("model name");
@@ -82,6 +91,7 @@ JsonObject *ferry_bench_host(void)
 	uname(&name);
 	json_object_set_string_member(host, "hostname", g_get_host_name());
 	json_object_set_string_member(host, "processor", processor ? processor : name.machine);
+	put_boot(host);
 	json_object_set_int_member(host, "cpus", g_get_num_processors());
 	json_object_set_int_member(host, "memory",
 				   sysconf(_SC_PHYS_PAGES) * (gint64)sysconf(_SC_PAGESIZE));

@@ -80,11 +80,11 @@ static void add_host(FerryBenchRecord *record, const char *role, JsonObject *hos
 	json_array_add_object_element(list_of(record->root, "hosts"), host);
 }
 
-/* By the name alone: what else it tells, such as the number of processors, may change. */
+/* Two that name no boot are two. */
 static gboolean is_same(JsonObject *a, JsonObject *b)
 {
-	return !g_strcmp0(json_object_get_string_member_with_default(a, "hostname", NULL),
-			  json_object_get_string_member_with_default(b, "hostname", NULL));
+	return g_str_equal(json_object_get_string_member_with_default(a, "boot", "here"),
+			   json_object_get_string_member_with_default(b, "boot", "there"));
 }
 
 void ferry_bench_record_hosts(FerryBenchRecord *record, JsonObject *destination)

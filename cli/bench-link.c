@@ -94,23 +94,25 @@ static gboolean parse_list(const char *text, guint64 most, FerryBenchList *list,
 static gboolean parse_lists(const Options *options, FerryBenchLinkPlan *plan, GError **error)
 {
 	const struct {
-		const char *given, *otherwise;
+		const char *option, *given, *otherwise;
 		guint64 most;
 		FerryBenchList *list;
 	} lists[] = {
-		{ options->queue_pairs, "1,2,4,8", FERRY_BENCH_QUEUE_PAIRS_MAX,
+		{ "queue-pairs", options->queue_pairs, "1,2,4,8", FERRY_BENCH_QUEUE_PAIRS_MAX,
 		  &plan->queue_pairs },
-		{ options->connections, "1,2,4,8", FERRY_BENCH_CONNECTIONS_MAX,
+		{ "connections", options->connections, "1,2,4,8", FERRY_BENCH_CONNECTIONS_MAX,
 		  &plan->connections },
-		{ options->sizes, "4K,64K,256K,1M", FERRY_BENCH_SIZE_MAX, &plan->sizes },
-		{ options->depths, NULL, FERRY_BENCH_DEPTH_MAX, &plan->depths },
+		{ "sizes", options->sizes, "4K,64K,256K,1M", FERRY_BENCH_SIZE_MAX, &plan->sizes },
+		{ "depth", options->depths, NULL, FERRY_BENCH_DEPTH_MAX, &plan->depths },
 	};
 
 	for (guint i = 0; i < G_N_ELEMENTS(lists); i++) {
 		const char *text = lists[i].given ? lists[i].given : lists[i].otherwise;
 
-		if (text && !parse_list(text, lists[i].most, lists[i].list, error))
-			return FALSE;
+		if (!text || parse_list(text, lists[i].most, lists[i].list, error))
+			continue;
+		g_prefix_error(error, "--%s: ", lists[i].option);
+		return FALSE;
 	}
 	return ferry_cli_parse_size(options->ram ? options->ram : "1G", &plan->ram, error);
 }

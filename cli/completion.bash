@@ -79,14 +79,14 @@ _ferry_value()
 		_ferry_setting "$cur"
 		;;
 	--listen)
-		mapfile -t COMPREPLY < <(compgen -W "rdma:" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "rdma: tcp:" -- "$cur")
 		compopt -o nospace 2>/dev/null
 		;;
 	--json)
 		[ "$command" = bench ] || return 1
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		;;
-	--ram | --vcpus | --seed | --beat-interval | --peer | --repeat | --seconds | --sizes | --queue-pairs | --depth | --faults | --multifd)
+	--ram | --vcpus | --seed | --beat-interval | --peer | --repeat | --seconds | --sizes | --queue-pairs | --connections | --depth | --faults | --multifd)
 		;;
 	*)
 		return 1
@@ -107,7 +107,7 @@ _ferry_options()
 	ctl) echo "--help --qmp" ;;
 	doctor) echo "--help --peer --json" ;;
 	"bench link")
-		echo "--help --listen --peer --ram --repeat --seconds --sizes --queue-pairs --depth --pin-all" \
+		echo "--help --listen --peer --ram --repeat --seconds --sizes --queue-pairs --connections --depth --pin-all" \
 			"--ib-write-bw --json"
 		;;
 	"bench fault") echo "--help --listen --peer --ram --faults --repeat --json" ;;

@@ -78,20 +78,14 @@ static gboolean sleep_until(FerryOutgoing *outgoing, gint64 deadline, GError **e
 static gboolean collect(Rehearsal *rehearsal, gint64 *took_us, GError **error)
 {
 	FerryOutgoing *outgoing = rehearsal->outgoing;
-	FerryRam *ram = ferry_vm_ram(outgoing->vm);
 	g_autoptr(FerryBitmap) before = g_steal_pointer(&outgoing->pending);
 	gboolean ok;
 
 	/* What is collected comes to an empty bitmap, to be told from what is still to be sent. */
-	outgoing->pending = ferry_bitmap_new(ram);
+	outgoing->pending = ferry_bitmap_new(ferry_vm_ram(outgoing->vm));
 	ok = ferry_outgoing_collect(outgoing, took_us, error);
-	for (guint i = 0; ok && i < ram->n_blocks; i++) {
-		const guint64 *now = ferry_bitmap_block(outgoing->pending, i);
-		guint64 *ever = ferry_bitmap_block(rehearsal->written, i);
-
-		for (guint64 w = 0; w < (ferry_ram_block_pages(&ram->blocks[i]) + 63) / 64; w++)
-			ever[w] |= now[w];
-	}
+	if (ok)
+		ferry_bitmap_add(rehearsal->written, outgoing->pending);
 	ferry_bitmap_move(outgoing->pending, before);
 	return ok;
 }

@@ -231,6 +231,7 @@ static JsonArray *rounds_info(const FerryMigrationStatus *status)
 		ferry_qmp_set_number(info, "bytes", round->bytes);
 		json_object_set_int_member(info, "time-us", round->time_us);
 		json_object_set_int_member(info, "collect-us", round->collect_us);
+		json_object_set_int_member(info, "bookkeeping-us", round->bookkeeping_us);
 		ferry_qmp_set_number(info, "put-off-pages", round->put_off_pages);
 		json_array_add_object_element(rounds, info);
 	}

@@ -32,6 +32,7 @@ typedef struct {
 	FerryReturnPath *path;  /* whose end ends the round; NULL: nobody answers */
 	gboolean *carrier_died; /* set when the round fails for a carrier's own reason */
 	guint64 *accounted;     /* the carriers' bytes that @progress knows of */
+	gint64 *bookkeeping_us; /* what finding the runs takes is added to it */
 } FerryRoundSender;
 
 /*

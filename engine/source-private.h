@@ -75,8 +75,9 @@ typedef struct {
 	FerryForecastDowntime downtime; /* as of the last collect */
 	gint64 collected_us;            /* when that was; 0: not yet */
 	FerryPutOff *put_off;
-	FerryBitmap *again; /* what went in any round but the first */
-	guint64 accounted;  /* bytes of the carrier that @progress knows of */
+	FerryBitmap *again;    /* what went in any round but the first */
+	guint64 accounted;     /* bytes of the carrier that @progress knows of */
+	gint64 bookkeeping_us; /* FerryRound's, since the last round was over */
 	GThread *tracker; /* starts the dirty tracking; @tracking and @tracker_error are its own */
 	GError *tracker_error;
 	gboolean tracking;

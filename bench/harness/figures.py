@@ -28,7 +28,7 @@ SHAPE = {
 KINDS = {str: "a text", float: "a number", list: "a list", dict: "an object"}
 
 
-class RecordError(Exception):
+class RecordError(ValueError):
     """One line: what is wrong with a record, and where."""
 
 
@@ -40,7 +40,10 @@ def clean(text):
 
 
 def finite(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer that no float holds
+        return False
 
 
 def drawable(value):
@@ -89,10 +92,10 @@ def load(path):
         read(record)
     except OSError as failure:
         raise RecordError(f"{path}: {failure.strerror}") from failure
-    except (ValueError, RecursionError) as failure:
-        raise RecordError(f"{path}: not JSON: {failure}") from failure
     except RecordError as failure:
         raise RecordError(f"{path}: {failure}") from failure
+    except (ValueError, RecursionError) as failure:
+        raise RecordError(f"{path}: not JSON: {failure}") from failure
     return record
 
 

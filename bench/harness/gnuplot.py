@@ -17,14 +17,14 @@ PRIVATE = 0xE000
 BACK = {PRIVATE + code: code for code in range(128)}
 
 
-class NoGnuplot(Exception):
+class NoGnuplot(RuntimeError):
     """gnuplot is not there; the text says how to get it."""
 
     def __init__(self):
         super().__init__("no gnuplot here, which draws the charts: apt-get install gnuplot-nox")
 
 
-class PlotError(Exception):
+class PlotError(RuntimeError):
     """gnuplot did not draw."""
 
 
@@ -95,6 +95,7 @@ def adopt(svg, ident, title, description):
     drop(root, lambda element: element.tag in ("title", "desc", "filter", "script")
          or (element.tag == "rect" and not element.get("id") and element.get("fill") == "none")
          or (element.get("id", "").startswith("gp") and element.get("id") not in shapes)
+         or element.get("href") == "#gpDot"  # of an error bar without a point
          or (element.tag in ("g", "defs") and len(element) == 0))
     for element in root.iter():
         for name in ("fill", "stroke", "color"):
@@ -119,11 +120,17 @@ def adopt(svg, ident, title, description):
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def draw(commands, ident, title, description):
-    """Runs gnuplot; returns the SVG element. Raises NoGnuplot, PlotError."""
+def find():
+    """Raises NoGnuplot."""
     program = shutil.which("gnuplot")
     if not program:
         raise NoGnuplot
+    return program
+
+
+def draw(commands, ident, title, description):
+    """Runs gnuplot; returns the SVG element. Raises NoGnuplot, PlotError."""
+    program = find()
     try:
         done = subprocess.run([program, "-d", "-"], input="\n".join(commands) + "\n", capture_output=True,
                               encoding="utf-8", errors="replace", timeout=TIMEOUT_S, check=False,

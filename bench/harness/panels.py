@@ -9,7 +9,7 @@ import gnuplot
 from figures import drawable, number
 from plot import step_of, thin
 
-SMOOTH_MS = 50
+SMOOTH_MS, SMOOTH_PARTS = 50, 40  # rates are means over so long, or over so small a part of a short timeline
 ZOOM_MS = 150
 GAP_INTERVALS = 10  # a rate over more than these is not drawn: nothing is known of that while
 BUCKETS = 600  # of the whole; min and max of each are drawn
@@ -29,7 +29,6 @@ class Curve(typing.NamedTuple):
     whole: list
     near: list
     factor: float
-    detail: str
 
     @property
     def top(self):
@@ -122,7 +121,15 @@ def unit_of(unit, top, rate):
     return 1.0, unit + after
 
 
-def make_curves(timeline, zoom):
+def smoothing(timeline):
+    """ms."""
+    interval = timeline["interval-ms"] or 10
+    times = [row[0] for row in timeline["samples"] if row and drawable(row[0])]
+    reach = max(times) - min(times) if times else 0
+    return max(2 * interval, min(SMOOTH_MS, round(reach / SMOOTH_PARTS / interval) * interval))
+
+
+def make_curves(timeline, zoom, smooth):
     interval = timeline["interval-ms"] or 10
     curves = []
     for name in timeline["columns"]:
@@ -133,7 +140,7 @@ def make_curves(timeline, zoom):
         counter = name in COUNTERS
         if counter:
             gap = GAP_INTERVALS * interval
-            whole, near = growth(points, SMOOTH_MS, gap), growth(points, 0, gap)
+            whole, near = growth(points, smooth, gap), growth(points, 0, gap)
         else:
             whole = near = levels(points)
         near = [point for point in near if not point or zoom[0] <= point[0] <= zoom[1]] if zoom else []
@@ -141,19 +148,17 @@ def make_curves(timeline, zoom):
         if top is None:
             continue
         factor, shown = unit_of(unit if isinstance(unit, str) else "", top, counter)
-        detail = f"means over {SMOOTH_MS} ms" if counter else ""
         title = TITLES.get(name, name) + (f", {shown}" if shown else "")
-        curves.append(Curve(title, thin_parts(whole), near, factor, detail))
+        curves.append(Curve(title, thin_parts(whole), near, factor))
     return curves
 
 
 def stop_of(timeline):
-    """The event that is the switchover, or None."""
-    for pattern in (r"stop", r"switch", r"downtime"):
-        for event in timeline["events"]:
-            if re.match(pattern, event["what"], re.IGNORECASE):
-                return event
-    return None
+    """The event that is the switchover, by its name; else the last one that lasted; or None."""
+    for event in timeline["events"]:
+        if re.search(r"\bstop|\bstands still\b|^switch|^downtime", event["what"], re.IGNORECASE):
+            return event
+    return next((event for event in reversed(timeline["events"]) if event["until"] is not None), None)
 
 
 def zoom_of(timeline):
@@ -300,7 +305,8 @@ def timeline_svg(timeline, ident):
               for event in timeline["events"] if drawable(event["ms"])]
     timeline = {**timeline, "events": sorted(events, key=lambda event: event["ms"])}
     zoom = zoom_of(timeline)
-    curves = make_curves(timeline, zoom)
+    smooth = smoothing(timeline)
+    curves = make_curves(timeline, zoom, smooth)
     times = [point[0] for curve in curves for point in curve.whole + curve.near if point]
     if not times:
         return None, []
@@ -329,10 +335,12 @@ def timeline_svg(timeline, ident):
     said = "; ".join(f"{curve.title}: at most {number(curve.top / curve.factor)}" for curve in curves)
     notes = []
     if parts[0][2].left_out:
-        notes.append(f"{parts[0][2].left_out} events have a line but no name for want of room; all are in the list of events.")
+        left_out = parts[0][2].left_out
+        notes.append(f"{left_out} {'event has' if left_out == 1 else 'events have'} a line but no name for want of room; "
+                     "all are in the list of events.")
     if len(timeline["events"]) > EVENTS_MAX:
         notes.append(f"Of {len(timeline['events'])} events the first {EVENTS_MAX} are drawn.")
-    if any(curve.detail for curve in curves):
-        notes.append(f"Rates on the left are means over {SMOOTH_MS} ms, on the right each sample's own." if zoom else
-                     f"Rates are means over {SMOOTH_MS} ms.")
+    if set(COUNTERS) & set(timeline["columns"]):
+        notes.append(f"Rates on the left are means over {number(smooth)} ms, on the right each sample's own." if zoom else
+                     f"Rates are means over {number(smooth)} ms.")
     return gnuplot.draw(commands, ident, timeline["title"], said), notes

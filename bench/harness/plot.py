@@ -9,8 +9,8 @@ from figures import clean, drawable, number, size
 POINTS_MAX = 2000  # of a curve as drawn
 DASHES = ["solid", "(9,4)", "(2,3)", "(9,3,2,3)", "(14,4)", "(5,3)", "(9,3,2,3,2,3)", "(3,5)"]
 SHAPES = [7, 5, 9, 13, 11, 6, 4, 8]  # gnuplot's point types
-MARKED_MAX = 40  # points of a curve that are marked each
-NAME_MAX = 60  # characters of a name as drawn
+MARKED_MAX, MARKED_SHARES_MAX = 40, 12  # points of a curve that are marked each
+NAME_MAX = 48  # characters of a name as drawn
 TICS_MAX, OWN_TICS_MAX = 8, 40
 ROW_PX, BARS_FRAME_PX, PLOT_FRAME_PX, LEGEND_ROW_PX = 30, 82, 100, 21
 
@@ -128,7 +128,7 @@ def tic_text(value, label):
 def axis(name, axis_of_record, values, own=()):
     """Commands for the x or y axis. @own: where tics of a logarithmic axis are best."""
     label = axis_of_record["label"]
-    commands = [f"set {name}label {gnuplot.quote(label)} textcolor {gnuplot.colour('text')}"]
+    commands = [f"set {name}label {gnuplot.quote(short(label))} textcolor {gnuplot.colour('text')}"]
     if axis_of_record["log"]:
         low, high = min(values), max(values)
         tics = own_tics(own) or (log_tics(low, high) if low < high else [low])
@@ -174,7 +174,8 @@ def curves(chart, styles, width, ident):
     kind, x, y = chart["kind"], dict(chart["x"]), dict(chart["y"])
     if kind == "cdf":
         x["log"] = True if x["log"] is None else x["log"]
-        y = {"label": y["label"] or "share, %", "log": False, "min": 0}
+        label = y["label"] or "share"
+        y = {"label": label if "%" in label else label + ", %", "log": False, "min": 0}
     drawn, left_out = [], 0
     for series in chart["series"]:
         points = numeric(series["points"], x["log"], y["log"])
@@ -199,14 +200,14 @@ def curves(chart, styles, width, ident):
     for place, (name, points) in enumerate(drawn):
         floor = min(ys) / 1.25 if y["log"] else -math.inf
         commands.append(gnuplot.block(f"s{place}", [point[:2] for point in points]))
-        spread = [[px, py, max(low, floor), max(high, floor)] for px, py, low, high in points if low is not None]
+        spread = [[px, py, max(low, floor), max(high, floor)] for px, py, low, high in points if low != high]
         colour, title = gnuplot.colour(styles.role(name)), gnuplot.quote(short(name))
         if spread:
             commands.append(gnuplot.block(f"e{place}", spread))
             plots.append(f"$e{place} using 1:2:3:4 with yerrorbars pt 0 ps 0 lw 1.2 lc {colour} notitle")
         if kind == "points" and styles.marks.get(name) != "ceiling":
             plots.append(f"$s{place} with points pt {styles.shape(name)} ps 0.8 lc {colour} title {title}")
-        elif styles.marks.get(name) == "ceiling" or len(points) > MARKED_MAX:
+        elif styles.marks.get(name) == "ceiling" or len(points) > (MARKED_SHARES_MAX if kind == "cdf" else MARKED_MAX):
             with_what = "steps" if kind == "cdf" else "lines"
             if len(points) == 1:
                 with_what = f"linespoints pt {styles.shape(name)} ps 0.8"
@@ -262,7 +263,7 @@ def bars(chart, styles, width, ident):
             role = styles.bar_role(category) if one else styles.role(name)
             box = [value, at, base, value, at - thickness * 0.46, at + thickness * 0.46]
             boxes.setdefault((role, name), []).append(box)
-            if low is not None:
+            if low != high:
                 whiskers.append([value, at, max(low, base) if log else low, max(high, base) if log else high])
             ends = [end for end in (value, low, high) if end is not None]
             figures[value < 0].append([min(ends) if value < 0 else max(ends), at, f'"{number(value, digits)}"'])

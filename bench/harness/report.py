@@ -17,7 +17,7 @@ import text as plain
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 HALF_WIDTH, FULL_WIDTH = 600, 860
-EVENTS_OPEN = 24  # so many are listed without a click
+EVENTS_OPEN, TIMELINES_OPEN = 24, 8  # so many are shown without a click
 THIN_SPACE = "\u202f"
 # The page fetches nothing and runs nothing, whatever a record holds.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -155,7 +155,8 @@ def table_html(table):
 def figure(title, drawing, notes, kind="", below=""):
     note = "".join(f"<p>{escape(note)}</p>" for note in notes if note)
     attributes = f' class="{kind}"' if kind else ""
-    return f"<figure{attributes}><figcaption><h3>{escape(title)}</h3>{note}</figcaption>\n{drawing}{below}</figure>"
+    heading_of = f"<h3>{escape(title)}</h3>" if title else ""
+    return f"<figure{attributes}><figcaption>{heading_of}{note}</figcaption>\n{drawing}{below}</figure>"
 
 
 def drawn(draw):
@@ -196,6 +197,9 @@ def timeline_html(timeline, place):
         below = listing(map(event_text, events), attributes=' class="events"')
         if len(events) > EVENTS_OPEN:
             below = f"<details><summary>{len(events)} events</summary>{below}</details>"
+    if place > TIMELINES_OPEN:
+        inside = figure("", drawing, notes or [], "timeline", below)
+        return f"<details><summary>{escape(timeline['title'])}</summary>{inside}</details>"
     return figure(timeline["title"], drawing, notes or [], "timeline", below)
 
 
@@ -215,8 +219,8 @@ def samples_table(table):
            f'<tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def raw_html(read, record):
-    tables = "".join(samples_table(table) for table in read["tables"])
+def raw_html(known, record):
+    tables = "".join(samples_table(table) for table in known["tables"])
     samples = f"<details><summary>Samples of every table</summary>{tables}</details>" if tables else ""
     return samples + "<details><summary>The whole record, JSON</summary>\n" \
                      f'<script type="application/json" id="record" class="record">{embed(record)}</script></details>'
@@ -228,27 +232,27 @@ def reasons(entries):
 
 def html(record):
     """One page. Raises figures.RecordError, and gnuplot.NoGnuplot if there is something to draw."""
-    read = figures.read(record)
+    known = figures.read(record)
     with open(os.path.join(HERE, "report.css"), encoding="utf-8") as sheet:
         style = sheet.read()
-    machines = f'<div class="hosts">{"".join(map(host, read["hosts"]))}</div>' if read["hosts"] else ""
+    machines = f'<div class="hosts">{"".join(map(host, known["hosts"]))}</div>' if known["hosts"] else ""
     sections = [
-        section("What to know", listing(map(escape, read["notes"])) if read["notes"] else ""),
-        section("Figures", *map(table_html, read["tables"])),
-        section("Not measured", reasons(read["skipped"]) if read["skipped"] else "", anchor="skipped"),
-        section("Failures", reasons(read["failures"]) if read["failures"] else "", anchor="failures"),
-        section("Charts", charts_html(read)),
-        section("Timelines", *[timeline_html(timeline, place) for place, timeline in enumerate(read["timelines"], 1)]),
+        section("What to know", listing(map(escape, known["notes"])) if known["notes"] else ""),
+        section("Figures", *map(table_html, known["tables"])),
+        section("Not measured", reasons(known["skipped"]) if known["skipped"] else "", anchor="skipped"),
+        section("Failures", reasons(known["failures"]) if known["failures"] else "", anchor="failures"),
+        section("Charts", charts_html(known)),
+        section("Timelines", *[timeline_html(timeline, place) for place, timeline in enumerate(known["timelines"], 1)]),
         section("Where this was measured", machines),
-        section("Raw figures", raw_html(read, record)),
+        section("Raw figures", raw_html(known, record)),
     ]
     return "\n".join([
         "<!DOCTYPE html>", '<html lang="en">', "<head>", '<meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
-        f"<title>{escape(read['title'] or 'A bench of Ferry')}</title>", f"<style>\n{style}</style>", "</head>", "<body>",
-        header(read), "<main>", *filter(None, sections), "</main>",
+        f"<title>{escape(known['title'] or 'A bench of Ferry')}</title>", f"<style>\n{style}</style>", "</head>", "<body>",
+        header(known), "<main>", *filter(None, sections), "</main>",
         "<footer><p>Made by ferry bench. Every figure of this page, and every sample behind it, is in the record "
         "above.</p></footer>", "</body>", "</html>", ""])
 

@@ -78,7 +78,8 @@ def block_lines(group, names, name_width):
 
 
 def table_text(table):
-    names = [f"{MARKS.get(row['mark'], ' ')} {row['name']}" for row in table["rows"]]
+    told_apart = len({row["mark"] for row in table["rows"]}) > 1
+    names = [f"{MARKS.get(row['mark'], ' ')} {row['name']}" if told_apart else row["name"] for row in table["rows"]]
     name_width = max(map(breadth, names), default=0)
     room = WIDTH - name_width
     laid = lay_out(table["columns"], table["rows"], stacked=False)
@@ -113,6 +114,15 @@ def head_text(record):
     return "\n".join(line for line in lines if line)
 
 
+def legend(tables):
+    """A line, or none."""
+    said = ["median (smallest..largest)"] if any("spread" in column and column["spread"] is not False for table in tables
+                                                 for column in table["columns"]) else []
+    marks = [{row["mark"] for row in table["rows"]} for table in tables]
+    said += [f"{sign} {mark}" for mark, sign in MARKS.items() if any(mark in of and len(of) > 1 for of in marks)]
+    return [", ".join(said)] if said else []
+
+
 def text(record):
     """Ends with a newline. Raises figures.RecordError."""
     record = read(record)
@@ -120,10 +130,7 @@ def text(record):
     if record["warnings"]:
         parts.append(listed("WARNINGS", record["warnings"]))
     parts += map(table_text, record["tables"])
-    rows = [row for table in record["tables"] for row in table["rows"]]
-    signs = [f"{sign} {mark}" for mark, sign in MARKS.items() if any(row["mark"] == mark for row in rows)]
-    if record["tables"]:
-        parts.append(", ".join(["median (smallest..largest)", *signs]))
+    parts += legend(record["tables"])
     for title, part in (("Not measured", "skipped"), ("FAILURES", "failures")):
         if record[part]:
             parts.append(listed(title, [f"{entry['what']}: {entry['why']}" for entry in record[part]]))

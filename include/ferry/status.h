@@ -16,7 +16,10 @@ typedef struct {
 	/* that waited, as they had been written before each of the last two collects */
 	guint64 put_off_pages;
 	gint64 time_us;    /* its duration */
-	gint64 collect_us; /* of which spent collecting dirty pages, before it */
+	gint64 collect_us; /* spent collecting dirty pages, before it */
+	/* all that was neither reading, encoding nor sending pages nor waiting, since the round
+	 * before: collects, counts and walks of bitmaps, the forecast, samples of the digest */
+	gint64 bookkeeping_us;
 } FerryRound;
 
 typedef enum {

@@ -3,7 +3,9 @@
 """Guests that move between `ferry run` processes by RDMA, or by TCP where that cannot be. In the machine of
 tests/softroce/run. Usage: test-migrate.py FERRY [SUBSTRING-OF-CASES]"""
 
+import json
 import os
+import subprocess
 import sys
 import time
 
@@ -193,6 +195,28 @@ OBSTACLES = {  # the wrapper, and what the reason says
 }
 
 
+def bench__link__measures_rdma_and_tcp_and_registering():
+    done = subprocess.run([processes.FERRY, "bench", "link", "--ram", "8M", "--repeat", "1", "--seconds", "0.05", "--sizes", "64K",
+                           "--depth", "2,8", "--queue-pairs", "2", "--connections", "1,2", "--json", "-"],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    check(done.returncode == 0, f"status {done.returncode}: {done.stderr}")
+    record = json.loads(done.stdout)
+    tables = {entry["title"]: {row["name"]: row["cells"] for row in entry["rows"]} for entry in record["tables"]}
+    raw, pages = tables["Raw RDMA writes, the ceiling"], tables["Registering memory"]
+    check(set(raw) == {"2 queue pairs, 64K, 2 deep", "2 queue pairs, 64K, 8 deep"}, f"the rows are {set(raw)}")
+    check(set(tables["Raw TCP sockets, the ceiling"]) == {"1 connection", "2 connections"}, tables)
+    check(set(tables["Migrations"]) == {"rdma, 2 queue pairs", "tcp, 1 connection", "multifd, 2 connections"}, tables)
+    check({"anonymous, untouched", "anonymous, touched", "memfd, touched", "memfd, preallocated"} <= set(pages), set(pages))
+    for rows in tables.values():
+        for name, cells in rows.items():
+            for key in ("rate", "bulk", "whole", "register"):
+                check(key not in cells or cells[key]["samples"][0] > 0, f"{name}, {key}: {cells}")
+    skipped = {entry["what"]: entry["why"] for entry in record["skipped"]}
+    check("RDMA" not in skipped and "on-demand" in skipped["registering, on demand"], skipped)
+    for name, cells in pages.items():
+        print(f"# {name}: {cells['register']['median']:.1f} and {cells['deregister']['median']:.1f} ms a GiB")
+
+
 def table():
     for family in ADDRESSES:
         yield f"guest__busy_over_{family}__arrives_whole", over(family)
@@ -206,6 +230,7 @@ def table():
     for what, (wrapper, reasons) in OBSTACLES.items():
         yield f"source__{what}__pages_go_by_tcp", without(wrapper, (), rdma, reasons)
         yield f"destination__{what}__pages_go_by_tcp", without((), wrapper, rdma, reasons)
+    yield "bench_link__by_rdma__measures_tcp_and_registering_too", bench__link__measures_rdma_and_tcp_and_registering
     yield "rdma_require__destination_on_tcp__guest_runs_on", required((), tcp, "listens without rdma")
     yield "rdma_require__destination_that_may_pin_nothing__guest_runs_on", required(UNPINNED, rdma, str(MEMLOCK))
 
