@@ -24,7 +24,7 @@ _ferry_setting()
 		postcopy-ram rdma-postcopy-pull xbzrle compress zero-blocks auto-converge multifd
 		zero-copy-send dirty-limit mapped-ram x-ignore-shared late-block-activate
 		validate-uuid compress-wait-thread direct-io cpu-throttle-tailslow"
-	local others="max-bandwidth downtime-limit rdma-queue-pairs rdma-pin-limit max-postcopy-bandwidth
+	local others="bandwidth-group group-bandwidth max-bandwidth downtime-limit rdma-queue-pairs rdma-pin-limit max-postcopy-bandwidth
 		avail-switchover-bandwidth xbzrle-cache-size compress-level compress-threads
 		decompress-threads multifd-channels multifd-compression multifd-zlib-level
 		multifd-zstd-level throttle-trigger-threshold cpu-throttle-initial

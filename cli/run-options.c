@@ -24,10 +24,9 @@ static const FerryCliHelp help = {
 static gboolean parse_fill(const char *text, FerryGuestFill *fill)
 {
 	static const char *const names[] = {
-		[FERRY_GUEST_FILL_PAGES] = "pages",
-		[FERRY_GUEST_FILL_RANDOM] = "random",
-		[FERRY_GUEST_FILL_ZERO] = "zero",
-		[FERRY_GUEST_FILL_SPARSE] = "sparse",
+		[FERRY_GUEST_FILL_PAGES] = "pages", [FERRY_GUEST_FILL_RANDOM] = "random",
+		[FERRY_GUEST_FILL_ZERO] = "zero",   [FERRY_GUEST_FILL_SPARSE] = "sparse",
+		[FERRY_GUEST_FILL_HOLES] = "holes",
 	};
 
 	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
@@ -96,7 +95,7 @@ static gboolean convert(FerryCliRunOptions *options, const RawOptions *raw)
 	if (raw->log && !ferry_cli_log_set_level(raw->log))
 		return usage("--log must be off, warning, message, info or debug");
 	if (raw->fill && !parse_fill(raw->fill, &options->guest.fill))
-		return usage("--fill must be pages, random, zero or sparse");
+		return usage("--fill must be pages, random, zero, sparse or holes");
 	if (raw->seed && !g_ascii_string_to_unsigned(raw->seed, 10, 0, G_MAXUINT64,
 						     &options->guest.seed, &error))
 		return usage(error->message);

@@ -39,8 +39,8 @@ static gboolean read_choice(const FerrySettingInfo *info, const char *value, gui
 }
 
 /* Whether the number is in range is for ferry_settings_change() to say. */
-static gboolean read_value(const FerrySettingInfo *info, const char *value, guint64 *number,
-			   GError **error)
+static gboolean read_number(const FerrySettingInfo *info, const char *value, guint64 *number,
+			    GError **error)
 {
 	gboolean on;
 
@@ -50,6 +50,9 @@ static gboolean read_value(const FerrySettingInfo *info, const char *value, guin
 		       malformed(info, value, "an integer, as 300 or 100M", error);
 	case FERRY_SETTING_CHOICE:
 		return read_choice(info, value, number, error);
+	case FERRY_SETTING_TEXT:
+		*number = 0;
+		return TRUE;
 	case FERRY_SETTING_RESERVED:
 		*number = 0;
 		return !*value || malformed(info, value, "nothing: it is reserved", error);
@@ -76,9 +79,9 @@ static gboolean add_option(FerrySettingsChange *change, const char *option, GErr
 	}
 	if (capability < 0 && parameter < 0)
 		return unknown(name, error);
-	if (!read_value(capability >= 0 ? ferry_capability_info(capability)
-					: ferry_parameter_info(parameter),
-			equals + 1, &number, error))
+	if (!read_number(capability >= 0 ? ferry_capability_info(capability)
+					 : ferry_parameter_info(parameter),
+			 equals + 1, &number, error))
 		return FALSE;
 	if (capability >= 0) {
 		change->set_capability[capability] = TRUE;
@@ -86,6 +89,7 @@ static gboolean add_option(FerrySettingsChange *change, const char *option, GErr
 	} else {
 		change->set_parameter[parameter] = TRUE;
 		change->parameter[parameter] = number;
+		change->text[parameter] = equals + 1;
 	}
 	return TRUE;
 }

@@ -16,7 +16,9 @@ FerryBitmap *ferry_bitmap_new(const FerryRam *ram);
 void ferry_bitmap_free(FerryBitmap *bitmap);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FerryBitmap, ferry_bitmap_free)
 
-/* The words of block number @block, for FerryDirtySourceOps.collect(); owned by the bitmap. */
+/* The words of block number @block, for FerryDirtySourceOps.collect(); owned by the bitmap, to be
+ * written until the next call. Anything may be set then: the next ferry_bitmap_count(), or whatever
+ * comes before it, has to look at all of the block. */
 guint64 *ferry_bitmap_block(FerryBitmap *bitmap, guint block);
 
 void ferry_bitmap_set_run(FerryBitmap *bitmap, const FerryRun *run);
@@ -29,8 +31,9 @@ void ferry_bitmap_set_run_atomic(FerryBitmap *bitmap, const FerryRun *run);
 
 void ferry_bitmap_set_all(FerryBitmap *bitmap);
 
-/* Pages set, in all blocks. */
-guint64 ferry_bitmap_count(const FerryBitmap *bitmap);
+/* Pages set, in all blocks. Notes where none are, so that all the other functions that walk a
+ * bitmap take time by what is set and not by RAM. */
+guint64 ferry_bitmap_count(FerryBitmap *bitmap);
 
 /* @dst |= @src, @src = 0; a bit that another thread sets in @src meanwhile ends in one of the two.
  * Both must be of the same FerryRam. */

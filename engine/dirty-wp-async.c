@@ -46,7 +46,7 @@ static gboolean wp_async_collect(FerryDirtySource *source, guint block, guint64 
 {
 	const FerryPagemapQuery query = {
 		.flags = FERRY_PM_SCAN_WP_MATCHING | FERRY_PM_SCAN_CHECK_WPASYNC,
-		.any_of = FERRY_PAGE_IS_WRITTEN,
+		.all_of = FERRY_PAGE_IS_WRITTEN,
 		.report = FERRY_PAGE_IS_WRITTEN,
 	};
 	WpAsync *s = (WpAsync *)source;

@@ -226,7 +226,7 @@ static gboolean finish(Push *push, guint64 pages, GError **error)
 		return FALSE;
 	if (outgoing->link)
 		ferry_fabric_link_ignore_death(outgoing->link);
-	ferry_progress_round_end(outgoing->progress);
+	ferry_progress_round_end(outgoing->progress, outgoing->bookkeeping_us);
 	ferry_stream_put_section(outgoing->out, FERRY_SECTION_END, FERRY_RAM_SECTION_ID, NULL, 0,
 				 0);
 	ferry_put_be64(outgoing->out, FERRY_RAM_EOS);

@@ -78,20 +78,14 @@ static gboolean sleep_until(FerryOutgoing *outgoing, gint64 deadline, GError **e
 static gboolean collect(Rehearsal *rehearsal, gint64 *took_us, GError **error)
 {
 	FerryOutgoing *outgoing = rehearsal->outgoing;
-	FerryRam *ram = ferry_vm_ram(outgoing->vm);
 	g_autoptr(FerryBitmap) before = g_steal_pointer(&outgoing->pending);
 	gboolean ok;
 
 	/* What is collected comes to an empty bitmap, to be told from what is still to be sent. */
-	outgoing->pending = ferry_bitmap_new(ram);
+	outgoing->pending = ferry_bitmap_new(ferry_vm_ram(outgoing->vm));
 	ok = ferry_outgoing_collect(outgoing, took_us, error);
-	for (guint i = 0; ok && i < ram->n_blocks; i++) {
-		const guint64 *now = ferry_bitmap_block(outgoing->pending, i);
-		guint64 *ever = ferry_bitmap_block(rehearsal->written, i);
-
-		for (guint64 w = 0; w < (ferry_ram_block_pages(&ram->blocks[i]) + 63) / 64; w++)
-			ever[w] |= now[w];
-	}
+	if (ok)
+		ferry_bitmap_add(rehearsal->written, outgoing->pending);
 	ferry_bitmap_move(outgoing->pending, before);
 	return ok;
 }
@@ -130,7 +124,7 @@ static gboolean cut(Rehearsal *rehearsal, gint64 deadline, gint64 *collect_us, G
 	return TRUE;
 }
 
-/* Where max-bandwidth held the rounds back they show nothing of the link, but in their last pages,
+/* Where a limit held the rounds back they show nothing of the link, but in their last pages,
  * which a round that is cut does not come to: so a short one goes to its end. */
 static gboolean probe(Rehearsal *rehearsal, gint64 collect_us, GError **error)
 {
@@ -139,8 +133,7 @@ static gboolean probe(Rehearsal *rehearsal, gint64 collect_us, GError **error)
 	guint64 pages = ferry_token_bucket_burst(&outgoing->pace.bucket) * 3 >> FERRY_PAGE_SHIFT;
 	gboolean ok;
 
-	if (!ferry_settings_get_parameter(ferry_vm_settings(outgoing->vm),
-					  FERRY_PARAMETER_MAX_BANDWIDTH))
+	if (!pages)
 		return TRUE;
 	rest = g_steal_pointer(&outgoing->pending);
 	outgoing->pending = ferry_bitmap_new(ferry_vm_ram(outgoing->vm));

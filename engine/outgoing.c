@@ -19,6 +19,14 @@ gboolean ferry_outgoing_flush(FerryOutgoing *outgoing, GError **error)
 	return ok;
 }
 
+void ferry_outgoing_leave_group(FerryOutgoing *outgoing)
+{
+	if (!outgoing->group)
+		return;
+	g_clear_pointer(&outgoing->group, ferry_bandwidth_group_leave);
+	ferry_progress_group(outgoing->progress, 0, 0);
+}
+
 gboolean ferry_outgoing_wants_encoder(FerryOutgoing *outgoing)
 {
 	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
@@ -143,6 +151,7 @@ gboolean ferry_outgoing_stop_guest(FerryOutgoing *outgoing, GError **error)
 {
 	FerrySettings *settings = ferry_vm_settings(outgoing->vm);
 
+	ferry_outgoing_leave_group(outgoing);
 	/* Its vCPUs may sleep for the throttle, which the stop would wait for. */
 	ferry_throttle_end(outgoing->source->throttle);
 	ferry_progress_stopped(outgoing->progress);
@@ -226,6 +235,7 @@ static void stay(FerryOutgoing *outgoing, GError *error)
 	g_autoptr(GError) resume_error = NULL;
 	gboolean resumed;
 
+	ferry_outgoing_leave_group(outgoing);
 	ferry_throttle_end(outgoing->source->throttle);
 	ferry_outgoing_untrack(outgoing);
 	resumed = ferry_vm_outgoing_end(outgoing->vm, FERRY_OUTGOING_STAYED, &resume_error);
@@ -276,6 +286,7 @@ static void postcopy(FerryOutgoing *outgoing)
 /* The carrier beside the channel deregisters here, when nobody waits for it any more. */
 static void outgoing_free(FerryOutgoing *outgoing)
 {
+	ferry_outgoing_leave_group(outgoing);
 	ferry_fabric_link_free(outgoing->link);
 	ferry_fabric_close(outgoing->fabric);
 	ferry_page_encoder_free(outgoing->encoder);

@@ -40,6 +40,7 @@ int ferry_pagemap_scan(int fd, guint64 start, guint64 end, const FerryPagemapQue
 		.end = end,
 		.vec = (guintptr)regions,
 		.vec_len = n_regions,
+		.category_mask = query->all_of,
 		.category_anyof_mask = query->any_of,
 		.return_mask = query->report,
 	};

@@ -28,7 +28,8 @@ typedef struct {
 
 typedef struct {
 	guint32 flags;
-	guint64 any_of; /* categories, one of which a page must have */
+	guint64 all_of; /* categories that a page must have */
+	guint64 any_of; /* categories, one of which a page must have, unless 0 */
 	guint64 report; /* categories to report */
 } FerryPagemapQuery;
 

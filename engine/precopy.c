@@ -23,6 +23,7 @@ FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 		.pace = &outgoing->pace,
 		/* Once the guest stands still nothing is gained by going slowly. */
 		.settings = outgoing->stopped ? NULL : ferry_vm_settings(outgoing->vm),
+		.group = outgoing->group,
 		.progress = outgoing->progress,
 		.cancel = &outgoing->source->cancel,
 		.leave = outgoing->postcopy && !outgoing->stopped ? &outgoing->source->switch_over
@@ -31,6 +32,7 @@ FerryRoundSender ferry_outgoing_sender(FerryOutgoing *outgoing)
 		.path = outgoing->ferry_peer ? outgoing->path : NULL,
 		.carrier_died = &outgoing->carrier_died,
 		.accounted = &outgoing->accounted,
+		.bookkeeping_us = &outgoing->bookkeeping_us,
 	};
 }
 
@@ -167,11 +169,25 @@ static void measure_digest(FerryOutgoing *outgoing)
 	forecast->digest_us = forecast->digest_us ? MIN(forecast->digest_us, took_us) : took_us;
 }
 
+/* The time since @since went into bookkeeping. */
+static void count_bookkeeping(FerryOutgoing *outgoing, gint64 since)
+{
+	outgoing->bookkeeping_us += g_get_monotonic_time() - since;
+}
+
+/* The destination has the round's pages. What is done from here on is counted for the next. */
+static void end_round(FerryOutgoing *outgoing)
+{
+	end_encoded(outgoing);
+	ferry_progress_round_end(outgoing->progress, outgoing->bookkeeping_us);
+	outgoing->bookkeeping_us = 0;
+}
+
 gboolean ferry_outgoing_run_round(FerryOutgoing *outgoing, gint64 collect_us, GError **error)
 {
+	gint64 since = g_get_monotonic_time(), begin;
 	guint64 put_off, pages, again, left;
 	FerryCpuWait wait;
-	gint64 begin;
 	gboolean ok;
 
 	put_off = ferry_put_off_take(outgoing->put_off, outgoing->pending, most_put_off(outgoing));
@@ -187,17 +203,19 @@ gboolean ferry_outgoing_run_round(FerryOutgoing *outgoing, gint64 collect_us, GE
 	if (outgoing->encoder)
 		ferry_page_encoder_begin_round(outgoing->encoder, outgoing->round,
 					       outgoing->stopped);
+	count_bookkeeping(outgoing, since);
 	ok = outgoing->ferry_peer ? ferry_round(outgoing, pages, error)
 				  : section_round(outgoing, error);
+	since = g_get_monotonic_time();
 	left = ferry_bitmap_count(outgoing->pending);
 	ferry_put_off_give_back(outgoing->put_off, outgoing->pending);
 	if (ok) {
-		end_encoded(outgoing);
-		ferry_progress_round_end(outgoing->progress);
+		end_round(outgoing);
 		note_round(outgoing, pages - left, again * (pages - left) / MAX(pages, 1), left,
 			   begin, &wait);
 		measure_digest(outgoing);
 	}
+	count_bookkeeping(outgoing, since);
 	return ok;
 }
 
@@ -240,6 +258,7 @@ gboolean ferry_outgoing_collect(FerryOutgoing *outgoing, gint64 *took_us, GError
 	forecast(outgoing, *took_us, dirtied);
 	ferry_throttle_collected(outgoing->source->throttle, kept,
 				 ferry_bitmap_count(outgoing->pending));
+	count_bookkeeping(outgoing, begin);
 	return TRUE;
 }
 

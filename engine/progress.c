@@ -200,13 +200,14 @@ void ferry_progress_encoded(FerryProgress *progress, const FerryProgressEncoded 
 	g_mutex_unlock(&progress->lock);
 }
 
-void ferry_progress_round_end(FerryProgress *progress)
+void ferry_progress_round_end(FerryProgress *progress, gint64 bookkeeping_us)
 {
 	FerryRound *round, ended;
 
 	g_mutex_lock(&progress->lock);
 	round = last_round(progress);
 	round->time_us = g_get_monotonic_time() - progress->round_us;
+	round->bookkeeping_us = bookkeeping_us;
 	if (!progress->window_filled && round->bytes && round->time_us) {
 		progress->bandwidth = round->bytes * 1e6 / round->time_us;
 		progress->status.ram.mbps = progress->bandwidth * 8 / 1e6;
@@ -222,6 +223,14 @@ void ferry_progress_multifd(FerryProgress *progress, guint64 bytes, guint64 copi
 	g_mutex_lock(&progress->lock);
 	progress->status.multifd_bytes = bytes;
 	progress->status.zero_copy_copied = copied;
+	g_mutex_unlock(&progress->lock);
+}
+
+void ferry_progress_group(FerryProgress *progress, guint64 rate, guint members)
+{
+	g_mutex_lock(&progress->lock);
+	progress->status.group_rate = rate;
+	progress->status.group_members = members;
 	g_mutex_unlock(&progress->lock);
 }
 

@@ -40,8 +40,11 @@ typedef struct {
 	const FerryCompressionStatus *compression;
 } FerryProgressEncoded;
 void ferry_progress_encoded(FerryProgress *progress, const FerryProgressEncoded *encoded);
-/* The destination has all of the round. */
-void ferry_progress_round_end(FerryProgress *progress);
+/* The destination has all of the round; @bookkeeping_us as in FerryRound. */
+void ferry_progress_round_end(FerryProgress *progress, gint64 bookkeeping_us);
+/* What bandwidth-group lets it send, bytes a second or 0 for no limit, and to how many members; 0
+ * members: it is in none, any more. */
+void ferry_progress_group(FerryProgress *progress, guint64 rate, guint members);
 /* What multifd's channels have carried, and the zero copies that the kernel made after all. */
 void ferry_progress_multifd(FerryProgress *progress, guint64 bytes, guint64 copied);
 /* Bytes of the control stream. */

@@ -124,19 +124,34 @@ static gboolean read_reserved(const FerrySettingInfo *info, JsonNode *value, gui
 	return FALSE;
 }
 
+/* Borrows the string of @value. */
+static gboolean read_text(const FerrySettingInfo *info, JsonNode *value, const char **text,
+			  GError **error)
+{
+	*text = json_node_get_string(value);
+	if (strlen(*text) <= FERRY_SETTING_TEXT_MAX)
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
+		    "Parameter '%s' expects no more than %u bytes", info->name,
+		    FERRY_SETTING_TEXT_MAX);
+	return FALSE;
+}
+
 static gboolean read_parameter(const FerrySettingInfo *info, JsonNode *value, guint64 *number,
-			       GError **error)
+			       const char **text, GError **error)
 {
 	static const FerryQmpType types[] = {
 		[FERRY_SETTING_BOOLEAN] = FERRY_QMP_BOOLEAN,
 		[FERRY_SETTING_INTEGER] = FERRY_QMP_INTEGER,
 		[FERRY_SETTING_CHOICE] = FERRY_QMP_STRING,
 		[FERRY_SETTING_RESERVED] = FERRY_QMP_STRING,
+		[FERRY_SETTING_TEXT] = FERRY_QMP_STRING,
 	};
 	const FerryQmpArgument argument = { info->name, types[info->kind] };
 
 	/* QEMU's way to say that a string shall be none. */
-	if (info->kind == FERRY_SETTING_RESERVED && JSON_NODE_HOLDS_NULL(value)) {
+	if (types[info->kind] == FERRY_QMP_STRING && info->kind != FERRY_SETTING_CHOICE &&
+	    JSON_NODE_HOLDS_NULL(value)) {
 		*number = 0;
 		return TRUE;
 	}
@@ -149,6 +164,8 @@ static gboolean read_parameter(const FerrySettingInfo *info, JsonNode *value, gu
 		return read_choice(info, value, number, error);
 	case FERRY_SETTING_RESERVED:
 		return read_reserved(info, value, number, error);
+	case FERRY_SETTING_TEXT:
+		return read_text(info, value, text, error);
 	default:
 		*number = json_node_get_boolean(value);
 		return TRUE;
@@ -175,12 +192,20 @@ static JsonNode *set_parameters(const FerryQmpCall *call, JsonObject *arguments,
 			return NULL;
 		}
 		if (!read_parameter(ferry_parameter_info(parameter), value,
-				    &change.parameter[parameter], error))
+				    &change.parameter[parameter], &change.text[parameter], error))
 			return NULL;
 		change.set_parameter[parameter] = TRUE;
 	}
 	ferry_settings_change(ferry_vm_settings(call->vm), &change, error);
 	return NULL;
+}
+
+static void set_text(JsonObject *parameters, const FerrySettingInfo *info, FerrySettings *settings,
+		     FerryParameter parameter)
+{
+	g_autofree char *text = ferry_settings_dup_text(settings, parameter);
+
+	json_object_set_string_member(parameters, info->name, text);
 }
 
 static JsonNode *query_parameters(const FerryQmpCall *call, JsonObject *arguments, GError **error)
@@ -195,10 +220,10 @@ static JsonNode *query_parameters(const FerryQmpCall *call, JsonObject *argument
 			json_object_set_boolean_member(parameters, info->name, value != 0);
 		else if (info->kind == FERRY_SETTING_CHOICE)
 			json_object_set_string_member(parameters, info->name, info->choices[value]);
-		else if (info->kind == FERRY_SETTING_RESERVED)
-			json_object_set_string_member(parameters, info->name, "");
-		else
+		else if (info->kind == FERRY_SETTING_INTEGER)
 			ferry_qmp_set_number(parameters, info->name, value);
+		else
+			set_text(parameters, info, ferry_vm_settings(call->vm), p);
 	}
 	return ferry_qmp_object_node(parameters);
 }

@@ -231,6 +231,7 @@ static JsonArray *rounds_info(const FerryMigrationStatus *status)
 		ferry_qmp_set_number(info, "bytes", round->bytes);
 		json_object_set_int_member(info, "time-us", round->time_us);
 		json_object_set_int_member(info, "collect-us", round->collect_us);
+		json_object_set_int_member(info, "bookkeeping-us", round->bookkeeping_us);
 		ferry_qmp_set_number(info, "put-off-pages", round->put_off_pages);
 		json_array_add_object_element(rounds, info);
 	}
@@ -315,6 +316,18 @@ static void set_rehearsal(JsonObject *info, const FerryRehearsal *rehearsal)
 		json_object_set_object_member(object, "advice", advice_info(rehearsal));
 }
 
+static void set_group(JsonObject *info, const FerryMigrationStatus *status)
+{
+	JsonObject *object;
+
+	if (!status->group_members)
+		return;
+	object = json_object_new();
+	ferry_qmp_set_number(object, "members", status->group_members);
+	ferry_qmp_set_number(object, "rate", status->group_rate);
+	json_object_set_object_member(info, "bandwidth-group", object);
+}
+
 static void set_blocked(JsonObject *info, char **blocked)
 {
 	JsonArray *reasons;
@@ -346,6 +359,7 @@ JsonNode *ferry_qmp_migration_info(const FerryMigrationStatus *status, gboolean 
 		set_arriving(info, status);
 	if (status->state != FERRY_STATE_SETUP) {
 		set_ferrys_own(info, status);
+		set_group(info, status);
 		set_postcopy(info, &status->postcopy, incoming);
 	}
 	return ferry_qmp_object_node(info);

@@ -6,6 +6,8 @@
 
 /* A dirty run is walked in pieces of this many pages: 4 MiB. */
 #define RUN_PAGES 1024u
+/* So many runs are found before they are sent. */
+#define RUNS 64u
 /* How long a wait may last before cancel is looked at again. */
 #define WAIT_US (20 * G_TIME_SPAN_MILLISECOND)
 /* A destination that takes nothing for so long is hung: its kernel may keep the connection alive
@@ -176,6 +178,14 @@ static void follow_limit(const FerryRoundSender *sender)
 	if (sender->settings)
 		limit = ferry_settings_get_parameter(sender->settings,
 						     FERRY_PARAMETER_MAX_BANDWIDTH);
+	if (sender->settings && sender->group) {
+		limit = ferry_bandwidth_group_rate(
+			sender->group, g_get_monotonic_time(), limit,
+			ferry_settings_get_parameter(sender->settings,
+						     FERRY_PARAMETER_GROUP_BANDWIDTH));
+		ferry_progress_group(sender->progress, limit,
+				     ferry_bandwidth_group_members(sender->group));
+	}
 	ferry_token_bucket_set_rate(&sender->pace->bucket, limit);
 }
 
@@ -284,24 +294,46 @@ static gboolean send_run(const FerryRoundSender *sender, const FerryRun *run, gu
 	return TRUE;
 }
 
+/* The next runs behind *@at, at most @n; returns how many. So many at once, that the clock is not
+ * read for each. */
+static guint find_runs(const FerryRoundSender *sender, const FerryBitmap *pending, FerryRun *at,
+		       FerryRun *runs, guint n)
+{
+	gint64 begin = g_get_monotonic_time();
+	guint found = 0;
+
+	while (found < n && ferry_bitmap_next_run(pending, at, RUN_PAGES))
+		runs[found++] = *at;
+	*sender->bookkeeping_us += g_get_monotonic_time() - begin;
+	return found;
+}
+
+/* Sends the runs, and clears what went. *@left: whether the round was left before all of it did. */
+static gboolean send_runs(const FerryRoundSender *sender, FerryBitmap *pending,
+			  const FerryRun *runs, guint n, gboolean *left, GError **error)
+{
+	for (guint i = 0; i < n && !*left; i++) {
+		FerryRun gone = runs[i];
+
+		if (ferry_round_is_over(sender, error) ||
+		    !send_run(sender, &runs[i], &gone.pages, error))
+			return FALSE;
+		ferry_bitmap_clear_run(pending, &gone);
+		*left = gone.pages < runs[i].pages;
+	}
+	return TRUE;
+}
+
 gboolean ferry_round_send(const FerryRoundSender *sender, FerryBitmap *pending, GError **error)
 {
+	FerryRun at = { 0 }, runs[RUNS];
+	gboolean left = FALSE;
+	guint n;
+
 	ferry_pace_begin(sender->pace, ferry_bitmap_count(pending));
-	for (FerryRun run = { 0 }; ferry_bitmap_next_run(pending, &run, RUN_PAGES);) {
-		guint64 done;
-
-		if (ferry_round_is_over(sender, error))
+	while (!left && (n = find_runs(sender, pending, &at, runs, G_N_ELEMENTS(runs))))
+		if (!send_runs(sender, pending, runs, n, &left, error))
 			return FALSE;
-		ferry_bitmap_clear_run(pending, &run);
-		if (!send_run(sender, &run, &done, error))
-			return FALSE;
-		if (done < run.pages) {
-			FerryRun rest = { run.block, run.first + done, run.pages - done };
-
-			ferry_bitmap_set_run(pending, &rest);
-			return TRUE;
-		}
-	}
 	return TRUE;
 }
 

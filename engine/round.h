@@ -3,6 +3,7 @@
 
 #include <ferry/carrier.h>
 #include <ferry/settings.h>
+#include "bandwidth-group.h"
 #include "bitmap.h"
 #include "holes.h"
 #include "pace.h"
@@ -20,6 +21,7 @@ typedef struct {
 	FerryPace *pace;
 	/* whose max-bandwidth holds, also while it changes; NULL: the pace is somebody else's */
 	FerrySettings *settings;
+	FerryBandwidthGroup *group; /* with whom it is shared; NULL: with nobody */
 	FerryProgress *progress;
 	const gint *cancel;
 	/* somebody wants the round left in the middle: then it ends without an error, and what did
@@ -30,6 +32,7 @@ typedef struct {
 	FerryReturnPath *path;  /* whose end ends the round; NULL: nobody answers */
 	gboolean *carrier_died; /* set when the round fails for a carrier's own reason */
 	guint64 *accounted;     /* the carriers' bytes that @progress knows of */
+	gint64 *bookkeeping_us; /* what finding the runs takes is added to it */
 } FerryRoundSender;
 
 /*

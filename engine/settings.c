@@ -8,6 +8,7 @@ struct FerrySettings {
 	gboolean frozen;
 	gboolean capability[FERRY_CAPABILITY__N];
 	guint64 parameter[FERRY_PARAMETER__N];
+	char *text[FERRY_PARAMETER__N]; /* NULL: empty, or no text */
 };
 
 FerrySettings *ferry_settings_new(void)
@@ -26,6 +27,8 @@ void ferry_settings_free(FerrySettings *settings)
 {
 	if (!settings)
 		return;
+	for (guint i = 0; i < FERRY_PARAMETER__N; i++)
+		g_free(settings->text[i]);
 	g_mutex_clear(&settings->lock);
 	g_free(settings);
 }
@@ -55,6 +58,26 @@ guint64 ferry_settings_get_parameter(FerrySettings *settings, FerryParameter par
 	value = settings->parameter[parameter];
 	g_mutex_unlock(&settings->lock);
 	return value;
+}
+
+char *ferry_settings_dup_text(FerrySettings *settings, FerryParameter parameter)
+{
+	char *text;
+
+	g_mutex_lock(&settings->lock);
+	text = g_strdup(settings->text[parameter] ? settings->text[parameter] : "");
+	g_mutex_unlock(&settings->lock);
+	return text;
+}
+
+static gboolean check_text(FerryParameter parameter, const char *text, GError **error)
+{
+	if (!text || (strlen(text) <= FERRY_SETTING_TEXT_MAX && g_utf8_validate(text, -1, NULL)))
+		return TRUE;
+	g_set_error(error, FERRY_ERROR, FERRY_ERROR_INVALID,
+		    "parameter '%s' expects no more than %u bytes of UTF-8",
+		    ferry_parameter_info(parameter)->name, FERRY_SETTING_TEXT_MAX);
+	return FALSE;
 }
 
 static gboolean check_value(FerryParameter parameter, guint64 value, GError **error)
@@ -95,11 +118,23 @@ static gboolean make_changes(const FerrySettingsChange *change, gboolean frozen,
 	for (guint i = 0; i < FERRY_PARAMETER__N; i++) {
 		if (!change->set_parameter[i])
 			continue;
-		if (!check_value(i, change->parameter[i], error))
+		if (!check_value(i, change->parameter[i], error) ||
+		    !check_text(i, change->text[i], error))
 			return FALSE;
 		parameter[i] = change->parameter[i];
 	}
 	return ferry_settings_combine(capability, parameter, error);
+}
+
+static void change_texts(FerrySettings *settings, const FerrySettingsChange *change)
+{
+	for (guint i = 0; i < FERRY_PARAMETER__N; i++) {
+		if (!change->set_parameter[i] ||
+		    ferry_parameter_info(i)->kind != FERRY_SETTING_TEXT)
+			continue;
+		g_free(settings->text[i]);
+		settings->text[i] = g_strdup(change->text[i]);
+	}
 }
 
 gboolean ferry_settings_change(FerrySettings *settings, const FerrySettingsChange *change,
@@ -115,6 +150,7 @@ gboolean ferry_settings_change(FerrySettings *settings, const FerrySettingsChang
 	if (ok) {
 		memcpy(settings->capability, capability, sizeof(capability));
 		memcpy(settings->parameter, parameter, sizeof(parameter));
+		change_texts(settings, change);
 	}
 	g_mutex_unlock(&settings->lock);
 	return ok;
@@ -137,5 +173,15 @@ gboolean ferry_settings_set_parameter(FerrySettings *settings, FerryParameter pa
 
 	change.set_parameter[parameter] = TRUE;
 	change.parameter[parameter] = value;
+	return ferry_settings_change(settings, &change, error);
+}
+
+gboolean ferry_settings_set_text(FerrySettings *settings, FerryParameter parameter,
+				 const char *text, GError **error)
+{
+	FerrySettingsChange change = { 0 };
+
+	change.set_parameter[parameter] = TRUE;
+	change.text[parameter] = text;
 	return ferry_settings_change(settings, &change, error);
 }

@@ -70,12 +70,14 @@ typedef struct {
 	FerryHoles *holes;
 	FerryPageEncoder *encoder; /* NULL: pages go as they are */
 	FerryPace pace;
+	FerryBandwidthGroup *group; /* that shares a budget, while precopy runs; else NULL */
 	FerryForecast forecast;
 	FerryForecastDowntime downtime; /* as of the last collect */
 	gint64 collected_us;            /* when that was; 0: not yet */
 	FerryPutOff *put_off;
-	FerryBitmap *again; /* what went in any round but the first */
-	guint64 accounted;  /* bytes of the carrier that @progress knows of */
+	FerryBitmap *again;    /* what went in any round but the first */
+	guint64 accounted;     /* bytes of the carrier that @progress knows of */
+	gint64 bookkeeping_us; /* FerryRound's, since the last round was over */
 	GThread *tracker; /* starts the dirty tracking; @tracking and @tracker_error are its own */
 	GError *tracker_error;
 	gboolean tracking;
@@ -110,6 +112,8 @@ gpointer ferry_outgoing_thread(gpointer data);
 /* Writes what is in @out to the channel. outgoing.c */
 gboolean ferry_outgoing_flush(FerryOutgoing *outgoing, GError **error);
 
+/* Precopy is over: what it had of the group's budget is the others'. outgoing.c */
+void ferry_outgoing_leave_group(FerryOutgoing *outgoing);
 /* Whether pages are to be made smaller. outgoing.c */
 gboolean ferry_outgoing_wants_encoder(FerryOutgoing *outgoing);
 /* The way beside the channel that @uri has, where this migration wants one. outgoing.c */

@@ -178,17 +178,37 @@ static gboolean claim(FerrySource *source, GThread **last, GError **error)
 	return ok;
 }
 
+/* Joins the group that is set, if one is. */
+static gboolean join_group(FerrySettings *settings, FerryBandwidthGroup **group, GError **error)
+{
+	g_autofree char *path = ferry_settings_dup_text(settings, FERRY_PARAMETER_BANDWIDTH_GROUP);
+
+	if (*path) {
+		*group = ferry_bandwidth_group_join(path, error);
+		return *group != NULL;
+	}
+	if (!ferry_settings_get_parameter(settings, FERRY_PARAMETER_GROUP_BANDWIDTH))
+		return TRUE;
+	g_set_error(
+		error, FERRY_ERROR, FERRY_ERROR_INVALID,
+		"group-bandwidth is set, and no bandwidth-group that it is of: set that too, or "
+		"use max-bandwidth");
+	return FALSE;
+}
+
 /* @rehearse_us: for how long to rehearse; 0: in earnest. */
 static gboolean begin(FerrySource *source, const char *uri, const FerryTransport *transport,
 		      gint64 rehearse_us, GError **error)
 {
 	FerrySettings *settings = ferry_vm_settings(source->vm);
+	g_autoptr(FerryBandwidthGroup) group = NULL;
 	FerryOutgoing *outgoing;
 	GThread *last = NULL;
 
 	if (!ferry_vm_fits_transport(source->vm, uri, transport, error) ||
 	    !ferry_multifd_check_outgoing(settings, transport, error) ||
-	    !ferry_throttle_check(source->vm, error) || !claim(source, &last, error))
+	    !ferry_throttle_check(source->vm, error) || !join_group(settings, &group, error) ||
+	    !claim(source, &last, error))
 		return FALSE;
 	if (last)
 		g_thread_join(last);
@@ -198,6 +218,7 @@ static gboolean begin(FerrySource *source, const char *uri, const FerryTransport
 	outgoing = outgoing_new(source, uri, transport);
 	outgoing->rehearse_us = rehearse_us;
 	outgoing->rehearses = rehearse_us != 0;
+	outgoing->group = g_steal_pointer(&group);
 	g_mutex_lock(&source->lock);
 	source->rehearsal.on = outgoing->rehearses;
 	g_free(source->uri);

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "check.h"
 
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "judge.h"
 #include "parallel.h"
+
+/* A hole is looked for after so many pages. */
+#define HOLE_PAGES 512u
 
 typedef struct {
 	FerryMachine *machine;
@@ -107,15 +112,34 @@ static gboolean is_in_a_slice(const Check *check, guint64 address)
 	return FALSE;
 }
 
+/* The first page at or after @page, before @end, that may be other than zero: of a file's holes
+ * none is read, as reading takes memory for it. */
+static guint64 skip_hole(const Check *check, guint64 page, guint64 end)
+{
+	const FerryMachine *machine = check->machine;
+	guint64 base = ferry_plan_work_address(machine->ram.size);
+	off_t at = (off_t)(base + page * FERRY_PAGE_BYTES), data;
+
+	if (machine->ram.fd < 0 || machine->plan.fill != FERRY_FILL_ZERO)
+		return page;
+	data = lseek(machine->ram.fd, at, SEEK_DATA);
+	if (data < 0)
+		return errno == ENXIO ? end : page;
+	return MIN(page + (guint64)(data - at) / FERRY_PAGE_BYTES, end);
+}
+
 /* Pages that no vCPU ever writes. */
 static void check_cold_pages(guint64 first, guint64 count, gpointer user)
 {
 	Check *check = user;
-	guint64 base = ferry_plan_work_address(check->machine->ram.size);
+	guint64 base = ferry_plan_work_address(check->machine->ram.size), end = first + count;
 
-	for (guint64 page = first; page < first + count; page++)
-		if (!is_in_a_slice(check, base + page * FERRY_PAGE_BYTES))
-			check_page(check, base + page * FERRY_PAGE_BYTES, 0);
+	for (guint64 page = first; page < end;) {
+		page = skip_hole(check, page, end);
+		for (guint64 stop = MIN(page + HOLE_PAGES, end); page < stop; page++)
+			if (!is_in_a_slice(check, base + page * FERRY_PAGE_BYTES))
+				check_page(check, base + page * FERRY_PAGE_BYTES, 0);
+	}
 }
 
 /* ---- what lies below the pages that vCPUs write ---- */

@@ -125,7 +125,8 @@ static gboolean check_beat(guint beat_us, GError **error)
 static gboolean make_plan(const FerryGuestConfig *config, FerryPlan *plan, GError **error)
 {
 	*plan = (FerryPlan){ .seed = config->seed,
-			     .fill = config->fill,
+			     .fill = config->fill == FERRY_GUEST_FILL_HOLES ? FERRY_FILL_ZERO
+									    : config->fill,
 			     .vcpus = config->vcpus ? config->vcpus : 1 };
 	return ferry_plan_parse_workload(plan, config->workload, error) &&
 	       ferry_plan_check(plan, config->ram_size, error);
@@ -163,11 +164,14 @@ static gboolean make_machine(FerryGuest *guest, const FerryGuestConfig *config, 
 		guest->machine = ferry_machine_new_kvm(&ram, &plan, error);
 	else
 		guest->machine = ferry_machine_new_process(&ram, &plan);
-	if (!guest->machine)
+	if (!guest->machine) {
 		ferry_backing_close(&ram);
-	else
-		guest->machine->clock.beat_us = config->beat_us;
-	return guest->machine != NULL;
+		return FALSE;
+	}
+	guest->machine->clock.beat_us = config->beat_us;
+	/* What a named file holds is not known. */
+	guest->machine->holes = config->fill == FERRY_GUEST_FILL_HOLES && !ram.named;
+	return TRUE;
 }
 
 static FerryDirtySource *make_soft_dirty(FerryGuest *guest, GError **error)

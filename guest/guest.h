@@ -24,6 +24,7 @@ typedef enum {
 	FERRY_GUEST_FILL_RANDOM, /* incompressible */
 	FERRY_GUEST_FILL_ZERO,
 	FERRY_GUEST_FILL_SPARSE, /* as PAGES; a write changes 64 bytes of a page */
+	FERRY_GUEST_FILL_HOLES,  /* as ZERO, untouched where the backing is new */
 } FerryGuestFill;
 
 /* Zeroed but for ram_size it is a guest that idles. Strings are copied. */

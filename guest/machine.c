@@ -63,7 +63,9 @@ void ferry_machine_write_system(const FerryMachine *machine, guint8 *ram)
 
 gboolean ferry_machine_boot(FerryMachine *machine, GError **error)
 {
-	ferry_machine_fill(machine, machine->ram.host, machine->ram.size);
+	ferry_machine_fill(machine, machine->ram.host,
+			   machine->holes ? ferry_plan_work_address(machine->ram.size)
+					  : machine->ram.size);
 	ferry_machine_write_system(machine, machine->ram.host);
 	for (guint i = 0; i < machine->plan.vcpus; i++) {
 		FerryRegisters registers = { .cookie = ferry_program_cookie(machine->plan.seed,

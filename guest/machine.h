@@ -37,7 +37,8 @@ struct FerryMachine {
 	FerryClock clock;
 	FerryVcpus *vcpus;
 	gboolean running;
-	guint arrived; /* bit n: vCPU n has been booted or loaded */
+	guint arrived;  /* bit n: vCPU n has been booted or loaded */
+	gboolean holes; /* RAM is new: zeros need not be written at boot */
 	/* Called in a vCPU thread after a store of the monitor's own to RAM; may be NULL. */
 	void (*written)(gpointer user, guint64 address, guint64 bytes);
 	gpointer written_user;

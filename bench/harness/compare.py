@@ -11,7 +11,6 @@ from programs import find_device
 from record import Record, figure, ratio
 from turns import FAILURES, Turns
 
-PIN_ALL = "rdma-pin-all"
 HELP = """Ferry beside every peer that is installed: QEMU's tcp:, multifd and rdma:, iperf3, ib_write_bw, and a bare copy through
 sockets. All move the same amount of incompressible memory that nobody writes, without a limit: what is compared is the
 way of the bytes. They take turns, every other turn goes backwards, and one before warms up; a ratio is taken within a turn.
@@ -29,26 +28,23 @@ def add_options(parser):
     parser.add_argument("--only", type=list_of(str), metavar="TEXT,...", help="only what has one of these in its name")
     parser.add_argument("--channels", type=list_of(int), metavar="N,...",
                         help="of QEMU's multifd, default 2,4, and none with --softroce; Ferry's has the first")
+    parser.add_argument("--content", choices=("random", "zero"), default="random", help="of the memory, default random")
+    parser.add_argument("--zero-copy", action="store_true", help="QEMU's and Ferry's multifd with zero-copy-send, too")
     parser.add_argument("--seconds", type=float, default=2, metavar="S", help="of each iperf3 and ib_write_bw, default 2")
 
 
-def ferry_sides(ram, rdma, channels, prealloc):
+def monitor_sides(kind, options, channels, rdma):
+    """Every way that a monitor's migration is tried in: name -> Setting."""
     def side(**more):
-        return Setting("ferry", ram, prealloc=prealloc, **more)
-    sides = {"ferry, tcp": side()}
-    sides |= {f"ferry, multifd {n}": side(channels=n) for n in channels[:1]}
+        return Setting(kind, options.ram, prealloc=not options.fresh, fill=options.content, **more)
+    sides = {f"{kind}, tcp": side()}
+    for n in channels:
+        sides[f"{kind}, multifd {n}"] = side(channels=n)
+        if options.zero_copy:
+            sides[f"{kind}, multifd {n}, zero-copy"] = side(channels=n, source_capabilities=["zero-copy-send"])
     if rdma:
-        sides |= {"ferry, rdma": side(scheme="rdma"), "ferry, rdma, pin-all": side(scheme="rdma", capabilities=[PIN_ALL])}
-    return sides
-
-
-def qemu_sides(ram, rdma, channels, prealloc):
-    def side(**more):
-        return Setting("qemu", ram, prealloc=prealloc, **more)
-    sides = {"qemu, tcp": side()}
-    sides |= {f"qemu, multifd {n}": side(channels=n) for n in channels}
-    if rdma:
-        sides |= {"qemu, rdma": side(scheme="rdma"), "qemu, rdma, pin-all": side(scheme="rdma", capabilities=[PIN_ALL])}
+        sides |= {f"{kind}, rdma": side(scheme="rdma"),
+                  f"{kind}, rdma, pin-all": side(scheme="rdma", capabilities=["rdma-pin-all"])}
     return sides
 
 
@@ -56,9 +52,8 @@ class Comparison:
     def __init__(self, options, source, destination, rdma):
         self.options, self.source, self.destination, self.rdma = options, source, destination, rdma
         self.one_host = isinstance(destination, Host)
-        ram, channels, prealloc = options.ram, options.channels, not options.fresh
-        self.ferry = ferry_sides(ram, rdma, channels, prealloc)
-        self.qemu = qemu_sides(ram, rdma, channels, prealloc)
+        self.ferry = monitor_sides("ferry", options, options.channels[:1], rdma)
+        self.qemu = monitor_sides("qemu", options, options.channels, rdma)
         self.ceilings = self.make_ceilings()
 
     def make_ceilings(self):
@@ -94,19 +89,20 @@ class Comparison:
 
 
 def side_table(comparison, turns):
-    keys = ("rate", "bulk", "total-ms", "downtime-ms", "cpu", "cpu-source", "cpu-destination", "memory-source",
-            "memory-destination")
-    titles = ("MiB/s", "first round MiB/s", "total ms", "down ms", "CPU s/GiB", "source", "destination",
-              "MiB beyond RAM: source", "destination")
-    digits = (0, 0, 0, 0, 2, 2, 2, 1, 1)
+    columns = (("rate", "MiB/s", 0), ("bulk", "first round MiB/s", 0), ("total-ms", "total ms", 0),
+               ("downtime-ms", "down ms", 0), ("cpu", "CPU s/GiB", 2), ("cpu-source", "source", 2),
+               ("cpu-destination", "destination", 2), ("cpu-arriving", "dest./source while pages arrive", 3),
+               ("first-write-ms", "first write ms", 0), ("memory-source", "MiB beyond RAM: source", 1),
+               ("memory-destination", "destination", 1))
+    columns = [column for column in columns if any(any(turns.of(name, column[0])) for name in turns.samples)]
     rows = []
     for name in turns.samples:
         mark = "ferry" if name in comparison.ferry else "peer" if name in comparison.qemu else "ceiling"
-        rows.append({"name": name, "mark": mark, "cells": {key: figure(turns.of(name, key)) for key in keys}})
+        rows.append({"name": name, "mark": mark, "cells": {key: figure(turns.of(name, key)) for key, _, _ in columns}})
     return {"title": "Everything that was measured",
             "note": "MiB/s: RAM through total time. Ceilings move bytes and nothing else.",
             "columns": [{"key": key, "title": title, "digits": n, "spread": key in ("rate", "cpu", "total-ms")}
-                        for key, title, n in zip(keys, titles, digits)], "rows": rows}
+                        for key, title, n in columns], "rows": rows}
 
 
 def pair_table(comparison, turns):
@@ -185,7 +181,7 @@ def measure(options, source, destination):
     rdma = has_rdma(source.address) and (isinstance(destination, Peer) or has_rdma(destination.address))
     comparison = Comparison(options, source, destination, rdma)
     record = Record("compare", "Ferry beside its peers", options.command,
-                    {"ram": options.ram, "repeat": options.repeat, "preallocated": not options.fresh,
+                    {"ram": options.ram, "content": options.content, "repeat": options.repeat, "preallocated": not options.fresh,
                      "seconds": options.seconds, "from": source.address, "to": destination.address})
     turns = Turns(comparison.measurements()).run(
         options.repeat, lambda result: f"{result['rate']:8.0f} MiB/s" if result.get("rate") else "")

@@ -6,11 +6,14 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
 
 import compare
+import figures
+import gnuplot
 import guest
 import record as records
 import report
@@ -74,7 +77,7 @@ def save(record, options):
     if options.json == "-":
         json.dump(record, sys.stdout)
     elif not options.no_text:
-        print(text.text(record))
+        print(text.text(record), end="")
 
 
 def check_places(options):
@@ -83,8 +86,8 @@ def check_places(options):
         folder = os.path.dirname(os.path.abspath(path)) if path and path != "-" else None
         if folder and not os.access(folder, os.W_OK):
             raise Missing(f"{path} cannot be written: {folder} is no folder of yours")
-    if options.report:
-        report.need_gnuplot()
+    if options.report and not shutil.which("gnuplot"):
+        raise gnuplot.NoGnuplot()
 
 
 def run(name, argv):
@@ -106,11 +109,12 @@ def run(name, argv):
 
 def show_report(argv):
     parser = argparse.ArgumentParser(prog="ferry bench report", description="Makes the tables or the page of a record again.")
-    parser.add_argument("record", help="what --json wrote")
+    parser.add_argument("record", metavar="RECORD.json", help="what --json wrote")
+    parser.add_argument("--ferry", help=argparse.SUPPRESS)
     parser.add_argument("--report", metavar="FILE.html", help="a page; without it the tables, as text")
     options = parser.parse_args(argv)
     options.json, options.no_text = None, bool(options.report)
-    save(report.read(options.record), options)
+    save(figures.load(options.record), options)
     return 0
 
 
@@ -119,7 +123,7 @@ def main():
     name, argv = sys.argv[1], sys.argv[2:]
     try:
         return show_report(argv) if name == "report" else run(name, argv)
-    except (Missing, QmpError, RuntimeError, OSError, ValueError) as failure:
+    except (Missing, QmpError, figures.RecordError, gnuplot.NoGnuplot, RuntimeError, OSError, ValueError) as failure:
         print(f"ferry bench {name}: {failure}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -13,13 +13,15 @@ NS = 1e9
 
 
 class Setting:
-    """What one migration is. @kind: ferry or qemu; @parameters: of programs.py, for both sides; @workload and @fill are
-    the source's; @capabilities: names; @settings: of migrate-set-parameters, for both sides where they are of multifd."""
+    """What one migration is. @kind: ferry or qemu; @channels: of multifd; @capabilities: both sides' names; @settings: the
+    source's parameters; @limit: ms; @bandwidth: bytes a second; @timeline: its title, where one is wanted."""
 
-    def __init__(self, kind, ram, scheme="tcp", channels=0, capabilities=(), settings=None, limit=None, bandwidth=None,
-                 workload="idle", fill="random", guest="process", prealloc=True, timeout=TIMEOUT, timeline=None):
+    def __init__(self, kind, ram, scheme="tcp", channels=0, capabilities=(), source_capabilities=(), settings=None,
+                 limit=None, bandwidth=None, workload="idle", fill="random", guest="process", prealloc=True,
+                 timeout=TIMEOUT, timeline=None):
         self.kind, self.ram, self.scheme, self.channels = kind, ram, scheme, channels
         self.capabilities, self.settings = list(capabilities), dict(settings or {})
+        self.source_capabilities = ["events", *source_capabilities]
         self.limit, self.bandwidth = limit, bandwidth
         self.workload, self.fill, self.guest, self.prealloc = workload, fill, guest, prealloc
         self.timeout, self.timeline = timeout, timeline
@@ -40,7 +42,8 @@ def set_both(setting, hosts, numbers):
 
 
 def set_source(setting, monitor):
-    monitor.command("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+    monitor.command("migrate-set-capabilities",
+                    capabilities=[{"capability": name, "state": True} for name in setting.source_capabilities])
     more = dict(setting.settings)
     if setting.limit is not None:
         more["downtime-limit"] = setting.limit
@@ -116,12 +119,12 @@ def figures_of(setting, status, cpu, memory):
     }
 
 
-def heartbeat_gap(source, destination, offset_ns):
-    """ms from the guest's last beat at the source to its first at the destination, the longest of all vCPUs."""
-    gaps = [there["first-beat-ns"] - offset_ns - here["last-beat-ns"]
-            for here, there in zip(source["vcpus"], destination["vcpus"])
-            if here.get("last-beat-ns") and there.get("first-beat-ns")]
-    return max(gaps) / 1e6 if gaps else None
+def stand_still(source, destination, offset_ns):
+    """(from, until) by this host's clock: from the guest's last beat at the source to its first at the destination, of the
+    vCPU for which that is the longest."""
+    spans = [(here["last-beat-ns"], there["first-beat-ns"] - offset_ns)
+             for here, there in zip(source["vcpus"], destination["vcpus"]) if here.get("last-beat-ns")]
+    return max(spans, key=lambda span: span[1] - span[0])
 
 
 def wait_beat(ask):
@@ -152,7 +155,7 @@ class Measured:
         if setting.timeline:
             beside = source_host.another_monitor(source)
             stack.callback(beside.close)
-            self.timeline = Timeline(setting.timeline, beside.command, self.ask_destination)
+            self.timeline = Timeline(setting.timeline, beside, self.ask_destination)
 
     def ask_destination(self, command):
         return self.hosts["destination"].qmp(self.numbers["destination"], command)
@@ -164,6 +167,7 @@ class Measured:
         with self.timeline or contextlib.nullcontext():
             before = self.each("cpu")
             self.monitor.command("migrate", uri=self.uri)
+            arriving = self.arriving() if self.setting.of_ferry() and self.setting.workload == "idle" else {}
             if not wait_end(self.setting, self.monitor):
                 return None
             wait_running(self.hosts["destination"], self.numbers["destination"])
@@ -173,7 +177,17 @@ class Measured:
         if self.setting.scheme == "rdma" and transport not in (None, "rdma"):
             raise QmpError(f"the pages went over {transport}")
         cpu = {side: after[side] - before[side] for side in after}
-        return status, figures_of(self.setting, status, cpu, self.each("peak_memory"))
+        return status, arriving | figures_of(self.setting, status, cpu, self.each("peak_memory"))
+
+    def arriving(self):
+        """The destination's CPU time as a part of the source's from the first page on until the guest stops: without
+        what setting up takes, and without the hand-over."""
+        self.monitor.wait_pass(1, self.setting.timeout)
+        first = self.each("cpu")
+        self.monitor.wait_migration("device", self.setting.timeout)
+        last = self.each("cpu")
+        took = {side: last[side] - first[side] for side in last}
+        return {"cpu-arriving": took["destination"] / took["source"] if took["source"] else None}
 
 
 def busy_figures(measured, offset_ns, before):
@@ -181,8 +195,11 @@ def busy_figures(measured, offset_ns, before):
     speed, written, since = before
     source = measured.monitor.command("query-guest")
     destination = wait_beat(measured.ask_destination)
+    stood = stand_still(source, destination, offset_ns)
+    if measured.timeline:
+        measured.timeline.mark("guest stands still", *stood)
     during = (source["written"] - written) / max(source["vcpus"][0]["last-beat-ns"] / NS - since, 1e-3)
-    return {"heartbeat-ms": heartbeat_gap(source, destination, offset_ns),
+    return {"heartbeat-ms": (stood[1] - stood[0]) / 1e6,
             "beat-ms": source["beat-interval-us"] / 1e3,
             "guest-speed": during / speed if speed else None, "guest-pages-rate": speed}
 
@@ -203,6 +220,8 @@ def migrate(setting, source_host, destination_host):
         figures |= {"converged": True}
         if setting.of_ferry():
             figures["round-figures"] = status.get("rounds")
+        if setting.scheme == "rdma" and setting.of_ferry():
+            figures["first-write-ms"] = measured.monitor.command("query-rdma").get("first-write-us", 0) / 1e3 or None
         if busy:
             figures |= busy_figures(measured, destination_host.clock_offset()[0], before)
         if measured.timeline:

@@ -10,38 +10,33 @@ UNITS = {"sent": "bytes", "remaining": "bytes", "dirty-rate": "pages/s", "guest"
 
 
 class Timeline:
-    """@source, @destination: functions that answer a QMP command, over connections that nobody else uses. What one does
-    not know is None."""
+    """@source: a Qmp that nobody else uses; @ask_destination: answers a QMP command. What one does not know is None."""
 
-    def __init__(self, title, source, destination):
+    def __init__(self, title, source, ask_destination):
         self.title = title
-        self.ask_source, self.ask_destination = source, destination
-        self.samples, self.events = [], []
+        self.source, self.ask_destination = source, ask_destination
+        self.samples, self.marks = [], []
         self.done = threading.Event()
         self.thread = threading.Thread(target=self.watch)
-        self.round = 0
-        self.begin = time.monotonic()
+        self.begin, self.begin_ns = time.monotonic(), time.time_ns()
 
     def now_ms(self):
         return (time.monotonic() - self.begin) * 1e3
 
     def written(self):
         """By the guest, wherever it is."""
-        for ask in (self.ask_destination, self.ask_source):
-            guest = ask("query-guest") if ask else None
-            if guest and guest.get("running"):
+        for ask in (self.ask_destination, self.source.command):
+            guest = ask("query-guest")
+            if guest.get("running"):
                 return guest["written"]
         return None
 
     def sample(self):
         at = round(self.now_ms(), 2)
-        status = self.ask_source("query-migrate")
+        status = self.source.command("query-migrate")
         ram = status.get("ram", {})
         self.samples.append([at, ram.get("transferred"), ram.get("remaining"), ram.get("dirty-pages-rate"),
                              self.written()])
-        if ram.get("dirty-sync-count", 0) > self.round:
-            self.round = ram["dirty-sync-count"]
-            self.events.append({"ms": at, "what": f"round {self.round}"})
 
     def watch(self):
         due = time.monotonic()
@@ -52,15 +47,23 @@ class Timeline:
                 return
             due = max(due + INTERVAL, time.monotonic() - 5 * INTERVAL)
 
-    def mark(self, what, begin_ms, until_ms=None):
-        event = {"ms": round(begin_ms, 2), "what": what}
-        if until_ms is not None:
-            event["until"] = round(until_ms, 2)
-        self.events.append(event)
+    def mark(self, what, begin_ns, until_ns):
+        """A span, by CLOCK_REALTIME of this host."""
+        self.marks.append({"ms": self.ms_of(begin_ns), "what": what, "until": self.ms_of(until_ns)})
+
+    def ms_of(self, ns):
+        return round((ns - self.begin_ns) / 1e6, 2)
+
+    def rounds(self):
+        """When each began, by the source's events."""
+        for event in self.source.events:
+            if event["event"] == "MIGRATION_PASS":
+                at = event["timestamp"]
+                yield {"ms": self.ms_of(at["seconds"] * 10**9 + at["microseconds"] * 1000),
+                       "what": f"round {event['data']['pass']}"}
 
     def __enter__(self):
-        self.begin = time.monotonic()
-        self.begin_ns = time.time_ns()
+        self.begin, self.begin_ns = time.monotonic(), time.time_ns()
         self.thread.start()
         return self
 
@@ -68,10 +71,6 @@ class Timeline:
         self.done.set()
         self.thread.join()
 
-    def ms_of(self, ns):
-        """Of a CLOCK_REALTIME of this host."""
-        return (ns - self.begin_ns) / 1e6
-
     def data(self):
         return {"title": self.title, "interval-ms": int(INTERVAL * 1e3), "columns": COLUMNS, "units": UNITS,
-                "samples": self.samples, "events": sorted(self.events, key=lambda event: event["ms"])}
+                "samples": self.samples, "events": sorted([*self.rounds(), *self.marks], key=lambda event: event["ms"])}

@@ -6,7 +6,7 @@
 G_BEGIN_DECLS
 
 /*
- * Capabilities (on or off, fixed while a migration runs) and parameters (numbers and names, some of
+ * Capabilities (on or off, fixed while a migration runs) and parameters (numbers and texts, some of
  * which act on a running migration). One const table each, by QMP name, and one of what cannot be
  * combined; QMP, the command line, the documentation and embedders all go through them. Names,
  * ranges and defaults are QEMU's where it has the setting. Every function is safe from any thread.
@@ -80,6 +80,12 @@ typedef enum {
 	/* "avail-switchover-bandwidth": bytes a second that are known to be there for the
 	 * switchover, whatever was measured; 0: what was measured; acts at once */
 	FERRY_PARAMETER_AVAIL_SWITCHOVER_BANDWIDTH,
+	/* "bandwidth-group": the absolute path of a file, made where there is none, in which the
+	 * migrations of this host meet that share one budget; "": none. The next migration */
+	FERRY_PARAMETER_BANDWIDTH_GROUP,
+	/* "group-bandwidth": bytes a second of all members of the group; the smallest that any of
+	 * them has holds; 0: what the others have; 0; acts at once */
+	FERRY_PARAMETER_GROUP_BANDWIDTH,
 
 	/* "xbzrle-cache-size": bytes, a power of two of at least a page; 64 MiB; acts at once */
 	FERRY_PARAMETER_XBZRLE_CACHE_SIZE,
@@ -142,6 +148,7 @@ typedef enum {
 	FERRY_SETTING_INTEGER,  /* minimum to maximum */
 	FERRY_SETTING_CHOICE,   /* one of the names in choices; the number is its index */
 	FERRY_SETTING_RESERVED, /* a string that must be empty; the number is 0 */
+	FERRY_SETTING_TEXT,     /* any string of UTF-8; the number is 0 */
 } FerrySettingKind;
 
 /* What the tables say of one capability or parameter; static. */
@@ -186,7 +193,10 @@ typedef struct {
 	gboolean capability[FERRY_CAPABILITY__N];
 	gboolean set_parameter[FERRY_PARAMETER__N];
 	guint64 parameter[FERRY_PARAMETER__N];
+	const char *text[FERRY_PARAMETER__N]; /* TEXT: borrowed; NULL: empty */
 } FerrySettingsChange;
+/* A TEXT is no longer than this, bytes. */
+#define FERRY_SETTING_TEXT_MAX 4095u
 
 /*
  * Makes all of the changes or none. FERRY_ERROR_STATE for a capability while a migration runs;
@@ -203,5 +213,9 @@ gboolean ferry_settings_set_capability(FerrySettings *settings, FerryCapability 
 				       gboolean on, GError **error);
 gboolean ferry_settings_set_parameter(FerrySettings *settings, FerryParameter parameter,
 				      guint64 value, GError **error);
+/* Of TEXT. A copy, which the caller frees; never NULL. */
+char *ferry_settings_dup_text(FerrySettings *settings, FerryParameter parameter);
+gboolean ferry_settings_set_text(FerrySettings *settings, FerryParameter parameter,
+				 const char *text, GError **error);
 
 G_END_DECLS

@@ -16,7 +16,10 @@ typedef struct {
 	/* that waited, as they had been written before each of the last two collects */
 	guint64 put_off_pages;
 	gint64 time_us;    /* its duration */
-	gint64 collect_us; /* of which spent collecting dirty pages, before it */
+	gint64 collect_us; /* spent collecting dirty pages, before it */
+	/* all that was neither reading, encoding nor sending pages nor waiting, since the round
+	 * before: collects, counts and walks of bitmaps, the forecast, samples of the digest */
+	gint64 bookkeeping_us;
 } FerryRound;
 
 typedef enum {
@@ -120,6 +123,10 @@ typedef struct {
 	FerryCompressionStatus compression;
 	guint64 multifd_bytes;    /* over multifd's channels */
 	guint64 zero_copy_copied; /* sends that the kernel copied although asked not to */
+	/* while it shares a budget (bandwidth-group): its own part, bytes a second, 0 for no limit;
+	 * and how many are sending; 0: it shares none */
+	guint64 group_rate;
+	guint group_members;
 	char *transport; /* the carrier that moved the pages: "tcp", "rdma", ...; or NULL */
 	/* why the pages do not go by the fabric that the URI names; NULL where they do, or it names
 	 * none */

@@ -25,7 +25,7 @@ WRONG = (
     (("help", "frobnicate"), "no subcommand 'frobnicate'"),
     (("run", "--ram", "lots"), "'lots' is no size"),
     (("run", "--ram", "0"), ""),
-    (("run", "--fill", "sand"), "pages, random, zero or sparse"),
+    (("run", "--fill", "sand"), "pages, random, zero, sparse or holes"),
     (("run", "--kvm", "--process"), "exclude"),
     (("run", "--vcpus", "0"), "--vcpus"),
     (("run", "--seed", "x"), "x"),

@@ -28,37 +28,19 @@ import cases
 import processes
 from cases import Skip, check
 from processes import Place
+from waits import STARVED_S, can_tell, find_thread, starved, waited
 
 MIB = 1 << 20
 WINDOW_S = 0.5
 TOLERANCE = 0.05
 RAM_MIB = 1536  # what LIMITS come to
 SPEED_MIB = 512  # to find out what goes without a limit
-STARVED_S = 0.01  # half of what the token bucket saves up
 UNSURE_S = 0.004  # a sample was taken at some time within: 0.4 % of a window either way
 ACT_S = 0.05  # what a change may take to be seen: one wait of the sender's, and the way
 TRIES = 4
 ENOUGH = 10  # windows of each limit
 HEADROOM = 1.3  # of the speed without a limit over a limit that is judged
 LIMITS = ((200, 1.0), (50, 1.2), (1000, 1.2), (50, 0.8))  # MiB/s, s
-
-
-def find_thread(monitor, name):
-    tasks = f"/proc/{monitor.pid}/task"
-    for task in os.listdir(tasks):
-        with open(f"{tasks}/{task}/comm", encoding="ascii") as comm:
-            if comm.read().strip() == name:
-                return f"{tasks}/{task}/schedstat"
-    raise AssertionError(f"{monitor.name} has no thread {name}")
-
-
-def waited(path):
-    """Seconds for which the thread was ready to run and had no CPU; it may have ended."""
-    try:
-        with open(path, encoding="ascii") as stat:
-            return int(stat.read().split()[1]) / 1e9
-    except (FileNotFoundError, ProcessLookupError):
-        return float("inf")
 
 
 def take_samples(source, destination):
@@ -81,11 +63,6 @@ def take_samples(source, destination):
             time.sleep(0.004)
         phases.append((limit * MIB, samples))
     return phases
-
-
-def starved(sample, following):
-    """For how long nothing was seen, or a thread waited at once."""
-    return max(following[0] - sample[0], *(after - before for before, after in zip(sample[2], following[2])))
 
 
 def judge(samples, limit):
@@ -131,7 +108,7 @@ def one_try(judged):
 
 
 def limit__changed_in_flight__holds_in_every_window():
-    if not os.path.exists("/proc/self/schedstat"):
+    if not can_tell():
         raise Skip("this kernel does not tell how long a thread waits for a CPU")
     if processes.is_sanitized():
         raise Skip("a sanitizer makes it too slow for 1000 MiB/s")

@@ -9,6 +9,8 @@ build_packages=(gcc libc6-dev meson ninja-build pkg-config python3
 test_packages=(g++ libcunit1-dev clang-format binutils git groff-base spin procps util-linux)
 # Tests that need one of these say SKIP, and why, where it cannot be installed.
 peer_packages=(qemu-system-x86)
+# gnuplot draws the charts of a bench's report; iperf3 is a peer of its TCP.
+bench_packages=(gnuplot-nox iperf3)
 # What tests/softroce/run needs here, and what the tests use in its machine, which has this host's files.
 softroce_packages=(qemu-system-x86 cpio kmod util-linux iproute2
 	rdma-core ibverbs-providers ibverbs-utils rdmacm-utils perftest)

@@ -27,6 +27,8 @@ static void print_range(const FerrySettingInfo *info)
 		printf("on, off");
 	else if (info->kind == FERRY_SETTING_RESERVED)
 		printf("empty");
+	else if (info->kind == FERRY_SETTING_TEXT)
+		printf("a text");
 	else if (info->kind == FERRY_SETTING_CHOICE)
 		for (guint i = 0; info->choices[i]; i++)
 			printf("%s`%s`", i ? ", " : "", info->choices[i]);

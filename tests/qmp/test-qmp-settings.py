@@ -69,6 +69,9 @@ PARAMETERS = {
     # Ferry's own:
     "rdma-queue-pairs": whole(0, 0, 16),
     "rdma-pin-limit": whole(0, 0, MOST),
+    "group-bandwidth": whole(0, 0, MOST),
+    "bandwidth-group": {"first": "", "legal": ["/dev/shm/group", "wei\u00df \"nicht\"", "x" * 4095], "illegal": ["x" * 4096],
+                        "type": "string", "older": ()},
 }
 
 # name: (at first, older names)
@@ -106,6 +109,7 @@ UNCOMPRESSED = ("zero-copy-send", "mapped-ram")
 
 OF_TYPE = {"integer": [7], "boolean": [True], "string": ["zlib"], "null": [None], "array": [[], [1]], "object": [{}],
            "number": [1.5, 4096.0]}
+TEXTS = ("tls-creds", "tls-hostname", "tls-authz", "bandwidth-group")  # null: none
 PROBE = ("rdma-queue-pairs", 11)  # set beside an illegal value; must then not be set
 
 
@@ -186,16 +190,17 @@ def parameters__of_another_type__refused_and_nothing_changes():
         before = guest.settings()
         for name, entry in PARAMETERS.items():
             for kind, values in OF_TYPE.items():
-                if kind == entry["type"] or (kind == "null" and name.startswith("tls-")):
+                if kind == entry["type"] or (kind == "null" and name in TEXTS):
                     continue
                 for value in values:
                     answer = guest.set_parameters(dict([PROBE, (name, value)]) if name != PROBE[0] else {name: value})
                     guest.check_refused(answer, [f"'{name}'", f"expected: {entry['type']}"], before)
 
 
-def parameters__tls_null__is_empty():
+def parameters__text_null__is_empty():
     with Guest() as guest:
-        for name in ("tls-creds", "tls-hostname", "tls-authz"):
+        guest.set_parameters({"bandwidth-group": "/group"})
+        for name in TEXTS:
             check(guest.set_parameters({name: None}) == {"return": {}}, name)
             check(guest.settings()[0][name] == "", name)
 
@@ -337,7 +342,7 @@ CASES = [(case.__name__, case) for case in (
     parameters__each_legal_edge__is_taken_and_told,
     parameters__each_illegal_value__refused_and_nothing_changes,
     parameters__of_another_type__refused_and_nothing_changes,
-    parameters__tls_null__is_empty,
+    parameters__text_null__is_empty,
     parameters__unknown__refused_and_nothing_changes,
     parameters__none_and_many__all_or_nothing,
     throttle__first_step_above_the_most__refused,

@@ -5,9 +5,11 @@
 
 /* What only tests ask of a bitmap. */
 
-static inline gboolean bit_is_set(FerryBitmap *bitmap, guint block, guint64 page)
+static inline gboolean bit_is_set(const FerryBitmap *bitmap, guint block, guint64 page)
 {
-	return ferry_bitmap_block(bitmap, block)[page / 64] >> (page % 64) & 1;
+	FerryRun run = { .block = block, .first = page };
+
+	return ferry_bitmap_next_run(bitmap, &run, 1) && run.block == block && run.first == page;
 }
 
 static inline void clear_bits(FerryBitmap *bitmap, const FerryRam *ram)

@@ -20,7 +20,7 @@ static void check_info(const FerrySettingInfo *info)
 		CU_ASSERT(info->minimum == 0 && info->maximum == 1);
 	if (info->kind == FERRY_SETTING_CHOICE)
 		CU_ASSERT_EQUAL(g_strv_length((char **)info->choices), info->maximum + 1);
-	if (info->kind == FERRY_SETTING_RESERVED)
+	if (info->kind == FERRY_SETTING_RESERVED || info->kind == FERRY_SETTING_TEXT)
 		CU_ASSERT_EQUAL(info->maximum, 0);
 }
 
@@ -143,6 +143,31 @@ static void parameter__no_power_of_two__refused(void)
 			64 << 20);
 }
 
+static void text__set_and_too_long__taken_and_refused(void)
+{
+	g_autoptr(FerrySettings) settings = ferry_settings_new();
+	g_autofree char *most = g_strnfill(FERRY_SETTING_TEXT_MAX, 'x');
+	g_autofree char *more = g_strnfill(FERRY_SETTING_TEXT_MAX + 1, 'x');
+	const char *const wrong[] = { more, "\xff" };
+	g_autofree char *first = ferry_settings_dup_text(settings, FERRY_PARAMETER_BANDWIDTH_GROUP);
+	g_autofree char *kept = NULL, *last = NULL;
+
+	CU_ASSERT_STRING_EQUAL(first, "");
+	CU_ASSERT(ferry_settings_set_text(settings, FERRY_PARAMETER_BANDWIDTH_GROUP, most, NULL));
+	for (guint i = 0; i < G_N_ELEMENTS(wrong); i++) {
+		GError *error = NULL;
+		gboolean ok = ferry_settings_set_text(settings, FERRY_PARAMETER_BANDWIDTH_GROUP,
+						      wrong[i], &error);
+
+		CU_ASSERT(is_invalid(ok, error, "4095 bytes of UTF-8"));
+	}
+	kept = ferry_settings_dup_text(settings, FERRY_PARAMETER_BANDWIDTH_GROUP);
+	CU_ASSERT_STRING_EQUAL(kept, most);
+	CU_ASSERT(ferry_settings_set_text(settings, FERRY_PARAMETER_BANDWIDTH_GROUP, NULL, NULL));
+	last = ferry_settings_dup_text(settings, FERRY_PARAMETER_BANDWIDTH_GROUP);
+	CU_ASSERT_STRING_EQUAL(last, "");
+}
+
 static void change__last_part_wrong__changes_nothing(void)
 {
 	g_autoptr(FerrySettings) settings = ferry_settings_new();
@@ -231,6 +256,7 @@ static CU_TestInfo cases[] = {
 	CASE(settings__new__are_what_the_tables_say),
 	CASE(parameter__each_edge__taken_and_one_beyond_refused),
 	CASE(parameter__no_power_of_two__refused),
+	CASE(text__set_and_too_long__taken_and_refused),
 	CASE(change__last_part_wrong__changes_nothing),
 	CASE(change__from_one_legal_state_to_another__judged_as_a_whole),
 	CASE(rules__each__broken_is_refused_with_its_reason),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "fixture.h"
 #include "guest/judge.h"
@@ -189,6 +190,25 @@ static void check__page_that_no_vcpu_writes_damaged__found(void)
 		check_untouched(fill);
 }
 
+static void check__holes__are_left_by_boot_and_check_and_looked_at(void)
+{
+	g_autoptr(FerryMachine) machine = fixture_machine(PROCESS, NULL, FERRY_FILL_ZERO, 1);
+	struct stat file = { 0 };
+
+	if (!machine)
+		return;
+	machine->holes = TRUE;
+	CU_ASSERT_TRUE(ferry_plan_parse_workload(&machine->plan, "hotset:1M", NULL));
+	CU_ASSERT_TRUE(ferry_machine_boot(machine, NULL));
+	CU_ASSERT_TRUE(fixture_run(machine, 1000));
+	fixture_check(machine, TRUE);
+	CU_ASSERT_EQUAL(fstat(machine->ram.fd, &file), 0);
+	CU_ASSERT(file.st_blocks * 512 < (gint64)FIXTURE_RAM / 2);
+	page_at(machine, FIXTURE_RAM - FERRY_PAGE_BYTES)[511] ^= 1;
+	page_at(machine, FIXTURE_RAM / 2)[0] ^= 1;
+	CU_ASSERT_EQUAL(fixture_check(machine, FALSE).bad_pages, 2);
+}
+
 static void check__kvm_program_or_tables_damaged__found(void)
 {
 	static const guint64 places[] = { FERRY_AT_TSS,     FERRY_AT_PML4,    FERRY_AT_PDPT,
@@ -232,6 +252,7 @@ int main(int argc, char **argv)
 		CASE(program__process_page_damaged__counts_fault),
 		CASE(program__kvm_page_damaged__counts_fault),
 		CASE(check__page_that_no_vcpu_writes_damaged__found),
+		CASE(check__holes__are_left_by_boot_and_check_and_looked_at),
 		CASE(check__kvm_program_or_tables_damaged__found),
 		CASE(check__heartbeat_differs__found),
 		CU_TEST_INFO_NULL,
