@@ -80,7 +80,7 @@ static void beats__begun_again__nothing_left_of_before(void)
 	CU_ASSERT_EQUAL(times.gap_us, 5000);
 }
 
-#define WRITES 200000u
+#define WRITES 5000000u
 
 static gpointer write_many(gpointer data)
 {
