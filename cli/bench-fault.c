@@ -31,7 +31,7 @@ typedef struct {
 	char *listen;
 	char *peer;
 	char *ram;
-	char *json;
+	FerryCliBenchFiles files;
 	int faults;
 	int repeat;
 } Options;
@@ -41,7 +41,7 @@ static void options_clear(Options *options)
 	g_free(options->listen);
 	g_free(options->peer);
 	g_free(options->ram);
-	g_free(options->json);
+	ferry_cli_bench_files_clear(&options->files);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
 
@@ -85,16 +85,8 @@ static int measure(const char *uri, const Options *options, const FerryBenchFaul
 	g_autoptr(GError) error = NULL;
 	g_autoptr(FerryBenchRecord)
 		record = ferry_bench_fault_measure(uri, plan, ferry_cli_bench_tell, &error);
-	g_autofree char *text = record ? ferry_bench_record_print(record) : NULL;
 
-	if (text && g_strcmp0(options->json, "-"))
-		fputs(text, stdout);
-	if (record && options->json) {
-		g_autoptr(JsonNode) node = ferry_bench_record_json(record);
-
-		ferry_cli_bench_write_json(node, options->json, &error);
-	}
-	return error ? ferry_cli_fail("bench fault", "%s", error->message) : FERRY_EXIT_DONE;
+	return ferry_cli_bench_finish("bench fault", record, &options->files, error);
 }
 
 static int measure_self(const char *uri, const Options *options, const FerryBenchFaultPlan *plan)
@@ -128,9 +120,7 @@ int ferry_cli_bench_fault(int argc, char **argv)
 		  "N" },
 		{ "repeat", 0, 0, G_OPTION_ARG_INT, &options.repeat,
 		  "Turns, default 5; one more goes before and does not count", "N" },
-		{ "json", 0, 0, G_OPTION_ARG_STRING, &options.json,
-		  "Write the figures of each turn there; -: to standard output, without the table",
-		  "FILE" },
+		FERRY_CLI_BENCH_FILES(options.files),
 		{ NULL },
 	};
 	g_autoptr(GError) error = NULL;

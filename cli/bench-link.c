@@ -40,7 +40,7 @@ typedef struct {
 	char *queue_pairs;
 	char *connections;
 	char *depths;
-	char *json;
+	FerryCliBenchFiles files;
 	int repeat;
 	double seconds;
 	gboolean pin_all;
@@ -56,7 +56,7 @@ static void options_clear(Options *options)
 	g_free(options->queue_pairs);
 	g_free(options->connections);
 	g_free(options->depths);
-	g_free(options->json);
+	ferry_cli_bench_files_clear(&options->files);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
 
@@ -152,16 +152,8 @@ static int measure(const char *uri, const Options *options, const FerryBenchLink
 	g_autoptr(GError) error = NULL;
 	g_autoptr(FerryBenchRecord)
 		record = ferry_bench_link_measure(uri, plan, ferry_cli_bench_tell, &error);
-	g_autofree char *text = record ? ferry_bench_record_print(record) : NULL;
 
-	if (text && g_strcmp0(options->json, "-"))
-		fputs(text, stdout);
-	if (record && options->json) {
-		g_autoptr(JsonNode) node = ferry_bench_record_json(record);
-
-		ferry_cli_bench_write_json(node, options->json, &error);
-	}
-	return error ? ferry_cli_fail("bench link", "%s", error->message) : FERRY_EXIT_DONE;
+	return ferry_cli_bench_finish("bench link", record, &options->files, error);
 }
 
 /* Both ends here: a process of this program listens. */
@@ -221,8 +213,7 @@ int ferry_cli_bench_link(int argc, char **argv)
 		  "Migrations register all RAM before the first page (rdma-pin-all)", NULL },
 		{ "ib-write-bw", 0, 0, G_OPTION_ARG_NONE, &options.perftest,
 		  "Run perftest's ib_write_bw too, on both hosts", NULL },
-		{ "json", 0, 0, G_OPTION_ARG_STRING, &options.json,
-		  "Write the figures there too; -: to standard output, without the table", "FILE" },
+		FERRY_CLI_BENCH_FILES(options.files),
 		{ NULL },
 	};
 	FerryBenchLinkPlan plan;

@@ -77,14 +77,40 @@ GSubprocess *ferry_cli_bench_spawn(const char *bench, const char *uri, guint64 r
 	return g_steal_pointer(&child);
 }
 
-gboolean ferry_cli_bench_write_json(JsonNode *node, const char *path, GError **error)
+void ferry_cli_bench_files_clear(FerryCliBenchFiles *files)
+{
+	g_free(files->json);
+	g_free(files->report);
+}
+
+static gboolean write_record(JsonNode *node, const FerryCliBenchFiles *files, GError **error)
 {
 	g_autofree char *text = json_to_string(node, TRUE);
 
-	if (!g_str_equal(path, "-"))
-		return g_file_set_contents(path, text, -1, error);
-	puts(text);
+	if (files->json && !g_str_equal(files->json, "-") &&
+	    !g_file_set_contents(files->json, text, -1, error))
+		return FALSE;
+	if (files->report && !ferry_cli_bench_page(text, files->report, error))
+		return FALSE;
+	if (g_strcmp0(files->json, "-") == 0)
+		puts(text);
 	return TRUE;
+}
+
+int ferry_cli_bench_finish(const char *command, FerryBenchRecord *record,
+			   const FerryCliBenchFiles *files, GError *error)
+{
+	g_autofree char *text = record ? ferry_bench_record_print(record) : NULL;
+	g_autoptr(JsonNode) node = record ? ferry_bench_record_json(record) : NULL;
+	g_autoptr(GError) cause = NULL;
+
+	if (text && g_strcmp0(files->json, "-"))
+		fputs(text, stdout);
+	if (node)
+		write_record(node, files, &cause);
+	if (error || cause)
+		return ferry_cli_fail(command, "%s", error ? error->message : cause->message);
+	return FERRY_EXIT_DONE;
 }
 
 int ferry_cli_bench(int argc, char **argv)

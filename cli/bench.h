@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #pragma once
 
+#include <record.h>
 #include <gio/gio.h>
 #include <json-glib/json-glib.h>
 
@@ -21,5 +22,31 @@ void ferry_cli_bench_tell(const char *line);
 GSubprocess *ferry_cli_bench_spawn(const char *bench, const char *uri, guint64 ram, char **real,
 				   GError **error);
 
-/* To the file, or with "-" to standard output. */
-gboolean ferry_cli_bench_write_json(JsonNode *node, const char *path, GError **error);
+/* Where a record goes beside the terminal; NULL: not there. */
+typedef struct {
+	char *json;   /* a file; "-": standard output, in place of the tables */
+	char *report; /* a page */
+} FerryCliBenchFiles;
+
+void ferry_cli_bench_files_clear(FerryCliBenchFiles *files);
+/* --json and --report, for the options of a bench: two entries. */
+#define FERRY_CLI_BENCH_FILES(files)                                                                       \
+	{ "json",                                                                                          \
+	  0,                                                                                               \
+	  0,                                                                                               \
+	  G_OPTION_ARG_STRING,                                                                             \
+	  &(files).json,                                                                                   \
+	  "Write the record there: every figure, every sample; -: to standard output, without the tables", \
+	  "FILE" },                                                                                        \
+	{                                                                                                  \
+		"report", 0, 0, G_OPTION_ARG_STRING, &(files).report,                                      \
+			"Make a page with tables and charts; needs gnuplot", "FILE.html"                   \
+	}
+
+/* Prints and writes what was measured, @record or NULL, and says what went wrong, @error (borrowed)
+ * or NULL. Returns the exit status. */
+int ferry_cli_bench_finish(const char *command, FerryBenchRecord *record,
+			   const FerryCliBenchFiles *files, GError *error);
+
+/* Makes the page of a record, by the harness. */
+gboolean ferry_cli_bench_page(const char *record, const char *path, GError **error);

@@ -4,7 +4,9 @@
 import argparse
 import contextlib
 import os
+import shutil
 import socket
+import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -63,3 +65,17 @@ def wait_listening(port, alive, timeout=30):
         if time.monotonic() > deadline:
             raise RuntimeError(f"nobody listens on port {port} after {timeout} s")
         time.sleep(0.02)
+
+
+def find_ferry(given, program):
+    root = os.path.dirname(os.path.dirname(HERE))
+    places = [given] if given else [os.path.join(root, "build", name, "cli", "ferry")
+                                    for name in ("bench", "quickstart")]
+    for place in places:
+        if os.access(place, os.X_OK):
+            return os.path.abspath(place)
+    found = None if given else shutil.which("ferry")
+    if not found:
+        sys.exit(f"{program}: no ferry command; build an optimised one:\n"
+                 "  meson setup build/bench --buildtype=release && ninja -C build/bench")
+    return found

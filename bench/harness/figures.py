@@ -85,9 +85,9 @@ def read(record):
 
 
 def load(path):
-    """The record in a file, as it is. Raises RecordError, whose text names the file."""
+    """The record in a file, or with "-" from standard input, as it is. Raises RecordError, whose text names the file."""
     try:
-        with open(path, encoding="utf-8") as text:
+        with open(0 if path == "-" else path, encoding="utf-8") as text:
             record = json.load(text)
         read(record)
     except OSError as failure:

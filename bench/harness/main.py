@@ -72,8 +72,9 @@ def save(record, options):
     if options.json and options.json != "-":
         records.write(record, options.json)
     if options.report:
+        page = report.html(record)
         with open(options.report, "w", encoding="utf-8") as out:
-            out.write(report.html(record))
+            out.write(page)
     if options.json == "-":
         json.dump(record, sys.stdout)
     elif not options.no_text:
@@ -109,7 +110,7 @@ def run(name, argv):
 
 def show_report(argv):
     parser = argparse.ArgumentParser(prog="ferry bench report", description="Makes the tables or the page of a record again.")
-    parser.add_argument("record", metavar="RECORD.json", help="what --json wrote")
+    parser.add_argument("record", metavar="RECORD.json", help="what --json wrote; -: from standard input")
     parser.add_argument("--ferry", help=argparse.SUPPRESS)
     parser.add_argument("--report", metavar="FILE.html", help="a page; without it the tables, as text")
     options = parser.parse_args(argv)

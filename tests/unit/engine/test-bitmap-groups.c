@@ -75,7 +75,7 @@ static void change_one(Pair *pair, guint what, const FerryRun *run)
 
 static void combine_two(Pair *dst, Pair *src, guint what)
 {
-	guint8 *to = &dst->plain[0][0], *from = &src->plain[0][0];
+	guint8 *to = (guint8 *)dst->plain, *from = (guint8 *)src->plain;
 
 	switch (what) {
 	case 0:
@@ -110,7 +110,7 @@ static gboolean walk_is_right(const Pair *pair)
 
 static guint64 count_plain(const Pair *a, const Pair *b)
 {
-	const guint8 *x = &a->plain[0][0], *y = &b->plain[0][0];
+	const guint8 *x = (const guint8 *)a->plain, *y = (const guint8 *)b->plain;
 	guint64 count = 0;
 
 	for (guint64 i = 0; i < sizeof(a->plain); i++)
