@@ -129,7 +129,7 @@ def command__prints_a_record_that_the_report_reads():
         path = os.path.join(folder, "model.json")
         done = subprocess.run([sys.executable, os.path.join(SOURCE, "bench", "model"), "--link", "100G", "--ram", "64G..256G",
                                "--json", path], capture_output=True, text=True, timeout=60, check=False)
-        check(done.returncode == 0 and "100 Gb/s, 256GiB" in done.stdout, done.stdout + done.stderr)
+        check(done.returncode == 0 and "100 Gb/s, 256 GiB" in done.stdout, done.stdout + done.stderr)
         record = figures.load(path)
         check(len(record["tables"][0]["rows"]) == 3 and record["charts"], record["tables"])
         with open(path, encoding="utf-8") as source:
