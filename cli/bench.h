@@ -9,7 +9,7 @@
  * status (FerryExit). */
 int ferry_cli_bench_link(int argc, char **argv);
 int ferry_cli_bench_fault(int argc, char **argv);
-/* Becomes the program of bench/harness/ that has the bench argv[0]; returns only where it cannot. */
+/* Becomes the program of bench/harness/ that has bench argv[0]; returns only where it cannot. */
 int ferry_cli_bench_harness(int argc, char **argv);
 
 /* Prints where a bench listens, as ferry_cli_bench_spawn() reads it. */
