@@ -37,7 +37,8 @@ gboolean dirty_fixture_set_up(DirtyFixture *f, DirtyBacking backing, guint64 siz
 	    !ferry_ram_add(f->ram, "high", f->host + half, half, page, f->fd, half, NULL))
 		return FALSE;
 	f->dirty = ferry_bitmap_new(f->ram);
-	f->shadow = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	f->shadow = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	f->random_fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
 	return TRUE;
 }

@@ -111,6 +111,39 @@ static void wp_fault__a_few_writes__exactly_their_pages_are_reported(void)
 	check_exact("wp-fault");
 }
 
+#define LARGE_GIB 9u
+
+/* Pages on both sides of where page tables end. */
+static void wp_async__memory_of_many_gib__exactly_the_pages_written_are_reported(void)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(FerryDirtySource) source = ferry_dirty_source_new("wp-async", &error);
+	const guint64 gib_pages = (1ull << 30) / FERRY_PAGE_SIZE;
+	guint wrong = 0;
+	DirtyFixture f;
+
+	if (!source)
+		SKIP("%s", error->message);
+	DIRTY_FIXTURE_NEED(&f, DIRTY_MEMFD, 2ull * LARGE_GIB << 30);
+	CU_ASSERT_TRUE(source->ops->start(source, f.ram, NULL));
+	for (guint round = 0; round < 3; round++) {
+		for (guint64 gib = 1; gib < 2 * LARGE_GIB; gib++) {
+			f.host[(gib << 30) - 1]++;
+			f.host[gib << 30]++;
+		}
+		CU_ASSERT_TRUE(dirty_fixture_collect(&f, source));
+		wrong += ferry_bitmap_count(f.dirty) != 2 * (2 * LARGE_GIB - 1);
+		for (guint64 gib = 1; gib < LARGE_GIB; gib++)
+			for (guint block = 0; block < 2; block++)
+				wrong += !bit_is_set(f.dirty, block, gib * gib_pages) ||
+					 !bit_is_set(f.dirty, block, gib * gib_pages - 1);
+		clear_bits(f.dirty, f.ram);
+	}
+	CU_ASSERT_EQUAL(wrong, 0);
+	source->ops->stop(source);
+	dirty_fixture_tear_down(&f);
+}
+
 static void wp_async__memory_tracked_by_another__start_names_the_block_and_leaves_nothing(void)
 {
 	g_autoptr(FerryDirtySource) first = ferry_dirty_source_new("wp-async", NULL);
@@ -248,6 +281,7 @@ int main(int argc, char **argv)
 		CASE(shadow__source_that_reports_nothing__differs_from_ram),
 		CASE(wp_async__a_few_writes__exactly_their_pages_are_reported),
 		CASE(wp_fault__a_few_writes__exactly_their_pages_are_reported),
+		CASE(wp_async__memory_of_many_gib__exactly_the_pages_written_are_reported),
 		CASE(wp_async__memory_tracked_by_another__start_names_the_block_and_leaves_nothing),
 		CASE(wp_async__one_percent_dirty__collect_is_quick),
 		CASE(callback__start_fails__stop_is_not_called),
