@@ -29,7 +29,10 @@ SANITIZER_ENVIRONMENT = {
 }
 REPORT = re.compile(r"ERROR: |runtime error: |-ERROR \*\*|-CRITICAL \*\*|Assertion ")
 REPORT_LINES = 25
-SANITIZER_OPTIONS = ["-Dwerror=true", "-Dbuildtype=debugoptimized", "-Doptimization=1"]
+# Lines are all that a report names: less to compile.
+SANITIZER_OPTIONS = ["-Dwerror=true", "-Dbuildtype=debugoptimized", "-Doptimization=1", "-Dc_args=-g1"]
+# Slow as they are there, many tests wait more than they work.
+SANITIZER_PROCESSES = ["--num-processes", str((os.cpu_count() or 1) + 1)]
 
 
 class Stage:
@@ -117,12 +120,12 @@ def count_log(stage, folder):
     return len(records)
 
 
-def run_tests(stage, folder, names, multiplier=1, wrapper=(), machine=()):
-    """@wrapper goes before each program, @machine before meson."""
+def run_tests(stage, folder, names, multiplier=1, wrapper=(), machine=(), more=()):
+    """@wrapper goes before each program, @machine before meson, @more are its options."""
     log = os.path.join(LOGS, stage.name + "-meson.log")
     for old in log_files(folder):
         os.unlink(old)
-    argv = [*machine, "meson", "test", "-C", folder, "--no-rebuild", "-t", str(multiplier), *names]
+    argv = [*machine, "meson", "test", "-C", folder, "--no-rebuild", "-t", str(multiplier), *more, *names]
     if wrapper:
         argv.append("--wrapper=" + " ".join(wrapper))
     status = run_logged(argv, log, SANITIZER_ENVIRONMENT)
@@ -155,7 +158,8 @@ def address_stage(stage):
     if not build(stage, folder, [*SANITIZER_OPTIONS, "-Db_sanitize=address,undefined"]):
         return
     suites_here = {"unit", "flow", "qmp", "cli"}
-    run_tests(stage, folder, list_tests(folder, lambda suites, path: suites & suites_here), multiplier=4)
+    run_tests(stage, folder, list_tests(folder, lambda suites, path: suites & suites_here), multiplier=4,
+              more=SANITIZER_PROCESSES)
 
 
 def thread_wrapper():
@@ -191,7 +195,7 @@ def thread_stage(stage):
     glib_locks = os.path.join(ROOT, folder, "tests", "libtsan-glib.so")
     run_tests(stage, folder, list_tests(folder, lambda suites, path: threaded.search(path) and
                                         not blind.search(path)),
-              multiplier=6, wrapper=["env", "LD_PRELOAD=" + glib_locks, *wrapper])
+              multiplier=6, wrapper=["env", "LD_PRELOAD=" + glib_locks, *wrapper], more=SANITIZER_PROCESSES)
 
 
 def softroce_stage(stage):
