@@ -5,6 +5,7 @@
 #define P50 G_STRUCT_OFFSET(FerryBenchFaultTurn, felt.p50)
 #define P90 G_STRUCT_OFFSET(FerryBenchFaultTurn, felt.p90)
 #define P99 G_STRUCT_OFFSET(FerryBenchFaultTurn, felt.p99)
+#define FAULTS_FEW 100u
 #define MOST G_STRUCT_OFFSET(FerryBenchFaultTurn, felt.max)
 
 static void row_free(gpointer data)
@@ -222,6 +223,20 @@ static void add_columns(FerryBenchRecord *record)
 	ferry_bench_record_column(record, "p99-over-idle", "p99 over idle's", 2, FALSE);
 }
 
+/* Below a hundred the 99th percentile is the largest. */
+static void doubt_few(const FerryBenchFaultRow *row, const char *name, FerryBenchRecord *record)
+{
+	g_auto(FerryBenchFigure) faults = faults_of(row);
+	g_autofree char *text = NULL;
+
+	if (!faults.n || faults.min >= FAULTS_FEW)
+		return;
+	text = g_strdup_printf("Waiting for a page, %s: a turn had only %.0f faults, whose p99 is "
+			       "the largest: more --ram would make more",
+			       name, faults.min);
+	ferry_bench_record_warn(record, text);
+}
+
 static void add_to_table(const FerryBenchFaultReport *report, const FerryBenchFaultRow *row,
 			 FerryBenchRecord *record)
 {
@@ -234,6 +249,7 @@ static void add_to_table(const FerryBenchFaultReport *report, const FerryBenchFa
 	}
 	ferry_bench_record_row(record, name, row->mode == FERRY_BENCH_FLOOR ? "ceiling" : "ferry");
 	put_figure(record, "faults", faults_of(row));
+	doubt_few(row, name, record);
 	put_figure(record, "p50", figure_at(row, P50));
 	put_figure(record, "p90", figure_at(row, P90));
 	put_figure(record, "p99", figure_at(row, P99));

@@ -114,6 +114,11 @@ void ferry_bench_record_note(FerryBenchRecord *record, const char *text)
 	json_array_add_string_element(list_of(record->root, "notes"), text);
 }
 
+void ferry_bench_record_warn(FerryBenchRecord *record, const char *text)
+{
+	json_array_add_string_element(list_of(record->root, "warnings"), text);
+}
+
 void ferry_bench_record_skip(FerryBenchRecord *record, const char *what, const char *why)
 {
 	JsonObject *one = append(record->root, "skipped");
@@ -179,13 +184,13 @@ static void doubt(FerryBenchRecord *record, const char *key, const FerryBenchFig
 	if (figure->spread <= FERRY_BENCH_SPREAD_MAX || !column ||
 	    !json_object_get_boolean_member(column, "spread"))
 		return;
-	text = g_strdup_printf("%s, %s, %s: from %.4g to %.4g, %.0f %% of the median: too far "
+	text = g_strdup_printf("%s, %s, %s: from %.6g to %.6g, %.0f %% of the median: too far "
 			       "apart to rely on it",
 			       json_object_get_string_member(record->table, "title"),
 			       json_object_get_string_member(record->row, "name"),
 			       json_object_get_string_member(column, "title"), figure->min,
 			       figure->max, figure->spread * 100);
-	json_array_add_string_element(list_of(record->root, "warnings"), text);
+	ferry_bench_record_warn(record, text);
 }
 
 void ferry_bench_record_figure(FerryBenchRecord *record, const char *key,

@@ -24,6 +24,8 @@ JsonObject *ferry_bench_record_plan(FerryBenchRecord *record);
 JsonObject *ferry_bench_record_root(FerryBenchRecord *record);
 
 void ferry_bench_record_note(FerryBenchRecord *record, const char *text);
+/* What makes a figure doubtful. */
+void ferry_bench_record_warn(FerryBenchRecord *record, const char *text);
 void ferry_bench_record_skip(FerryBenchRecord *record, const char *what, const char *why);
 
 /* @note may be NULL. */

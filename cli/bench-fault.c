@@ -120,7 +120,8 @@ int ferry_cli_bench_fault(int argc, char **argv)
 		  "N" },
 		{ "repeat", 0, 0, G_OPTION_ARG_INT, &options.repeat,
 		  "Turns, default 5; one more goes before and does not count", "N" },
-		FERRY_CLI_BENCH_FILES(options.files),
+		FERRY_CLI_BENCH_JSON(options.files),
+		FERRY_CLI_BENCH_REPORT(options.files),
 		{ NULL },
 	};
 	g_autoptr(GError) error = NULL;

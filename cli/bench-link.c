@@ -213,7 +213,8 @@ int ferry_cli_bench_link(int argc, char **argv)
 		  "Migrations register all RAM before the first page (rdma-pin-all)", NULL },
 		{ "ib-write-bw", 0, 0, G_OPTION_ARG_NONE, &options.perftest,
 		  "Run perftest's ib_write_bw too, on both hosts", NULL },
-		FERRY_CLI_BENCH_FILES(options.files),
+		FERRY_CLI_BENCH_JSON(options.files),
+		FERRY_CLI_BENCH_REPORT(options.files),
 		{ NULL },
 	};
 	FerryBenchLinkPlan plan;

@@ -9,7 +9,7 @@
  * status (FerryExit). */
 int ferry_cli_bench_link(int argc, char **argv);
 int ferry_cli_bench_fault(int argc, char **argv);
-/* Becomes the program of bench/harness/ that has the bench argv[0]; returns only where it cannot. */
+/* Becomes the program of bench/harness/ that has bench argv[0]; returns only where it cannot. */
 int ferry_cli_bench_harness(int argc, char **argv);
 
 /* Prints where a bench listens, as ferry_cli_bench_spawn() reads it. */
@@ -29,18 +29,17 @@ typedef struct {
 } FerryCliBenchFiles;
 
 void ferry_cli_bench_files_clear(FerryCliBenchFiles *files);
-/* --json and --report, for the options of a bench: two entries. */
-#define FERRY_CLI_BENCH_FILES(files)                                                                       \
-	{ "json",                                                                                          \
-	  0,                                                                                               \
-	  0,                                                                                               \
-	  G_OPTION_ARG_STRING,                                                                             \
-	  &(files).json,                                                                                   \
-	  "Write the record there: every figure, every sample; -: to standard output, without the tables", \
-	  "FILE" },                                                                                        \
-	{                                                                                                  \
-		"report", 0, 0, G_OPTION_ARG_STRING, &(files).report,                                      \
-			"Make a page with tables and charts; needs gnuplot", "FILE.html"                   \
+/* The options that set them. */
+#define FERRY_CLI_BENCH_JSON(files)                                                                \
+	{                                                                                          \
+		"json", 0, 0, G_OPTION_ARG_STRING, &(files).json,                                  \
+			"The record: every figure; -: to standard output, without the tables",     \
+			"FILE"                                                                     \
+	}
+#define FERRY_CLI_BENCH_REPORT(files)                                                              \
+	{                                                                                          \
+		"report", 0, 0, G_OPTION_ARG_STRING, &(files).report,                              \
+			"A page with tables and charts; needs gnuplot", "FILE.html"                \
 	}
 
 /* Prints and writes what was measured, @record or NULL, and says what went wrong, @error (borrowed)

@@ -82,11 +82,12 @@ _ferry_value()
 		mapfile -t COMPREPLY < <(compgen -W "rdma: tcp:" -- "$cur")
 		compopt -o nospace 2>/dev/null
 		;;
-	--json)
+	--json | --report)
 		[ "$command" = bench ] || return 1
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		;;
-	--ram | --vcpus | --seed | --beat-interval | --peer | --repeat | --seconds | --sizes | --queue-pairs | --connections | --depth | --faults | --multifd)
+	--ram | --vcpus | --seed | --beat-interval | --peer | --repeat | --seconds | --sizes | --queue-pairs | --connections | --depth | --faults | --multifd | \
+		--source | --hot-set | --rate | --downtime-limit | --transport | --bandwidth | --timeout | --only | --channels | --content)
 		;;
 	*)
 		return 1
@@ -108,9 +109,18 @@ _ferry_options()
 	doctor) echo "--help --peer --json" ;;
 	"bench link")
 		echo "--help --listen --peer --ram --repeat --seconds --sizes --queue-pairs --connections --depth --pin-all" \
-			"--ib-write-bw --json"
+			"--ib-write-bw --json --report"
 		;;
-	"bench fault") echo "--help --listen --peer --ram --faults --repeat --json" ;;
+	"bench guest")
+		echo "--help --listen --peer --source --softroce --ram --hot-set --rate --downtime-limit --transport --bandwidth" \
+			"--kvm --repeat --timeout --fresh --no-frontier --json --report"
+		;;
+	"bench fault") echo "--help --listen --peer --ram --faults --repeat --json --report" ;;
+	"bench compare")
+		echo "--help --listen --peer --source --softroce --ram --repeat --fresh --only --channels --content --zero-copy" \
+			"--seconds --json --report"
+		;;
+	"bench report") echo "--help --report" ;;
 	inspect) echo "--help --json" ;;
 	receive) echo "--help --multifd" ;;
 	*) echo "--help" ;;
@@ -133,13 +143,12 @@ _ferry()
 	elif ! _ferry_value "$prev" "$cur"; then
 		case $command:$cur in
 		bench:-*)
-			[ "${COMP_WORDS[2]}" = link ] && command="bench link"
-			[ "${COMP_WORDS[2]}" = fault ] && command="bench fault"
+			[ -n "${COMP_WORDS[2]}" ] && [[ ${COMP_WORDS[2]} != -* ]] && command="bench ${COMP_WORDS[2]}"
 			mapfile -t COMPREPLY < <(compgen -W "$(_ferry_options "$command")" -- "$cur")
 			;;
 		*:-*) mapfile -t COMPREPLY < <(compgen -W "$(_ferry_options "$command")" -- "$cur") ;;
 		migrate:*) _ferry_uris "$cur" ;;
-		bench:*) mapfile -t COMPREPLY < <(compgen -W "link fault" -- "$cur") ;;
+		bench:*) mapfile -t COMPREPLY < <(compgen -W "link guest fault compare report" -- "$cur") ;;
 		ctl:*)
 			mapfile -t COMPREPLY < <(compgen -W "migrate migrate-incoming migrate_cancel migrate-continue
 				migrate-set-capabilities query-migrate-capabilities

@@ -158,7 +158,9 @@ static gboolean is_locked(int fd, guint index)
 
 static gboolean write_slot(FerryBandwidthGroup *group)
 {
-	return pwrite(group->fd, &group->slot, sizeof(Slot), place(group->index)) == sizeof(Slot);
+	const Slot slot = group->slot;
+
+	return pwrite(group->fd, &slot, sizeof(slot), place(group->index)) == sizeof(slot);
 }
 
 static gboolean take_slot(FerryBandwidthGroup *group, const char *path, GError **error)

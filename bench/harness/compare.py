@@ -11,6 +11,7 @@ from programs import find_device
 from record import Record, figure, ratio
 from turns import FAILURES, Turns
 
+PROGRAMS = ("ferry", "qemu", "iperf3", "ib_write_bw", "loopback copy")
 HELP = """Ferry beside every peer that is installed: QEMU's tcp:, multifd and rdma:, iperf3, ib_write_bw, and a bare copy through
 sockets. All move the same amount of incompressible memory that nobody writes, without a limit: what is compared is the
 way of the bytes. They take turns, every other turn goes backwards, and one before warms up; a ratio is taken within a turn.
@@ -20,12 +21,19 @@ devices, under emulation, where ratios alone mean something. Between two hosts: 
 there, ferry bench compare --peer HOST:PORT --source HOST here. Nothing is encrypted, and the listener starts its programs for
 whoever connects: use a private network."""
 
+EXAMPLES = """Examples:
+  ferry bench compare --report compare.html
+  ferry bench compare --softroce --report softroce.html
+  ferry bench compare --only ferry,qemu --ram 4G --content zero
+  ferry bench compare --listen 192.0.2.7:4457                                           on the host that takes guests in
+  ferry bench compare --peer 192.0.2.7:4457 --ram 8G --report compare.html              on the other"""
+
 
 def add_options(parser):
     parser.add_argument("--ram", type=parse_size, metavar="SIZE", help="of a migration, default 1G; 64M with --softroce")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="turns that count, default 3")
     parser.add_argument("--fresh", action="store_true", help="destinations do not preallocate their memory")
-    parser.add_argument("--only", type=list_of(str), metavar="TEXT,...", help="only what has one of these in its name")
+    parser.add_argument("--only", type=list_of(str), metavar="TEXT,...", help="only what begins with one of these, as ferry or qemu")
     parser.add_argument("--channels", type=list_of(int), metavar="N,...",
                         help="of QEMU's multifd, default 2,4, and none with --softroce; Ferry's has the first")
     parser.add_argument("--content", choices=("random", "zero"), default="random", help="of the memory, default random")
@@ -75,7 +83,7 @@ class Comparison:
         for name, setting in (self.ferry | self.qemu).items():
             plan[name] = lambda setting=setting: migrate(setting, self.source, self.destination)
         only = self.options.only
-        return {name: run for name, run in plan.items() if not only or any(text in name for text in only)}
+        return {name: run for name, run in plan.items() if not only or name.startswith(tuple(only))}
 
     def pairs(self, turns):
         """(Ferry's, the peer's) of what does the same; of several settings of a peer each."""
@@ -189,8 +197,11 @@ def measure(options, source, destination):
     return record.finish(turns.samples)
 
 
-def settle(options):
-    """Emulated, everything takes a hundred times as long."""
+def settle(options, wrong):
+    """What the options leave open. Emulated, everything takes a hundred times as long."""
+    for text in options.only or ():
+        if not any(text.startswith(program) or program.startswith(text) for program in PROGRAMS):
+            wrong(f"nothing has '{text}' in its name: names begin with {', '.join(PROGRAMS)}")
     if options.ram is None:
         options.ram = 64 * MIB if options.softroce else 1 << 30
     if options.channels is None:

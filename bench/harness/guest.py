@@ -21,6 +21,7 @@ STANDARD = [
 ]
 PREDICTION = 1.5    # predicted downtime / measured, either way
 GAP_MS, GAP = 20, 0.2  # the guest's heartbeat against the engine's figure
+BEAT_US = 1000  # of the guests' heartbeat
 BISECTIONS = 5
 WAYS = {"tcp": {}, "multifd": {"channels": 2}, "rdma": {"scheme": "rdma"}}
 HELP = """Migrates busy guests, each for every value that is given, and says for each how long it took, how long the guest
@@ -32,6 +33,12 @@ does not end. Without values it runs the standard sweep: twenty guests of 1 GiB 
 Without --peer both ends are on this host, over loopback. Between two hosts: ferry bench guest --listen HOST:PORT there,
 ferry bench guest --peer HOST:PORT here. Nothing is encrypted, and the listener starts guests for whoever connects: use a
 private network."""
+
+EXAMPLES = """Examples:
+  ferry bench guest --report guests.html
+  ferry bench guest --ram 4G --hot-set 256M,1G --rate 200,400,800 --transport tcp,multifd --repeat 3
+  ferry bench guest --listen 192.0.2.7:4457                                             on the host that takes guests in
+  ferry bench guest --peer 192.0.2.7:4457 --transport rdma --report guests.html         on the other"""
 
 
 def add_options(parser):
@@ -48,17 +55,18 @@ def add_options(parser):
     parser.add_argument("--no-frontier", action="store_true", help="do not look for the convergence frontier")
 
 
-def settle(options):
+def settle(options, wrong):
+    """What the options leave open; wrong() is told what cannot be."""
     unknown = set(options.transport) - set(WAYS)
     if unknown:
-        raise ValueError(f"no such transport: {', '.join(sorted(unknown))}; there are {', '.join(WAYS)}")
+        wrong(f"no such transport: {', '.join(sorted(unknown))}; there are {', '.join(WAYS)}")
     options.standard = not (options.hot_set or options.rate or options.downtime_limit or options.bandwidth)
 
 
 def setting_of(options, ram, way, hot, rate, limit, more, timeline=None):
     """@hot: bytes. @more: parameters, and True for capabilities."""
     settings = {name: value for name, value in more.items() if value is not True}
-    return Setting("ferry", ram, workload=f"hotset:{hot // MIB}M:{rate}", fill="pages", limit=limit,
+    return Setting("ferry", ram, beat_us=BEAT_US, workload=f"hotset:{hot // MIB}M:{rate}", fill="pages", limit=limit,
                    bandwidth=settings.pop("max-bandwidth", None), settings=settings,
                    capabilities=[name for name, value in more.items() if value is True],
                    guest="kvm" if options.kvm else "process", prealloc=not options.fresh, timeout=options.timeout,

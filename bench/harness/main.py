@@ -23,6 +23,7 @@ from common import Missing
 from host import Host, Peer, serve
 from qmp import QmpError
 
+STATUSES = "\n\nExit status: 0 done, 1 something could not be measured, 2 wrong usage."
 BENCHES = {"compare": compare, "guest": guest}
 
 
@@ -33,9 +34,19 @@ def parse_place(place):
     return address.strip("[]"), int(port)
 
 
+class Parser(argparse.ArgumentParser):
+    """Wrong usage is told as the rest of the command tells it."""
+
+    def __init__(self, name, **more):
+        super().__init__(prog=f"ferry bench {name}", allow_abbrev=False,
+                         formatter_class=argparse.RawDescriptionHelpFormatter, **more)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}\nTry '{self.prog} --help'.\n")
+
+
 def parser_of(name, bench):
-    parser = argparse.ArgumentParser(prog=f"ferry bench {name}", description=bench.HELP,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(name, description=bench.HELP, epilog=bench.EXAMPLES + STATUSES)
     places = parser.add_mutually_exclusive_group()
     places.add_argument("--listen", type=parse_place, metavar="HOST:PORT", help="be the host that takes guests in; port 0: a free one")
     places.add_argument("--peer", type=parse_place, metavar="HOST:PORT", help="measure against the host that listens there")
@@ -93,12 +104,15 @@ def check_places(options):
 
 def run(name, argv):
     bench = BENCHES[name]
-    options = parser_of(name, bench).parse_args(argv)
+    parser = parser_of(name, bench)
+    options = parser.parse_args(argv)
     options.command = ["ferry", "bench", name, *(word for word in argv if word not in ("--ferry", options.ferry))]
     if options.listen:
         return serve(options.ferry, *options.listen)
+    if options.repeat < 1:
+        parser.error("--repeat is at least 1")
+    bench.settle(options, parser.error)
     check_places(options)
-    bench.settle(options)
     if options.softroce and not softroce.inside():
         record = softroce.run(name, argv)
     else:
@@ -109,7 +123,8 @@ def run(name, argv):
 
 
 def show_report(argv):
-    parser = argparse.ArgumentParser(prog="ferry bench report", description="Makes the tables or the page of a record again.")
+    parser = Parser("report", description="Prints the tables of a record, or makes its page again.",
+                    epilog="Example:\n  ferry bench report record.json --report page.html" + STATUSES)
     parser.add_argument("record", metavar="RECORD.json", help="what --json wrote; -: from standard input")
     parser.add_argument("--ferry", help=argparse.SUPPRESS)
     parser.add_argument("--report", metavar="FILE.html", help="a page; without it the tables, as text")

@@ -18,12 +18,13 @@ class Setting:
 
     def __init__(self, kind, ram, scheme="tcp", channels=0, capabilities=(), source_capabilities=(), settings=None,
                  limit=None, bandwidth=None, workload="idle", fill="random", guest="process", prealloc=True,
-                 timeout=TIMEOUT, timeline=None):
+                 beat_us=5000, timeout=TIMEOUT, timeline=None):
         self.kind, self.ram, self.scheme, self.channels = kind, ram, scheme, channels
         self.capabilities, self.settings = list(capabilities), dict(settings or {})
         self.source_capabilities = ["events", *source_capabilities]
         self.limit, self.bandwidth = limit, bandwidth
         self.workload, self.fill, self.guest, self.prealloc = workload, fill, guest, prealloc
+        self.beat_us = beat_us
         self.timeout, self.timeline = timeout, timeline
 
     def of_ferry(self):
@@ -54,7 +55,7 @@ def start_sides(setting, stack, source_host, destination_host):
     shared = {"ram": setting.ram, "prealloc": setting.prealloc}
     source_only = {"fill": setting.fill}
     if setting.of_ferry():
-        shared |= {"guest": setting.guest, "settings": ["verify-ram=off"] +
+        shared |= {"guest": setting.guest, "beat_us": setting.beat_us, "settings": ["verify-ram=off"] +
                    (["rdma-require=on"] if setting.scheme == "rdma" else [])}
         source_only["workload"] = setting.workload
     numbers = []

@@ -34,12 +34,12 @@ def has_room(folder, wanted):
 
 
 def ferry(host, folder, ram, incoming=False, workload="idle", fill="pages", guest="process", prealloc=False,
-          settings=(), seed=7):
+          settings=(), beat_us=5000, seed=7):
     check(WORKLOAD.fullmatch(workload) and all(SETTING.fullmatch(setting) for setting in settings),
           f"no such workload or setting: {workload} {settings}")
     check(fill in ("pages", "random", "zero", "sparse"), f"no such fill: {fill}")
     argv = [host.ferry, "run", *GUESTS[guest], "--ram", f"{int(ram) // MIB}M", "--seed", str(int(seed)),
-            "--qmp", f"unix:{folder}/qmp"]
+            "--beat-interval", str(int(beat_us)), "--qmp", f"unix:{folder}/qmp"]
     for setting in settings:
         argv += ["--set", setting]
     if prealloc:

@@ -139,5 +139,5 @@ def text(record):
     drawings = [f"{len(record[part])} {part if len(record[part]) > 1 else part[:-1]}"
                 for part in ("charts", "timelines") if record[part]]
     if drawings:
-        parts.append(f"The page (--html) also has {' and '.join(drawings)}.")
+        parts.append(f"The page (--report) also has {' and '.join(drawings)}.")
     return "\n\n".join(parts) + "\n"

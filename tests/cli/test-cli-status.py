@@ -123,7 +123,7 @@ def prometheus__nothing_yet__state_none():
 def prometheus__every_metric__is_in_the_document():
     with open(os.path.join(SOURCE, "docs", "observability.md"), encoding="utf-8") as text:
         told = set(re.findall(r"`(ferry_[a-z_]+)`", text.read()))
-    completed = {**ACTIVE, **PAUSED, "verified": True}
+    completed = {**ACTIVE, **PAUSED, "verified": True, "bandwidth-group": {"members": 2, "rate": 1 << 20}}
     completed["cpu"] = {side: {"user": 1, "system": 2} for side in ("source", "destination")}
     built = set(parse(status(completed, "--prometheus", **{"query-rdma": RDMA}).stdout))
     check(built == told, f"only on one side: {built ^ told}")

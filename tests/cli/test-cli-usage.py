@@ -17,7 +17,7 @@ from ferry import Ferry             # noqa: E402
 
 SUBCOMMANDS = ("run", "migrate", "status", "ctl", "doctor", "inspect", "receive", "send", "bench")
 # Those whose options are told and completed: benches have their own.
-WITH_OPTIONS = (*SUBCOMMANDS, "bench link", "bench fault")
+WITH_OPTIONS = (*SUBCOMMANDS, "bench link", "bench guest", "bench fault", "bench compare", "bench report")
 NOWHERE = "unix:/nowhere/qmp"
 WRONG = (
     ((), "Usage"),
@@ -67,7 +67,7 @@ WRONG = (
     (("ctl", "--qmp", NOWHERE, "migrate", "a=1", "a=2"), "there already"),
     (("ctl", "--qmp", NOWHERE, "migrate", "a=1", "a.b=2"), "there already"),
     (("doctor", "surplus"), "surplus"),
-    (("bench",), "expected link|fault"),
+    (("bench",), "expected link|guest|fault|compare|report"),
     (("bench", "press"), "no bench 'press'"),
     (("bench", "link", "surplus"), "surplus"),
     (("bench", "link", "--listen", "rdma:a:1", "--peer", "rdma:b:1"), "exclude"),
@@ -81,6 +81,15 @@ WRONG = (
     (("bench", "link", "--queue-pairs", "1,,2"), "'' is no size"),
     (("bench", "link", "--sizes", "1,2,3,4,5,6,7,8,9"), "1 to 8 numbers"),
     (("bench", "link", "--ram", "100K"), "--ram"),
+    (("bench", "guest", "--transport", "pigeon"), "no such transport: pigeon"),
+    (("bench", "guest", "--listen", "127.0.0.1"), "expected HOST:PORT"),
+    (("bench", "guest", "--ram", "1500"), "say a size as 512M or 4G"),
+    (("bench", "guest", "--repeat", "0"), "--repeat is at least 1"),
+    (("bench", "guest", "--rate", "fast"), "--rate"),
+    (("bench", "compare", "--listen", "a:1", "--peer", "b:1"), "not allowed with"),
+    (("bench", "compare", "--repeat", "0"), "--repeat is at least 1"),
+    (("bench", "compare", "--only", "pigeons"), "nothing has 'pigeons' in its name"),
+    (("bench", "compare", "surplus"), "surplus"),
     (("bench", "fault"), "one of URI, --listen and --peer"),
     (("bench", "fault", "--listen", "rdma:a:1", "--peer", "rdma:b:1"), "one of URI, --listen and --peer"),
     (("bench", "fault", "--listen", "rdma:a:1", "tcp:b:1"), "one of URI, --listen and --peer"),
@@ -130,7 +139,7 @@ def help__of_everything__teaches_with_an_example():
 
 
 def options_of(ferry, name):
-    return set(re.findall(r"--[a-z-]+", ferry.command(*name.split(), "--help").stdout.split("\n\n")[3]))
+    return set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", ferry.command(*name.split(), "--help").stdout, re.MULTILINE))
 
 
 def man_page__has_every_subcommand_and_option():
@@ -171,7 +180,7 @@ def completion__syntax_words_and_options():
     check(complete("ferry migrate --qmp unix:/a tc") == ["tcp:"], "tcp:")
     check(complete("ferry migrate --set max-p") == ["max-postcopy-bandwidth="], "--set")
     check(complete("ferry run --incoming def") == ["defer"], "--incoming")
-    check(complete("ferry bench ") == ["link", "fault"], "bench")
+    check(complete("ferry bench ") == ["link", "guest", "fault", "compare", "report"], "bench")
     check(complete("ferry ctl --qmp unix:/a query-st") == ["query-status"], "ctl")
     check(complete("ferry migrate --set verify-ram=o") == ["on", "off"], "--set verify-ram=")
     check(complete("ferry migrate --set multifd-compression=z") ==

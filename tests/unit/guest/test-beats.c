@@ -80,7 +80,7 @@ static void beats__begun_again__nothing_left_of_before(void)
 	CU_ASSERT_EQUAL(times.gap_us, 5000);
 }
 
-#define WRITES 200000u
+#define WRITES 5000000u
 
 static gpointer write_many(gpointer data)
 {
@@ -157,7 +157,7 @@ static void arrive(Kind kind)
 
 	if (!here || !there)
 		return;
-	here->clock.beat_us = 20000;
+	here->clock.beat_us = 10000;
 	there->clock.beat_us = 1000;
 	CU_ASSERT_TRUE(fixture_run(here, 400));
 	CU_ASSERT_TRUE(fixture_move(here, there, NULL));
@@ -173,14 +173,23 @@ static void arrive(Kind kind)
 	CU_ASSERT_TRUE(ferry_clock_pages(&there->clock, 0) >= pages + 400);
 	CU_ASSERT_EQUAL(ferry_clock_pages(&there->clock, 0), fixture_progress(there));
 	fixture_check(there, TRUE);
+
+	/* And back, where it has been before. */
+	left = came;
+	CU_ASSERT_TRUE(fixture_move(there, here, NULL));
+	arrived = g_get_real_time() * 1000;
+	CU_ASSERT_TRUE(fixture_run(here, 400));
+	came = ferry_beats_read(&here->clock.lines[0].beats);
+	CU_ASSERT_TRUE(came.first_ns >= arrived);
+	CU_ASSERT_EQUAL(came.heartbeat, left.heartbeat + came.count);
 }
 
-static void beats__of_a_process_guest_that_moved__begin_on_the_new_side(void)
+static void beats__of_a_process_guest_that_moved_there_and_back__begin_anew(void)
 {
 	arrive(PROCESS);
 }
 
-static void beats__of_a_kvm_guest_that_moved__begin_on_the_new_side(void)
+static void beats__of_a_kvm_guest_that_moved_there_and_back__begin_anew(void)
 {
 	NEED(KVM);
 	arrive(KVM);
@@ -197,8 +206,8 @@ int main(int argc, char **argv)
 		CASE(beats__read_while_they_come__never_torn),
 		CASE(beats__of_a_process_guest__go_on_over_a_stop),
 		CASE(beats__of_a_kvm_guest__go_on_over_a_stop),
-		CASE(beats__of_a_process_guest_that_moved__begin_on_the_new_side),
-		CASE(beats__of_a_kvm_guest_that_moved__begin_on_the_new_side),
+		CASE(beats__of_a_process_guest_that_moved_there_and_back__begin_anew),
+		CASE(beats__of_a_kvm_guest_that_moved_there_and_back__begin_anew),
 		CU_TEST_INFO_NULL,
 	};
 
