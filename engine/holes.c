@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* How far the page table is walked at a time, 32 MiB: the next page waits for it. */
+/* How far the page table is walked at a time at most, 32 MiB: the next page waits for it. */
 #define WALK_PAGES 8192u
 
 typedef enum {
@@ -137,14 +137,15 @@ static void ask_entries(const FerryHoles *holes, const FerryRamBlock *block, gbo
 	know(known, first, first + i, !(entries[0] & content));
 }
 
-/* Data is what is present and, with @swapped, what is swapped out. */
+/* Data is what is present and, with @swapped, what is swapped out. No further than @most pages: who
+ * forgets what is beyond them would have it walked again. */
 static void ask_pagemap(const FerryHoles *holes, const FerryRamBlock *block, gboolean swapped,
-			Known *known, guint64 first)
+			Known *known, guint64 first, guint64 most)
 {
 	const guint64 content = FERRY_PAGE_IS_PRESENT | (swapped ? FERRY_PAGE_IS_SWAPPED : 0);
 	const FerryPagemapQuery query = { .any_of = content, .report = content };
 	guint64 base = (guintptr)block->host, at = base + (first << FERRY_PAGE_SHIFT), walked;
-	guint64 pages = MIN(ferry_ram_block_pages(block) - first, WALK_PAGES);
+	guint64 pages = MIN(most, WALK_PAGES);
 	FerryPagemapRegion region;
 	int n = ferry_pagemap_scan(holes->pagemap, at, at + (pages << FERRY_PAGE_SHIFT), &query,
 				   &region, 1, &walked);
@@ -162,24 +163,25 @@ static void ask_pagemap(const FerryHoles *holes, const FerryRamBlock *block, gbo
  * is asked only of what is not mapped. A swapped entry is no sign of content here: write protection
  * leaves its mark in the same way. */
 static void ask_mapped_file(const FerryHoles *holes, const FerryRamBlock *block, Known *known,
-			    guint64 first)
+			    guint64 first, guint64 most)
 {
 	if (holes->pagemap >= 0) {
-		ask_pagemap(holes, block, FALSE, known, first);
+		ask_pagemap(holes, block, FALSE, known, first, most);
 		if (!known->hole)
 			return;
 	}
 	ask_file(block, known, first);
 }
 
-static void ask(const FerryHoles *holes, const FerryRamBlock *block, Known *known, guint64 first)
+static void ask(const FerryHoles *holes, const FerryRamBlock *block, Known *known, guint64 first,
+		guint64 most)
 {
 	switch (known->backing) {
 	case BACKING_FILE:
-		ask_mapped_file(holes, block, known, first);
+		ask_mapped_file(holes, block, known, first, most);
 		break;
 	case BACKING_ANONYMOUS:
-		ask_pagemap(holes, block, TRUE, known, first);
+		ask_pagemap(holes, block, TRUE, known, first, most);
 		break;
 	case BACKING_UNKNOWN:
 		know(known, 0, ferry_ram_block_pages(block), FALSE);
@@ -200,7 +202,7 @@ guint64 ferry_holes_split(FerryHoles *holes, guint block, guint64 first, guint64
 	Known *known = &holes->known[block];
 
 	if (first < known->first || first >= known->end)
-		ask(holes, &holes->ram->blocks[block], known, first);
+		ask(holes, &holes->ram->blocks[block], known, first, pages);
 	*hole = known->hole;
 	return MIN(pages, known->end - first);
 }
