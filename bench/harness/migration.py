@@ -10,6 +10,7 @@ from timeline import Timeline
 
 TIMEOUT = 300
 NS = 1e9
+WATCHED = 0.5  # seconds of a guest's life before it moves
 
 
 class Setting:
@@ -98,10 +99,10 @@ def final_status(monitor):
 
 
 def written_rate(ask, seconds):
-    """Pages a second that the guest writes, and when that was known."""
-    first, begin = ask("query-guest")["written"], time.monotonic()
+    """(pages a second that the guest writes, all that it wrote, when)"""
+    first, begin = ask("query-guest")["written"], time.time()
     time.sleep(seconds)
-    last, end = ask("query-guest")["written"], time.monotonic()
+    last, end = ask("query-guest")["written"], time.time()
     return (last - first) / (end - begin), last, end
 
 
@@ -140,7 +141,7 @@ def wait_beat(ask):
         time.sleep(0.005)
 
 
-class Measured:
+class Migration:
     """One migration under way."""
 
     def __init__(self, setting, stack, source_host, destination_host):
@@ -208,12 +209,9 @@ def busy_figures(measured, offset_ns, before):
 def migrate(setting, source_host, destination_host):
     """Figures as a dict, with "timeline" where one was asked for, and "converged"; everything of it ends with it."""
     with contextlib.ExitStack() as stack:
-        measured = Measured(setting, stack, source_host, destination_host)
+        measured = Migration(setting, stack, source_host, destination_host)
         busy = setting.of_ferry() and setting.workload != "idle"
-        before = None
-        if busy:
-            speed, written, _ = written_rate(measured.monitor.command, 0.5)
-            before = speed, written, time.time()
+        before = written_rate(measured.monitor.command, WATCHED) if busy else None
         ended = measured.run()
         if not ended:
             return {"converged": False}

@@ -50,7 +50,7 @@ def rdma_devices():
 
 def virtual():
     if shutil.which("systemd-detect-virt"):
-        done = subprocess.run(["systemd-detect-virt"], capture_output=True, text=True, check=False)
+        done = subprocess.run(["systemd-detect-virt", "--vm"], capture_output=True, text=True, check=False)
         return done.stdout.strip() or "unknown"
     return "a virtual machine" if first_line("/proc/cpuinfo", r"flags\s*:.*\b(hypervisor)\b") else "none seen"
 
