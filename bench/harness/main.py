@@ -114,7 +114,7 @@ def run(name, argv):
     bench.settle(options, parser.error)
     check_places(options)
     if options.softroce and not softroce.inside():
-        record = softroce.run(name, argv)
+        record = softroce.run(name, argv) | {"command": options.command}
     else:
         with contextlib.closing(source_host(options)) as source, contextlib.closing(destination_host(options)) as destination:
             record = bench.measure(options, source, destination)
