@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Ferry beside its peers: whoever is installed, in one run, in turns."""
 
-import os
-
 import peers
 from common import MIB, Missing, list_of, parse_size, show_size
-from host import Host, Peer
 from migration import Setting, migrate
 from programs import find_device
 from record import Record, figure, ratio
@@ -59,7 +56,6 @@ def monitor_sides(kind, options, channels, rdma):
 class Comparison:
     def __init__(self, options, source, destination, rdma):
         self.options, self.source, self.destination, self.rdma = options, source, destination, rdma
-        self.one_host = isinstance(destination, Host)
         self.ferry = monitor_sides("ferry", options, options.channels[:1], rdma)
         self.qemu = monitor_sides("qemu", options, options.channels, rdma)
         self.ceilings = self.make_ceilings()
@@ -68,7 +64,7 @@ class Comparison:
         options, ceilings = self.options, {}
         for connections in (1, *options.channels[:1]):
             words = f"{connections} connection{'s' * (connections > 1)}"
-            if self.one_host and not options.softroce:
+            if not self.destination.is_peer and not options.softroce:
                 ceilings[f"loopback copy, {words}"] = lambda n=connections: peers.loopback_copy(
                     self.source.ferry, options.ram, n)
             ceilings[f"iperf3, {words}"] = lambda n=connections: peers.iperf3(
@@ -156,14 +152,10 @@ def busy_timelines(comparison):
 
 
 def make_record(comparison, turns, record):
-    record.add("hosts", comparison.source.environment("both" if comparison.one_host else "source"))
-    if not comparison.one_host:
-        record.add("hosts", comparison.destination.environment("destination"))
+    record.add_run(comparison.source, comparison.destination, turns)
     pairs = pair_table(comparison, turns)
     record.add("tables", pairs, side_table(comparison, turns))
     record.add("charts", rate_chart(comparison, turns))
-    record.add("failures", *turns.failures)
-    record.add("skipped", *turns.skipped)
     for row in pairs["rows"]:
         record.note_wide(row["name"] + ", speed", row["cells"]["rate"])
     if not comparison.rdma:
@@ -186,7 +178,7 @@ def has_rdma(*addresses):
 
 def measure(options, source, destination):
     """@options: with ram. Returns the record."""
-    rdma = has_rdma(source.address) and (isinstance(destination, Peer) or has_rdma(destination.address))
+    rdma = has_rdma(source.address) and (destination.is_peer or has_rdma(destination.address))
     comparison = Comparison(options, source, destination, rdma)
     record = Record("compare", "Ferry beside its peers", options.command,
                     {"ram": options.ram, "content": options.content, "repeat": options.repeat, "preallocated": not options.fresh,

@@ -7,7 +7,6 @@ from common import GIB, MIB, list_of, parse_size, show_size
 from migration import Setting, migrate
 from record import Record, figure
 from turns import FAILURES, Turns
-from host import Host
 
 # Hot set in MiB, MiB/s that are dirtied, downtime-limit in ms, and what else is set.
 STANDARD = [
@@ -232,15 +231,12 @@ def measure(options, source, destination):
                 timeline = sample.pop("timeline", None)
                 if timeline and index == 0:
                     record.add("timelines", timeline)
-    record.add("hosts", source.environment("both" if isinstance(destination, Host) else "source"))
-    if not isinstance(destination, Host):
-        record.add("hosts", destination.environment("destination"))
+    record.add_run(source, destination, turns)
+    if destination.is_peer:
         record.add("notes", "The hosts' clocks were compared over the connection; a heartbeat's gap can be wrong by "
                    f"{destination.clock_offset()[1] / 1e6:.2f} ms for that.")
     record.add("tables", judge(turns), sweep_table(turns))
     record.add("charts", downtime_chart(options, turns))
-    record.add("failures", *turns.failures)
-    record.add("skipped", *turns.skipped)
     tries = []
     if not options.no_frontier:
         frontier = Frontier(options, source, destination, print_progress)

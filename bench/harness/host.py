@@ -50,6 +50,8 @@ class Running:
 class Host:
     """This one. @address: where its programs listen."""
 
+    is_peer = False
+
     def __init__(self, ferry, address="127.0.0.1"):
         self.ferry, self.address = ferry, address
         self.numbers = itertools.count(1)
@@ -131,6 +133,8 @@ class Host:
 
 class Peer:
     """The host at the other end of a connection to serve()."""
+
+    is_peer = True
 
     def __init__(self, address, port):
         try:

@@ -10,11 +10,17 @@ from common import GIB, MIB, Missing
 from programs import need, write_bw
 
 
+def of_build(ferry, name):
+    """A program of bench/ in the build that the ferry is of."""
+    program = os.path.join(os.path.dirname(ferry), "..", "bench", name)
+    if not os.access(program, os.X_OK):
+        raise Missing(f"bench/{name} is in Ferry's build folder, and is not installed")
+    return program
+
+
 def loopback_copy(ferry, ram, connections):
     """bench/loopback-copy of the build that the ferry is of: a bare copy through sockets, both ends in one process."""
-    program = os.path.join(os.path.dirname(ferry), "..", "bench", "loopback-copy")
-    if not os.access(program, os.X_OK):
-        raise Missing("bench/loopback-copy is in Ferry's build folder, and is not installed")
+    program = of_build(ferry, "loopback-copy")
     said = subprocess.run([program, str(ram // MIB), str(connections)], check=True, capture_output=True, text=True,
                           timeout=300)
     speed, cpu = (float(number) for number in said.stdout.split())

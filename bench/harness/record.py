@@ -105,6 +105,14 @@ class Record:
             self.add("warnings", f"{what}: {cell['min']:.3g} to {cell['max']:.3g}{unit} in {cell['n']} turns, which is "
                      f"{spread(cell):.0%} of the median: too wide to rely on")
 
+    def add_run(self, source, destination, turns):
+        """Where it ran and what went wrong; @source, @destination: of host.py."""
+        self.add("hosts", source.environment("source" if destination.is_peer else "both"))
+        if destination.is_peer:
+            self.add("hosts", destination.environment("destination"))
+        self.add("failures", *turns.failures)
+        self.add("skipped", *turns.skipped)
+
     def finish(self, raw):
         """@raw: every single measurement, as it was taken."""
         self.data["seconds"] = round(time.monotonic() - self.begin, 1)
